@@ -1,0 +1,149 @@
+//! Somebody connects, with a token.
+
+use std::sync::Arc;
+
+use crate::{
+    BoxError, Identity,
+    ports::{AuthenticationError, Authenticator},
+};
+
+/// Finds out who connects.
+#[derive(Clone)]
+pub struct Connect {
+    authenticator: Arc<dyn Authenticator>,
+}
+
+/// Why somebody cannot connect.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing that could prove who it is.
+    #[error("there is no token")]
+    TokenMissing,
+    /// A token that proves nothing.
+    #[error("the token is invalid")]
+    TokenInvalid(#[source] BoxError),
+    /// A token that proves nothing any more.
+    #[error("the token has expired")]
+    TokenExpired,
+    /// Tokens cannot be verified now.
+    #[error("tokens cannot be verified now")]
+    Unavailable(#[source] BoxError),
+}
+
+impl Connect {
+    /// With tokens verified by this authenticator.
+    pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { authenticator }
+    }
+
+    /// Who it is, from the token that came with the connection. A `Bearer ` (in
+    /// any case) before the token is taken off.
+    ///
+    /// # Errors
+    /// [`ConnectError`], by which the client knows what to do.
+    pub async fn execute(&self, token: Option<&str>) -> Result<Identity, ConnectError> {
+        let token = without_scheme(token.ok_or(ConnectError::TokenMissing)?);
+        if token.is_empty() {
+            return Err(ConnectError::TokenInvalid("the token is empty".into()));
+        }
+        Ok(self.authenticator.authenticate(token).await?)
+    }
+}
+
+impl From<AuthenticationError> for ConnectError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Expired => Self::TokenExpired,
+            AuthenticationError::Invalid(source) => Self::TokenInvalid(source),
+            AuthenticationError::Unavailable(source) => Self::Unavailable(source),
+        }
+    }
+}
+
+fn without_scheme(token: &str) -> &str {
+    match token.split_at_checked("bearer ".len()) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest,
+        _ => token,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId, ports::MockAuthenticator};
+
+    fn ada() -> Identity {
+        Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::All,
+            valid_until: Timestamp::from_unix_millis(0),
+        }
+    }
+
+    fn connect(answer: fn(&str) -> Result<Identity, AuthenticationError>) -> Connect {
+        let mut authenticator = MockAuthenticator::new();
+        authenticator.expect_authenticate().returning(answer);
+        Connect::new(Arc::new(authenticator))
+    }
+
+    #[tokio::test]
+    async fn a_bearer_before_the_token_is_taken_off_in_any_case() {
+        let connect = connect(|token| {
+            assert_eq!(token, "abc");
+            Ok(ada())
+        });
+        for token in ["abc", "Bearer abc", "bearer abc", "BEARER abc"] {
+            assert_eq!(
+                connect.execute(Some(token)).await.unwrap(),
+                ada(),
+                "{token}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn no_token_is_missing_and_an_empty_one_is_invalid() {
+        let connect = connect(|_| unreachable!("there is nothing to verify"));
+        assert!(matches!(
+            connect.execute(None).await,
+            Err(ConnectError::TokenMissing)
+        ));
+        for empty in ["", "Bearer "] {
+            assert!(matches!(
+                connect.execute(Some(empty)).await,
+                Err(ConnectError::TokenInvalid(_))
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_token_is_told_apart() {
+        let expired = connect(|_| Err(AuthenticationError::Expired));
+        assert!(matches!(
+            expired.execute(Some("t")).await,
+            Err(ConnectError::TokenExpired)
+        ));
+        let invalid = connect(|_| Err(AuthenticationError::Invalid("signature".into())));
+        assert!(matches!(
+            invalid.execute(Some("t")).await,
+            Err(ConnectError::TokenInvalid(_))
+        ));
+        let away = connect(|_| Err(AuthenticationError::Unavailable("keys".into())));
+        assert!(matches!(
+            away.execute(Some("t")).await,
+            Err(ConnectError::Unavailable(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_no_ascii_does_not_panic() {
+        let connect = connect(|token| {
+            assert_eq!(token, "éééééééé");
+            Err(AuthenticationError::Invalid("shape".into()))
+        });
+        assert!(connect.execute(Some("éééééééé")).await.is_err());
+    }
+}

@@ -1,0 +1,10 @@
+//! What users do. Plain structs over ports; a port is mocked in a test, a use
+//! case never.
+
+mod connect;
+mod join_room;
+mod send_message;
+
+pub use connect::{Connect, ConnectError};
+pub use join_room::{JoinRoom, JoinRoomError};
+pub use send_message::{SendMessage, SendMessageError};
