@@ -3,14 +3,14 @@
 //!
 //! Run it: `cargo run -p chat-domain --example own_adapter`
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
     Content, DisplayName, Identity, Membership, Message, MessageId, NewMessage, RoomAccess, RoomId,
     Seq, StorageError, Timestamp, User, UserId,
-    ports::{Clock, MessageRepository, RoomEvents},
+    ports::{Clock, MessageRepository, RoomEventListener, RoomEvents},
     use_cases::SendMessage,
 };
 
@@ -66,6 +66,9 @@ impl RoomEvents for Terminal {
             message.content.as_str()
         );
     }
+
+    // Nobody else in this process wants to know.
+    fn subscribe(&self, _: Weak<dyn RoomEventListener>) {}
 }
 
 struct SystemClock;

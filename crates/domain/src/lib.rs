@@ -57,5 +57,5 @@ pub use ids::{InvalidNumber, InvalidUserId, MAX_NUMBER, MessageId, RoomId, Seq, 
 pub use message::{Content, InvalidContent, Message, NewMessage};
 pub use room::Membership;
 pub use sequencer::RoomSequencer;
-pub use time::Timestamp;
+pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

@@ -26,6 +26,22 @@ impl Timestamp {
     }
 }
 
+/// A text that is no moment in RFC 3339.
+#[derive(Debug, thiserror::Error)]
+#[error("is no moment in RFC 3339")]
+pub struct InvalidTimestamp(#[source] jiff::Error);
+
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads the form that `Display` writes, and any other of RFC 3339; what is
+    /// finer than a millisecond is cut off.
+    fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
+        let at: jiff::Timestamp = text.parse().map_err(InvalidTimestamp)?;
+        Ok(Self::from_unix_millis(at.as_millisecond()))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.3}", self.0)
@@ -42,6 +58,13 @@ mod tests {
         assert_eq!(shown(1_769_860_800_000), "2026-01-31T12:00:00.000Z");
         assert_eq!(shown(1_769_860_800_007), "2026-01-31T12:00:00.007Z");
         assert_eq!(shown(-1), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read() {
+        let at = Timestamp::from_unix_millis(1_769_860_800_007);
+        assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+        assert!("yesterday".parse::<Timestamp>().is_err());
     }
 
     #[test]

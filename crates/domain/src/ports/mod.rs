@@ -14,11 +14,14 @@ mod room_repository;
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use clock::Clock;
 pub use message_repository::MessageRepository;
-pub use room_events::RoomEvents;
+pub use room_events::{RoomEventListener, RoomEvents};
 pub use room_repository::RoomRepository;
 
 #[cfg(any(test, feature = "mock"))]
 pub use self::{
-    authenticator::MockAuthenticator, clock::MockClock, message_repository::MockMessageRepository,
-    room_events::MockRoomEvents, room_repository::MockRoomRepository,
+    authenticator::MockAuthenticator,
+    clock::MockClock,
+    message_repository::MockMessageRepository,
+    room_events::{MockRoomEventListener, MockRoomEvents},
+    room_repository::MockRoomRepository,
 };

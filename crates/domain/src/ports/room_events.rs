@@ -1,6 +1,6 @@
 //! Telling every node that serves a room that something happened in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
@@ -14,4 +14,15 @@ pub trait RoomEvents: Send + Sync {
     /// overtaken by another, and the log stays the truth. That is why there is no
     /// error.
     async fn message_stored(&self, message: Arc<Message>);
+
+    /// From now on the listener is told of every hint that reaches this process,
+    /// for as long as it lives.
+    fn subscribe(&self, listener: Weak<dyn RoomEventListener>);
+}
+
+/// Shows rooms, and wants to know what happens in them.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+pub trait RoomEventListener: Send + Sync {
+    /// A message is stored. Called in somebody else's turn: it must not block.
+    fn on_message_stored(&self, message: Arc<Message>);
 }

@@ -1,0 +1,20 @@
+//! The domain's ports, implemented: PostgreSQL and SQLite behind the
+//! repositories, JSON Web Tokens behind the authenticator, and what needs no
+//! technology at all (hints within one process, the system's clock).
+//!
+//! The modules [`postgres`] and [`sqlite`] mirror each other file for file. One
+//! suite per port, in `tests/contract`, runs against every adapter of it.
+//!
+//! Features: `postgres`, `sqlite`, `jwt` (all on by default).
+
+mod clock;
+#[cfg(feature = "jwt")]
+pub mod jwt;
+mod local;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+pub use clock::SystemClock;
+pub use local::LocalRoomEvents;

@@ -1,0 +1,45 @@
+//! Rows to values, and back.
+
+use chat_domain::{
+    Content, DisplayName, Message, MessageId, RoomId, Seq, StorageError, Timestamp, User, UserId,
+};
+use diesel::pg::data_types::PgTimestamp;
+
+/// Milliseconds from 1970 to 2000, where PostgreSQL's time starts.
+const EPOCH_MILLIS: i64 = 946_684_800_000;
+
+/// A message with its author's name: `id, room_id, seq, user_id, name, content,
+/// created_at`.
+pub(super) type MessageRow = (i64, i64, i64, String, String, String, PgTimestamp);
+
+pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
+    let (id, room_id, seq, user_id, name, content, created_at) = row;
+    Ok(Message {
+        id: MessageId::new(id),
+        room_id: room(room_id)?,
+        seq: position(seq)?,
+        author: User {
+            id: UserId::new(user_id).map_err(StorageError::unavailable)?,
+            name: DisplayName::from_text(&name),
+        },
+        content: Content::new(content).map_err(StorageError::unavailable)?,
+        created_at: Timestamp::from_unix_millis(created_at.0 / 1000 + EPOCH_MILLIS),
+    })
+}
+
+pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
+    RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
+}
+
+pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
+    Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
+}
+
+/// A room's or position's number as a column; it fits, being below 2^53.
+pub(super) fn number(value: u64) -> i64 {
+    value.cast_signed()
+}
+
+pub(super) fn time(at: Timestamp) -> PgTimestamp {
+    PgTimestamp((at.unix_millis() - EPOCH_MILLIS).saturating_mul(1000))
+}

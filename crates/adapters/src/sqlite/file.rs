@@ -1,0 +1,90 @@
+//! The file that is the database.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_domain::BoxError;
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, ConnectionError, ConnectionResult, SqliteConnection};
+
+/// How long a statement waits for another process that holds the file's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Where the database is, and how to open it.
+#[derive(Clone)]
+pub(super) struct DatabaseFile {
+    path: Arc<Path>,
+}
+
+impl DatabaseFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path: path.into() }
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.path.exists()
+    }
+
+    /// Makes the folder, and the file by opening it.
+    pub(super) fn create(&self) -> Result<SqliteConnection, BoxError> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        }
+        Ok(self.connect()?)
+    }
+
+    /// Opens the file, which must be there: a database that went away must not
+    /// come back empty.
+    pub(super) fn open(&self) -> ConnectionResult<SqliteConnection> {
+        if !self.exists() {
+            let missing = format!("{} does not exist", self.path.display());
+            return Err(ConnectionError::BadConnection(missing));
+        }
+        self.connect()
+    }
+
+    fn connect(&self) -> ConnectionResult<SqliteConnection> {
+        // A relative path gets a ./ before it, so that names which SQLite reads
+        // otherwise (`:memory:`, `file:…`) are paths too.
+        let path = if self.path.is_absolute() {
+            self.path.to_path_buf()
+        } else {
+            Path::new(".").join(&self.path)
+        };
+        let path = path
+            .to_str()
+            .ok_or_else(|| ConnectionError::BadConnection("the path is no UTF-8".into()))?;
+        let mut connection = SqliteConnection::establish(path)?;
+        // FULL: with WAL, NORMAL can lose acknowledged commits when the power
+        // fails.
+        connection
+            .batch_execute(&format!(
+                "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
+                 PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
+                BUSY_TIMEOUT.as_millis()
+            ))
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    }
+
+    /// What the path leads to now: a file that was deleted or replaced while it
+    /// is open would take writes that nobody finds again.
+    pub(super) fn identity(&self) -> Option<FileIdentity> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let metadata = std::fs::metadata(&*self.path).ok()?;
+            Some(FileIdentity(metadata.dev(), metadata.ino()))
+        }
+        #[cfg(not(unix))]
+        {
+            self.exists().then_some(FileIdentity(0, 0))
+        }
+    }
+}
+
+/// A file, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileIdentity(u64, u64);

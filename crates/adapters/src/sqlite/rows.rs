@@ -1,0 +1,39 @@
+//! Rows to values, and back.
+
+use chat_domain::{
+    Content, DisplayName, Message, MessageId, RoomId, Seq, StorageError, Timestamp, User, UserId,
+};
+
+/// A message with its author's name: `id, room_id, seq, user_id, name, content,
+/// created_at`.
+pub(super) type MessageRow = (i64, i64, i64, String, String, String, String);
+
+pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
+    let (id, room_id, seq, user_id, name, content, created_at) = row;
+    Ok(Message {
+        id: MessageId::new(id),
+        room_id: room(room_id)?,
+        seq: position(seq)?,
+        author: User {
+            id: UserId::new(user_id).map_err(StorageError::unavailable)?,
+            name: DisplayName::from_text(&name),
+        },
+        content: Content::new(content).map_err(StorageError::unavailable)?,
+        created_at: created_at
+            .parse::<Timestamp>()
+            .map_err(StorageError::unavailable)?,
+    })
+}
+
+pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
+    RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
+}
+
+pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
+    Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
+}
+
+/// A room's or position's number as a column; it fits, being below 2^53.
+pub(super) fn number(value: u64) -> i64 {
+    value.cast_signed()
+}

@@ -1,0 +1,56 @@
+//! One suite per port, run against every adapter of it. The databases are real.
+
+mod databases;
+mod message_repository;
+mod postgres_faults;
+mod postgres_tls;
+mod room_repository;
+mod sqlite_faults;
+
+use chat_domain::{Content, DisplayName, NewMessage, RoomId, Seq, Timestamp, User, UserId};
+
+/// A test for each adapter of a story: `fn(&impl Port)` told on SQLite and on
+/// PostgreSQL.
+#[macro_export]
+macro_rules! on_each_database {
+    ($($story:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                let database = $crate::databases::Sqlite::fresh().await;
+                super::$story(&database.database).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                let database = $crate::databases::Postgres::fresh().await;
+                super::$story(&database.database).await;
+            })*
+        }
+    };
+}
+
+fn room(number: u64) -> RoomId {
+    RoomId::new(number).unwrap()
+}
+
+fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {
+    NewMessage {
+        room_id,
+        author: User {
+            id: UserId::new(user).unwrap(),
+            name: DisplayName::from_text(name),
+        },
+        content: Content::new(content).unwrap(),
+        created_at: Timestamp::from_unix_millis(1_769_860_800_007),
+    }
+}
+
+fn hello(room_id: RoomId) -> NewMessage {
+    by("42", "Ada", room_id, "hello")
+}

@@ -1,0 +1,225 @@
+//! What PostgreSQL's log does when it cannot store.
+
+use std::time::Duration;
+
+use chat_adapters::postgres::{Database, Durability};
+use chat_domain::ports::{MessageRepository, RoomRepository};
+use chat_domain::{Seq, StorageError};
+use chat_test_support::{Cluster, ClusterOptions};
+
+use crate::databases::Postgres;
+use crate::{by, hello, room, seq};
+
+impl Postgres {
+    fn sql(&self, sql: &str) {
+        self.server.psql(sql).unwrap();
+    }
+}
+
+async fn is_refused(database: &Database) {
+    let outcome = database.append(hello(room(1))).await;
+    assert!(
+        matches!(outcome, Err(StorageError::Unavailable(_))),
+        "{outcome:?}"
+    );
+}
+
+const RAISE: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql \
+     AS $$ BEGIN RAISE 'no'; END $$";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
+    let postgres = Postgres::fresh().await;
+    postgres.database.append(hello(room(1))).await.unwrap();
+    postgres.sql(RAISE);
+    postgres.sql("CREATE TRIGGER no BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION no()");
+    is_refused(&postgres.database).await;
+    // Not even the name.
+    let renamed = postgres
+        .database
+        .append(by("42", "Eve", room(1), "x"))
+        .await;
+    assert!(renamed.is_err());
+    postgres.sql("DROP TRIGGER no ON messages");
+    let read = postgres
+        .database
+        .after(room(1), Seq::START, 10)
+        .await
+        .unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!(read[0].author.name.as_str(), "Ada");
+    assert_eq!(
+        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        seq(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_server_refuses_is_certainly_not_stored() {
+    let postgres = Postgres::fresh().await;
+    postgres.sql(RAISE);
+    postgres.sql(
+        "CREATE CONSTRAINT TRIGGER no AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION no()",
+    );
+    is_refused(&postgres.database).await;
+    postgres.sql("DROP TRIGGER no ON messages");
+    assert_eq!(
+        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        seq(1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_during_which_the_connection_breaks_has_an_unknown_outcome() {
+    let postgres = Postgres::fresh().await;
+    postgres.sql(
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql \
+         AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); \
+         RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER die AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION die()",
+    );
+    let outcome = postgres.database.append(hello(room(1))).await;
+    assert!(
+        matches!(outcome, Err(StorageError::OutcomeUnknown(_))),
+        "{outcome:?}"
+    );
+    postgres.sql("DROP TRIGGER die ON messages");
+    assert_eq!(
+        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        seq(1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_database_refuses() {
+    let postgres = Postgres::fresh().await;
+    postgres.database.append(hello(room(1))).await.unwrap();
+    let name = postgres.server.name();
+    postgres.sql(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = on"
+    ));
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    is_refused(&postgres.database).await;
+    // From a database that is not read-only.
+    let server = std::env::var("TEST_DATABASE_URL").unwrap();
+    let reset = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
+    chat_test_support::psql(&server, &reset).unwrap();
+    postgres.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    let again = append_once_more(&postgres.database).await;
+    assert_eq!(again, seq(2));
+}
+
+/// Right after its backends were ended, a connection may not have noticed yet.
+async fn append_once_more(database: &Database) -> Seq {
+    match database.append(hello(room(1))).await {
+        Ok(message) => message.seq,
+        Err(StorageError::Unavailable(_)) => database.append(hello(room(1))).await.unwrap().seq,
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_gone_is_an_answer_and_then_works_again() {
+    let mut server = Cluster::start(ClusterOptions::default()).unwrap();
+    server.create_database("chat").unwrap();
+    let database = Database::open(&server.url("chat").parse().unwrap(), 4).unwrap();
+    database.migrate().await.unwrap();
+    database.append(hello(room(1))).await.unwrap();
+
+    server.stop_immediate().unwrap();
+    let refused = async {
+        is_refused(&database).await;
+        let read = database.newest(&[room(1)]).await;
+        assert!(matches!(read, Err(StorageError::Unavailable(_))));
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused)
+        .await
+        .unwrap();
+
+    server.start_again().unwrap();
+    assert_eq!(append_once_more(&database).await, seq(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_hangs_is_an_answer() {
+    let postgres = Postgres::fresh().await;
+    postgres.database.append(hello(room(1))).await.unwrap();
+    let held = postgres.server.url();
+    // Somebody else holds the room's row for longer than anybody waits.
+    let holder = tokio::task::spawn_blocking(move || {
+        chat_test_support::psql(
+            &held,
+            "BEGIN; SELECT 1 FROM rooms FOR UPDATE; SELECT pg_sleep(8); COMMIT",
+        )
+    });
+    let is_held = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' \
+         AND state = 'active' AND pid <> pg_backend_pid() AND datname = current_database()";
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while postgres.server.psql(is_held).unwrap().trim() != "1" {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the row was never held"
+        );
+    }
+    tokio::time::timeout(Duration::from_secs(7), is_refused(&postgres.database))
+        .await
+        .expect("an answer within seconds");
+    holder.await.unwrap().unwrap();
+    assert_eq!(
+        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        seq(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_can_be_listed_without_being_applied() {
+    let server = chat_test_support::TestDatabase::create_from_env();
+    let database = Database::open(&server.url().parse().unwrap(), 1).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            database.pending_migrations().await.unwrap(),
+            ["0001_messages"]
+        );
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(server.psql(tables).unwrap().trim(), "0");
+    let other = Database::open(&server.url().parse().unwrap(), 1).unwrap();
+    let (one, two) = tokio::join!(
+        tokio::spawn(async move { database.migrate().await.unwrap() }),
+        tokio::spawn(async move { other.migrate().await.unwrap() }),
+    );
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), 1, "done once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_lose_commits_is_recognised() {
+    let postgres = Postgres::fresh().await;
+    assert_eq!(
+        postgres.database.durability().await.unwrap(),
+        Durability::Durable
+    );
+    let name = postgres.server.name();
+    postgres.sql(&format!(
+        "ALTER DATABASE {name} SET synchronous_commit = off"
+    ));
+    assert_eq!(
+        postgres.database.durability().await.unwrap(),
+        Durability::DelayedCommit
+    );
+
+    let options = ClusterOptions {
+        settings: vec!["fsync = off".into()],
+        ..ClusterOptions::default()
+    };
+    let server = Cluster::start(options).unwrap();
+    let database = Database::open(&server.url("postgres").parse().unwrap(), 1).unwrap();
+    assert_eq!(database.durability().await.unwrap(), Durability::NoFsync);
+}

@@ -1,0 +1,125 @@
+//! What SQLite's log does when it cannot store.
+
+use std::time::Duration;
+
+use chat_adapters::sqlite;
+use chat_domain::ports::{MessageRepository, RoomRepository};
+use chat_domain::{Seq, StorageError};
+use diesel::connection::SimpleConnection;
+use diesel::{Connection, SqliteConnection};
+
+use crate::databases::Sqlite;
+use crate::{by, hello, room, seq};
+
+impl Sqlite {
+    /// A connection of somebody else.
+    fn other(&self) -> SqliteConnection {
+        SqliteConnection::establish(self.path.to_str().unwrap()).unwrap()
+    }
+}
+
+async fn is_refused(database: &sqlite::Database) {
+    let outcome = database.append(hello(room(1))).await;
+    assert!(
+        matches!(outcome, Err(StorageError::Unavailable(_))),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
+    let sqlite = Sqlite::fresh().await;
+    sqlite.database.append(hello(room(1))).await.unwrap();
+    let mut other = sqlite.other();
+    other
+        .batch_execute(
+            "CREATE TRIGGER no BEFORE INSERT ON messages BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    is_refused(&sqlite.database).await;
+    // Not even the name.
+    let renamed = sqlite.database.append(by("42", "Eve", room(1), "x")).await;
+    assert!(renamed.is_err());
+    other.batch_execute("DROP TRIGGER no").unwrap();
+    let read = sqlite
+        .database
+        .after(room(1), Seq::START, 10)
+        .await
+        .unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!(read[0].author.name.as_str(), "Ada");
+    assert_eq!(
+        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        seq(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_locked_by_another_is_an_answer_and_then_works_again() {
+    let sqlite = Sqlite::fresh().await;
+    let mut other = sqlite.other();
+    other.batch_execute("BEGIN EXCLUSIVE").unwrap();
+    let refused = tokio::time::timeout(Duration::from_secs(10), is_refused(&sqlite.database));
+    refused.await.unwrap();
+    other.batch_execute("ROLLBACK").unwrap();
+    assert_eq!(
+        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        seq(1)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
+    let sqlite = Sqlite::fresh().await;
+    sqlite.database.append(hello(room(1))).await.unwrap();
+    let folder = sqlite.path.parent().unwrap().to_owned();
+    let away = folder.with_file_name("away");
+    std::fs::rename(&folder, &away).unwrap();
+    is_refused(&sqlite.database).await;
+    is_refused(&sqlite.database).await;
+    assert!(!sqlite.path.exists(), "it must not come back empty");
+    std::fs::rename(&away, &folder).unwrap();
+    assert_eq!(
+        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        seq(2)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrations_can_be_listed_before_there_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/chat.db");
+    let database = sqlite::Database::open(path.clone(), 1).unwrap();
+    assert_eq!(
+        database.pending_migrations().await.unwrap(),
+        ["0001_messages"]
+    );
+    assert!(!path.exists() && !path.parent().unwrap().exists());
+    let read = database.newest(&[room(1)]).await;
+    assert!(matches!(read, Err(StorageError::Unavailable(_))));
+
+    assert_eq!(database.migrate().await.unwrap(), ["0001_messages"]);
+    assert_eq!(database.migrate().await.unwrap(), [""; 0]);
+    assert_eq!(database.pending_migrations().await.unwrap(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_migrate_at_once_do_it_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chat.db");
+    let open = || sqlite::Database::open(path.clone(), 1).unwrap();
+    let (one, two) = (open(), open());
+    let (one, two) = tokio::join!(one.migrate(), two.migrate());
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_sqlite_reads_otherwise_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in [":memory:", "file:x?mode=memory", "a b%20c.db"] {
+        let path = folder.path().join(name);
+        let database = sqlite::Database::open(path.clone(), 1).unwrap();
+        database.migrate().await.unwrap();
+        assert!(path.exists(), "{name}");
+    }
+}

@@ -1,0 +1,129 @@
+//! `chat-gateway check-config`: what each setting is, where it came from, and
+//! whether `serve` would start.
+
+use std::process::ExitCode;
+
+use chat_domain::BoxError;
+use clap::Command;
+
+use super::{one_line, serve};
+use crate::config::{Config, LogConfig, Migrate, Problems, SETTINGS, Setting, Settings};
+
+pub(super) fn command() -> Command {
+    Command::new("check-config").about("Say what each setting is, and whether serve would start")
+}
+
+pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
+    let mut complaints = Vec::new();
+    let read = Config::read(settings);
+    let Problems(problems) = match &read {
+        Ok(_) => Problems(Vec::new()),
+        Err(problems) => problems.clone(),
+    };
+    for setting in SETTINGS {
+        let problem = problems
+            .iter()
+            .find(|problem| problem.setting == setting.name);
+        println!(
+            "{}",
+            describe(settings, setting, problem.map(|p| p.text.as_str()))
+        );
+    }
+    if LogConfig::read(settings).is_err() || read.is_err() {
+        complaints.push("the settings above are wrong".to_owned());
+    }
+    if let Ok(config) = &read {
+        complaints.extend(try_out(config).await);
+    }
+    for complaint in &complaints {
+        println!("serve would not start: {complaint}");
+    }
+    if complaints.is_empty() {
+        println!("serve would start");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// What only an attempt can tell: the database and the port.
+async fn try_out(config: &Config) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let pending = async {
+        let database = serve::open_database(config).await?;
+        database.pending_migrations().await
+    };
+    match pending.await {
+        Ok(pending) if config.migrate == Migrate::Off && !pending.is_empty() => {
+            complaints.push(format!("migrations are pending: {}", pending.join(", ")));
+        }
+        Ok(_) => {}
+        Err(error) => complaints.push(one_line(&*error)),
+    }
+    if let Err(error) = serve::listen(config).await {
+        complaints.push(one_line(&*error));
+    }
+    complaints
+}
+
+fn describe(settings: &Settings, setting: &Setting, problem: Option<&str>) -> String {
+    let value = match settings.get(setting.name) {
+        None => "unset".to_owned(),
+        Some(secret) if setting.is_secret => format!("({} bytes)", secret.len()),
+        Some(url) if setting.name.ends_with("_URL") => redacted_url(url),
+        Some(value) => value.to_owned(),
+    };
+    let source = settings.source(setting.name);
+    let problem = problem.map_or(String::new(), |problem| format!("  WRONG: {problem}"));
+    format!("{:<26}{value}  ({source}){problem}", setting.name)
+}
+
+/// A URL without its password.
+pub(super) fn redacted_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // Whatever this is, it may hold one.
+        return "(malformed)".to_owned();
+    };
+    if scheme == "sqlite" {
+        return url.to_owned();
+    }
+    // A password may hold any character, an @ or a / that should be encoded too.
+    let shown = match rest.rsplit_once('@') {
+        Some((credentials, host)) => {
+            let user = credentials.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        None => url.to_owned(),
+    };
+    match shown.split_once('?') {
+        Some((base, query)) if query.to_lowercase().contains("password") => {
+            format!("{base}?***")
+        }
+        _ => shown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::redacted_url;
+
+    #[test]
+    fn a_password_is_not_shown_wherever_it_is() {
+        for (url, shown) in [
+            ("postgres://u:hunter2@h:1/db", "postgres://u:***@h:1/db"),
+            ("postgres://u:hun@ter/2@h/db", "postgres://u:***@h/db"),
+            (
+                "postgres://h/db?user=u&password=hunter2",
+                "postgres://h/db?***",
+            ),
+            (
+                "postgres://h/db?sslmode=require",
+                "postgres://h/db?sslmode=require",
+            ),
+            ("u:hunter2@h", "(malformed)"),
+            ("sqlite://data/chat.db", "sqlite://data/chat.db"),
+            ("redis://:hunter2@h", "redis://:***@h"),
+        ] {
+            assert_eq!(redacted_url(url), shown);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `chat-gateway dev`: everything, without configuration, for this machine alone.
+
+use std::io::Write as _;
+use std::net::ToSocketAddrs as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_domain::BoxError;
+use clap::Command;
+
+use super::serve;
+use crate::app::Demo;
+use crate::config::{Config, LogConfig, Settings};
+use crate::http::demo_people;
+use crate::{logging, server, wiring};
+
+/// Beside the database, so that tokens outlive a restart as messages do.
+const SECRET_FILE: &str = "data/dev-secret";
+/// How long the tokens are valid that are printed and that the demo page gets.
+const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn command() -> Command {
+    Command::new("dev").about("Serve on this machine alone, with a demo page at /")
+}
+
+pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
+    settings.set_default("HOST", "127.0.0.1");
+    if settings.get("JWT_SECRET").is_none() {
+        settings.set_default("JWT_SECRET", secret(Path::new(SECRET_FILE))?);
+    }
+    let log = LogConfig::read(&settings)?;
+    let config = Config::read(&settings)?;
+    refuse_other_machines(&config)?;
+    logging::start(log.filter, log.format);
+
+    let database = serve::prepare_database(&config).await?;
+    let listener = serve::listen(&config).await?;
+    let jwt = config.jwt.clone();
+    let demo = Demo {
+        mint: Arc::new(move |user| wiring::mint_token(&jwt, user, TOKEN_TTL)),
+    };
+    let stop = serve::stop_signal()?;
+    let database_url = settings.get("DATABASE_URL").unwrap_or_default();
+    let storage = redacted(database_url);
+    let app = wiring::app(config, database, Some(demo.clone()));
+    greet(
+        &format!("http://{}", listener.local_addr()?),
+        &storage,
+        &demo,
+    )?;
+    server::serve(listener, app, stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The demo page gives everybody who can load it two users' tokens.
+fn refuse_other_machines(config: &Config) -> Result<(), BoxError> {
+    let mut addresses = (config.host.as_str(), config.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("HOST {}: {error}", config.host))?;
+    if addresses.all(|address| address.ip().is_loopback()) {
+        return Ok(());
+    }
+    Err("dev listens on this machine alone: unset HOST, or use serve".into())
+}
+
+/// The secret of this folder, made at the first start.
+fn secret(path: &Path) -> Result<String, BoxError> {
+    let failed = |what: &str, error: std::io::Error| -> BoxError {
+        format!(
+            "{} cannot be {what}: {error}: set JWT_SECRET",
+            path.display()
+        )
+        .into()
+    };
+    match std::fs::read_to_string(path) {
+        Ok(secret) => return Ok(secret.trim_end().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed("read", error)),
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    write_privately(path, &secret).map_err(|error| failed("written", error))?;
+    Ok(secret)
+}
+
+fn write_privately(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    writeln!(file, "{text}")
+}
+
+/// A database's address without what is secret in it.
+fn redacted(url: &str) -> String {
+    super::check_config::redacted_url(url)
+}
+
+fn greet(url: &str, storage: &str, demo: &Demo) -> Result<(), BoxError> {
+    let mut text = format!(
+        "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {storage}\n\n  \
+         Two tokens, valid for a day:\n"
+    );
+    for user in demo_people() {
+        let token = (demo.mint)(&user)?;
+        text += &format!("  {} (user {})\n  {token}\n", user.name.as_str(), user.id);
+    }
+    text += "\nready\n";
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}

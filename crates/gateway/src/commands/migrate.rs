@@ -1,0 +1,48 @@
+//! `chat-gateway migrate`: brings the database up to date.
+
+use std::process::ExitCode;
+
+use chat_domain::BoxError;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::one_line;
+use crate::config::{LogConfig, Settings, StorageConfig};
+use crate::logging;
+use crate::wiring::Database;
+
+const DRY_RUN: &str = "dry-run";
+
+pub(super) fn command() -> Command {
+    Command::new("migrate")
+        .about("Apply pending migrations and say which")
+        .arg(
+            Arg::new(DRY_RUN)
+                .long(DRY_RUN)
+                .action(ArgAction::SetTrue)
+                .help("Only list them"),
+        )
+}
+
+pub(super) async fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
+    let log = LogConfig::read(settings)?;
+    logging::start(log.filter, log.format);
+    let database = Database::open(&StorageConfig::read(settings)?)?;
+    let failed = |error: BoxError| -> BoxError {
+        format!("the database of DATABASE_URL: {}", one_line(&*error)).into()
+    };
+    let (verb, names) = if arguments.get_flag(DRY_RUN) {
+        (
+            "pending",
+            database.pending_migrations().await.map_err(failed)?,
+        )
+    } else {
+        ("applied", database.migrate().await.map_err(failed)?)
+    };
+    if names.is_empty() {
+        println!("up to date");
+    }
+    for name in names {
+        println!("{verb} {name}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

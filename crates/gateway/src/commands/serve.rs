@@ -1,0 +1,100 @@
+//! `chat-gateway serve`: production.
+
+use std::process::ExitCode;
+
+use chat_domain::BoxError;
+use clap::Command;
+use tokio::net::TcpListener;
+
+use super::one_line;
+use crate::config::{Config, LogConfig, Migrate, Settings};
+use crate::wiring::{self, Database};
+use crate::{logging, server};
+
+pub(super) fn command() -> Command {
+    Command::new("serve").about("Serve, configured by environment or flags")
+}
+
+pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
+    let log = LogConfig::read(settings)?;
+    let config = Config::read(settings)?;
+    logging::start(log.filter, log.format);
+    let database = prepare_database(&config).await?;
+    let listener = listen(&config).await?;
+    server::serve(
+        listener,
+        wiring::app(config, database, None),
+        stop_signal()?,
+    )
+    .await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the database and brings it up to date, or says what is in the way.
+pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxError> {
+    let database = open_database(config).await?;
+    match config.migrate {
+        Migrate::On => {
+            let applied = database
+                .migrate()
+                .await
+                .map_err(|error| format!("the migrations failed: {}", one_line(&*error)))?;
+            for name in applied {
+                tracing::info!(name, "migration applied");
+            }
+        }
+        Migrate::Off => {
+            let pending = database.pending_migrations().await?;
+            if !pending.is_empty() {
+                let names = pending.join(", ");
+                return Err(format!(
+                    "migrations are pending ({names}): run chat-gateway migrate, or set MIGRATE=on"
+                )
+                .into());
+            }
+        }
+    }
+    Ok(database)
+}
+
+/// Opens the database and asks whether it can be trusted.
+pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError> {
+    let database = Database::open(&config.storage)
+        .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
+    database.check_durability().await.map_err(|error| {
+        format!(
+            "the database of DATABASE_URL cannot be used: {}",
+            one_line(&*error)
+        )
+    })?;
+    Ok(database)
+}
+
+pub(super) async fn listen(config: &Config) -> Result<TcpListener, BoxError> {
+    let (host, port) = (config.host.as_str(), config.port);
+    TcpListener::bind((host, port)).await.map_err(|error| {
+        format!("cannot listen on {host}:{port}: {error}: free it, or set HOST and PORT").into()
+    })
+}
+
+/// Done at the first SIGTERM or Ctrl-C; a second one ends the process at once.
+pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, BoxError> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        let mut any = async move || {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        any().await;
+        // Lives as long as the process, which is short from here on.
+        tokio::spawn(async move {
+            any().await;
+            std::process::exit(1);
+        });
+    })
+}

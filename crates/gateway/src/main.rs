@@ -1,0 +1,41 @@
+//! `chat-gateway`: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use chat_gateway::commands::{command_line, one_line, run};
+use clap::error::ErrorKind;
+
+fn main() -> ExitCode {
+    let matches = match command_line().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error),
+    };
+    match run(&matches) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("chat-gateway: {}", one_line(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help where it was asked for; otherwise one line that says what is wrong.
+fn explain(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print!("{error}");
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            eprint!("{error}");
+            ExitCode::FAILURE
+        }
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            let line = line.trim_start_matches("error: ").trim_end_matches(':');
+            eprintln!("chat-gateway: {line} (see chat-gateway --help)");
+            ExitCode::FAILURE
+        }
+    }
+}

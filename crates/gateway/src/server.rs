@@ -1,0 +1,115 @@
+//! Accepting connections, and stopping.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+use crate::app::App;
+use crate::connection::{Stream, Wire};
+use crate::transport::Transport;
+
+/// How long a client may take to send a request's head, also the first one, and
+/// the next one on a connection that is kept alive.
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a shutdown may take to finish what clients asked for.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long it waits, after that, for the connections to be closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// The pause after an error of accepting, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves connections from the listener until `shutdown` is done. Then no more are
+/// accepted, what clients asked for is finished and acknowledged, and their
+/// transports are closed: within ten seconds in all.
+///
+/// # Errors
+/// When the listener's address cannot be read; a listener that fails to accept
+/// is tried again.
+pub async fn serve(
+    listener: TcpListener,
+    app: App,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let app = Arc::new(app);
+    let connections = TaskTracker::new();
+    let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
+    tracing::info!(%address, "listening");
+
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            accepted = listener.accept() => match accepted {
+                Ok((tcp, _)) => {
+                    connections.spawn(serve_connection(app.clone(), tcp));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection cannot be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+
+    drop(listener);
+    tracing::info!(connections = app.gateway.connections.count(), "draining");
+    if tokio::time::timeout(DRAIN_DEADLINE, app.gateway.drain())
+        .await
+        .is_err()
+    {
+        tracing::warn!("some events are not finished in time");
+        app.gateway.end_all();
+    }
+    reconciliation.abort();
+    app.gateway.tasks.close();
+    // Connections that serve no client (idle, or half-open) end with the process.
+    let closed = async { app.gateway.tasks.wait().await };
+    tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
+    // A connection that has ended already is nothing to serve.
+    let Ok(stream) = Stream::new(tcp) else { return };
+    let wire = Arc::downgrade(stream.wire());
+    let service = service_fn(move |request| {
+        let (app, wire) = (app.clone(), wire.upgrade());
+        async move {
+            match wire {
+                Some(wire) => Ok(respond(&app, &wire, request).await),
+                None => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
+            }
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_DEADLINE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+async fn respond(app: &App, wire: &Arc<Wire>, request: Request<Incoming>) -> Response<Body> {
+    if Transport::serves(request.uri().path()) {
+        return app.transport.respond(wire, request).await;
+    }
+    let Ok::<_, Infallible>(response) = app.pages.clone().oneshot(request.map(Body::new)).await;
+    response
+}

@@ -1,0 +1,174 @@
+//! Who connects: the token, wherever it is, and what a refused client is told.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use chat_domain::Identity;
+use chat_domain::use_cases::ConnectError;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use socketioxide::adapter::Adapter;
+use socketioxide::handler::FromConnectParts;
+use socketioxide::socket::Socket;
+use socketioxide_core::Value;
+
+use crate::gateway::Gateway;
+
+/// Why a client is not let in; its `Display` is the wire's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("token_missing")]
+    TokenMissing,
+    #[error("token_invalid")]
+    TokenInvalid,
+    #[error("token_expired")]
+    TokenExpired,
+    #[error("unavailable")]
+    Unavailable,
+}
+
+/// What came with CONNECT, as it was sent.
+pub(crate) struct Auth(Option<String>);
+
+impl<A: Adapter> FromConnectParts<A> for Auth {
+    type Error = Infallible;
+
+    fn from_connect_parts(_: &Arc<Socket<A>>, auth: &Option<Value>) -> Result<Self, Infallible> {
+        Ok(Self(match auth {
+            Some(Value::Str(json, _)) => Some(json.to_string()),
+            _ => None,
+        }))
+    }
+}
+
+/// Decides whether a client is let in, and as whom.
+pub(crate) async fn authenticate(
+    gateway: &Gateway,
+    auth: &Auth,
+    request: &Parts,
+) -> Result<Identity, Refusal> {
+    if gateway.draining.is_cancelled() {
+        return Err(Refusal::Unavailable);
+    }
+    let token = find_token(auth, request)?;
+    match gateway.connect.execute(token.as_deref()).await {
+        Ok(identity) => Ok(identity),
+        Err(error) => {
+            let refusal = match &error {
+                ConnectError::TokenMissing => Refusal::TokenMissing,
+                ConnectError::TokenInvalid(_) => Refusal::TokenInvalid,
+                ConnectError::TokenExpired => Refusal::TokenExpired,
+                ConnectError::Unavailable(_) => Refusal::Unavailable,
+            };
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::debug!(%refusal, cause, "a client is refused");
+            Err(refusal)
+        }
+    }
+}
+
+/// The token from the first place that holds one: the `auth` object, the
+/// `Authorization` header, the query. That place decides, even if what it holds
+/// is no token.
+fn find_token(auth: &Auth, request: &Parts) -> Result<Option<String>, Refusal> {
+    if let Some(json) = auth
+        .0
+        .as_deref()
+        .map(str::trim)
+        .filter(|json| !json.is_empty())
+        && let Some(token) = token_of_auth(json)?
+    {
+        return Ok(Some(token));
+    }
+    if let Some(header) = request.headers.get(AUTHORIZATION) {
+        let header = header.to_str().map_err(|_| Refusal::TokenInvalid)?;
+        return Ok(Some(header.to_owned()));
+    }
+    let query = request.uri.query().unwrap_or_default();
+    Ok(form_urlencoded::parse(query.as_bytes())
+        .find(|(key, _)| key == "token")
+        .map(|(_, token)| token.into_owned()))
+}
+
+fn token_of_auth(json: &str) -> Result<Option<String>, Refusal> {
+    #[derive(Deserialize)]
+    struct WithToken<'a> {
+        #[serde(borrow)]
+        token: Option<&'a RawValue>,
+    }
+    // Only an object can hold a token; nothing else that is JSON does.
+    if !json.starts_with('{') {
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
+        return is_json.then_some(None).ok_or(Refusal::TokenInvalid);
+    }
+    let auth: WithToken<'_> = serde_json::from_str(json).map_err(|_| Refusal::TokenInvalid)?;
+    auth.token
+        .map(|token| serde_json::from_str(token.get()).map_err(|_| Refusal::TokenInvalid))
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks in an `auth` payload, a header and a query.
+    fn find(auth: &str, header: &str, query: &str) -> Result<Option<String>, Refusal> {
+        let mut request = http::Request::builder().uri(format!("/socket.io/?EIO=4{query}"));
+        if !header.is_empty() {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let auth = Auth((!auth.is_empty()).then(|| auth.to_owned()));
+        find_token(&auth, &parts)
+    }
+
+    fn found(token: &str) -> Result<Option<String>, Refusal> {
+        Ok(Some(token.to_owned()))
+    }
+
+    #[test]
+    fn the_first_place_that_holds_one_decides() {
+        let all = (r#"{"token":"a"}"#, "Bearer h", "&token=q");
+        assert_eq!(find(all.0, all.1, all.2), found("a"));
+        assert_eq!(find("", all.1, all.2), found("Bearer h"));
+        assert_eq!(find("", "", all.2), found("q"));
+        assert_eq!(find("", "", ""), Ok(None));
+    }
+
+    #[test]
+    fn null_is_no_token_but_an_empty_one_is() {
+        for none in ["", "{}", r#"{"token":null}"#, "null", "[]", "\"x\"", "7"] {
+            assert_eq!(find(none, "", "&token=q"), found("q"), "{none}");
+        }
+        assert_eq!(find(r#"{"token":""}"#, "Bearer h", ""), found(""));
+        assert_eq!(find("", "", "&token="), found(""));
+    }
+
+    #[test]
+    fn what_is_no_string_is_invalid() {
+        for wrong in [
+            r#"{"token":7}"#,
+            r#"{"token":["a"]}"#,
+            r#"{"token":{}}"#,
+            "{",
+            "{token}",
+        ] {
+            assert_eq!(
+                find(wrong, "Bearer h", "&token=q"),
+                Err(Refusal::TokenInvalid),
+                "{wrong}"
+            );
+        }
+        assert_eq!(find("", "Bearer é", "&token=q"), Err(Refusal::TokenInvalid));
+    }
+
+    #[test]
+    fn a_query_is_decoded() {
+        assert_eq!(
+            find("", "", "&token=Bearer%20a.b%2Bc"),
+            found("Bearer a.b+c")
+        );
+    }
+}

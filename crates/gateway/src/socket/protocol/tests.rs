@@ -1,0 +1,203 @@
+//! Every payload that is not what the contract says is named.
+
+use super::*;
+
+fn read_event(event: &str, payload: &str) -> Result<Event, String> {
+    let received = read(&format!(r#"["{event}",{payload}]"#));
+    assert_eq!(received.event.as_deref(), Some(event));
+    received.outcome.map_err(|error| error.to_string())
+}
+
+fn room(number: u64) -> RoomId {
+    RoomId::new(number).unwrap()
+}
+
+#[test]
+fn valid_events_are_read() {
+    let join = read_event("joinRoom", r#"{"roomId":7}"#);
+    assert_eq!(join, Ok(Event::JoinRoom { room_id: room(7) }));
+    let leave = read_event("leaveRoom", r#"{"roomId":9007199254740991,"x":{"x":[1]}}"#);
+    assert_eq!(
+        leave,
+        Ok(Event::LeaveRoom {
+            room_id: room(chat_domain::MAX_NUMBER)
+        })
+    );
+    let send = read_event("sendMessage", r#"{"content":"\u0068i \"é\"","roomId":1}"#);
+    let content = Content::new("hi \"é\"").unwrap();
+    assert_eq!(
+        send,
+        Ok(Event::SendMessage {
+            room_id: room(1),
+            content
+        })
+    );
+}
+
+#[test]
+fn a_room_number_is_an_integer_in_range() {
+    for ok in ["1", "1.0", "1e0", "10e-1", "9007199254740991"] {
+        let read = read_event("joinRoom", &format!(r#"{{"roomId":{ok}}}"#));
+        assert!(read.is_ok(), "{ok}: {read:?}");
+    }
+    for wrong in [
+        "0",
+        "-1",
+        "-0",
+        "1.5",
+        "9007199254740992",
+        "9223372036854775808",
+        "18446744073709551616",
+        "1e300",
+        "-1e300",
+        "1e999",
+        "\"1\"",
+        "true",
+        "[1]",
+        "{}",
+        "\"\"",
+    ] {
+        let read = read_event("joinRoom", &format!(r#"{{"roomId":{wrong}}}"#));
+        let says = read.expect_err(wrong);
+        assert_eq!(
+            says, "roomId must be an integer from 1 to 9007199254740991",
+            "{wrong}"
+        );
+    }
+    for absent in ["{}", r#"{"roomId":null}"#, r#"{"room_id":1}"#] {
+        assert_eq!(
+            read_event("joinRoom", absent).unwrap_err(),
+            "roomId is missing"
+        );
+    }
+}
+
+#[test]
+fn content_is_text_within_its_limits() {
+    let with = |json: &str| {
+        read_event(
+            "sendMessage",
+            &format!(r#"{{"roomId":1,"content":{json}}}"#),
+        )
+    };
+    assert!(with(&format!("\"{}\"", "🦀".repeat(4000))).is_ok());
+    for (json, says) in [
+        ("null".to_owned(), "content is missing"),
+        ("1".to_owned(), "content must be a string of Unicode text"),
+        ("[]".to_owned(), "content must be a string of Unicode text"),
+        (
+            r#"{"_placeholder":true,"num":0}"#.to_owned(),
+            "content must be a string of Unicode text",
+        ),
+        (
+            r#""\ud800""#.to_owned(),
+            "content must be a string of Unicode text",
+        ),
+        (
+            r#""""#.to_owned(),
+            "content must not be empty or only white space",
+        ),
+        (
+            r#""\n\u3000""#.to_owned(),
+            "content must not be empty or only white space",
+        ),
+        (r#""a\u0000""#.to_owned(), "content must not contain NUL"),
+        (
+            format!("\"{}\"", "a".repeat(4001)),
+            "content must have at most 4000 characters",
+        ),
+    ] {
+        assert_eq!(with(&json).unwrap_err(), says);
+    }
+    let without = read_event("sendMessage", r#"{"roomId":1}"#);
+    assert_eq!(without.unwrap_err(), "content is missing");
+}
+
+#[test]
+fn a_payload_is_one_object() {
+    for wrong in ["null", "1", "\"x\"", "[]", "true", "[{\"roomId\":1}]"] {
+        let read = read_event("joinRoom", wrong);
+        assert_eq!(
+            read.unwrap_err(),
+            "the payload must be an object",
+            "{wrong}"
+        );
+    }
+    let absent = read(r#"["joinRoom"]"#).outcome.unwrap_err().to_string();
+    assert_eq!(absent, "the payload is missing");
+    let two = read(r#"["joinRoom",{"roomId":1},{"roomId":1}]"#);
+    assert_eq!(
+        two.outcome.unwrap_err().to_string(),
+        "there must be one payload, not several arguments"
+    );
+    assert_eq!(two.room_id, Some(room(1)));
+}
+
+#[test]
+fn a_key_twice_is_malformed() {
+    for twice in [
+        r#"{"roomId":1,"roomId":1}"#,
+        r#"{"roomId":1,"room\u0049d":2}"#,
+        r#"{"roomId":1,"x":1,"x":2}"#,
+    ] {
+        let read = read_event("joinRoom", twice);
+        assert_eq!(read.unwrap_err(), "the payload has a key twice", "{twice}");
+    }
+}
+
+#[test]
+fn an_unknown_event_is_known_by_its_name() {
+    for (packet, name) in [
+        (r#"["shout",{"roomId":1}]"#, "shout"),
+        (r#"["joinroom"]"#, "joinroom"),
+        (r#"["a\"b",1,2,3]"#, "a\"b"),
+    ] {
+        let received = read(packet);
+        assert_eq!(received.event.as_deref(), Some(name));
+        assert_eq!(received.outcome, Err(Malformed::UnknownEvent));
+    }
+}
+
+#[test]
+fn what_is_no_event_is_answered_too() {
+    for packet in [
+        "",
+        "[]",
+        "{}",
+        "[1]",
+        "[null,{}]",
+        "[\"joinRoom\",{]",
+        "[\"joinRoom\",{}",
+    ] {
+        let received = read(packet);
+        assert_eq!(received.event, None, "{packet}");
+        assert!(
+            matches!(received.outcome, Err(Malformed::Payload(_))),
+            "{packet}"
+        );
+    }
+}
+
+#[test]
+fn a_message_is_written_as_the_contract_shows_it() {
+    use chat_domain::{DisplayName, MessageId, NewMessage, Timestamp, User, UserId};
+
+    let message = NewMessage {
+        room_id: room(1),
+        author: User {
+            id: UserId::new("42").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        },
+        content: Content::new("hello").unwrap(),
+        created_at: Timestamp::from_unix_millis(1_769_860_800_000),
+    }
+    .stored(MessageId::new(812), Seq::new(57).unwrap());
+    assert_eq!(
+        serde_json::to_value(WireMessage::from(&message)).unwrap(),
+        serde_json::json!({
+            "id": 812, "roomId": 1, "seq": 57, "content": "hello",
+            "createdAt": "2026-01-31T12:00:00.000Z",
+            "userId": "42", "user": { "id": "42", "name": "Ada" }
+        })
+    );
+}

@@ -1,0 +1,102 @@
+//! Puts a gateway together from a configuration. The only file that names concrete
+//! adapters.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
+use chat_adapters::postgres::Durability;
+use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
+use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository};
+use chat_domain::{BoxError, User};
+
+use crate::app::{App, AppOptions, Demo};
+use crate::config::{Config, DatabaseUrl, StorageConfig};
+
+/// The configured database.
+pub(crate) enum Database {
+    Sqlite(sqlite::Database),
+    Postgres(postgres::Database),
+}
+
+impl Database {
+    pub(crate) fn open(config: &StorageConfig) -> Result<Self, BoxError> {
+        Ok(match &config.database {
+            DatabaseUrl::Sqlite(path) => {
+                Self::Sqlite(sqlite::Database::open(path.clone(), config.pool_size)?)
+            }
+            DatabaseUrl::Postgres(url) => {
+                Self::Postgres(postgres::Database::open(url, config.pool_size)?)
+            }
+        })
+    }
+
+    /// Refuses a server that loses what it said it had stored.
+    pub(crate) async fn check_durability(&self) -> Result<(), BoxError> {
+        let Self::Postgres(database) = self else {
+            // SQLite's settings are the connections' own.
+            return Ok(());
+        };
+        match database.durability().await? {
+            Durability::Durable => {}
+            Durability::DelayedCommit => tracing::warn!(
+                "PostgreSQL has synchronous_commit=off: when it crashes, it loses messages \
+                 that members have seen"
+            ),
+            Durability::NoFsync => {
+                return Err("PostgreSQL has fsync=off and can lose everything: turn it on".into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn pending_migrations(&self) -> Result<Vec<String>, BoxError> {
+        match self {
+            Self::Sqlite(database) => database.pending_migrations().await,
+            Self::Postgres(database) => database.pending_migrations().await,
+        }
+    }
+
+    pub(crate) async fn migrate(&self) -> Result<Vec<String>, BoxError> {
+        match self {
+            Self::Sqlite(database) => database.migrate().await,
+            Self::Postgres(database) => database.migrate().await,
+        }
+    }
+
+    fn repositories(self) -> (Arc<dyn MessageRepository>, Arc<dyn RoomRepository>) {
+        match self {
+            Self::Sqlite(database) => (Arc::new(database.clone()), Arc::new(database)),
+            Self::Postgres(database) => (Arc::new(database.clone()), Arc::new(database)),
+        }
+    }
+}
+
+/// A gateway on this database. Must be called within a tokio runtime.
+pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> App {
+    let (messages, rooms) = database.repositories();
+    App::new(AppOptions {
+        messages,
+        rooms,
+        events: Arc::new(LocalRoomEvents::default()),
+        authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),
+        clock: Arc::new(SystemClock),
+        origins: config.origins,
+        limits: config.limits,
+        demo,
+    })
+}
+
+/// Mints a token that this configuration accepts.
+pub(crate) fn mint_token(
+    options: &JwtOptions,
+    user: &User,
+    ttl: Duration,
+) -> Result<String, BoxError> {
+    let claims = MintedClaims {
+        ttl,
+        issuer: options.issuer.as_deref(),
+        audience: options.audience.as_deref(),
+    };
+    Ok(options.secret.mint(user, claims, SystemClock.now())?)
+}

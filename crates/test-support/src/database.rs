@@ -1,0 +1,117 @@
+//! An empty database for one test, on the server that all tests share.
+
+use std::collections::hash_map::RandomState;
+use std::env;
+use std::hash::BuildHasher as _;
+use std::io;
+
+use crate::programs::Programs;
+
+/// A database with a name of its own, dropped with this value together with the
+/// connections that are still open to it.
+#[derive(Debug)]
+pub struct TestDatabase {
+    programs: Programs,
+    admin_url: String,
+    name: String,
+}
+
+impl TestDatabase {
+    /// Makes a database on the server that `cargo xtask test` brings.
+    ///
+    /// # Panics
+    ///
+    /// Without `TEST_DATABASE_URL`: a test that skips itself is a test that nobody
+    /// misses.
+    #[must_use]
+    pub fn create_from_env() -> Self {
+        let admin_url = env::var("TEST_DATABASE_URL").expect(
+            "TEST_DATABASE_URL is not set: run `cargo xtask test`, which brings PostgreSQL",
+        );
+        Self::create(&admin_url)
+    }
+
+    /// Makes a database on the server of `admin_url`, whose user may create databases.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses, with its message.
+    #[must_use]
+    pub fn create(admin_url: &str) -> Self {
+        let programs = Programs::find_client().expect("psql makes the test's database");
+        let name = format!("chat_test_{:016x}", RandomState::new().hash_one(()));
+        programs
+            .psql(admin_url, &format!("create database {name}"))
+            .expect("TEST_DATABASE_URL names a server where databases can be created");
+        Self {
+            programs,
+            admin_url: admin_url.to_owned(),
+            name,
+        }
+    }
+
+    /// The address of this database, with the user and parameters of the server's.
+    #[must_use]
+    pub fn url(&self) -> String {
+        with_database(&self.admin_url, &self.name)
+    }
+
+    /// Its name on the server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs SQL and gives back what it prints: rows on lines, columns separated by `|`.
+    ///
+    /// # Errors
+    ///
+    /// No connection, or the message of the statement that failed.
+    pub fn psql(&self, sql: &str) -> io::Result<String> {
+        self.programs.psql(&self.url(), sql)
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let sql = format!("drop database if exists {} with (force)", self.name);
+        if let Err(error) = self.programs.psql(&self.admin_url, &sql) {
+            eprintln!("database {} stays behind: {error}", self.name);
+        }
+    }
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (address, parameters) = match url.split_once('?') {
+        Some((address, parameters)) => (address, format!("?{parameters}")),
+        None => (url, String::new()),
+    };
+    let host = address.find("://").map_or(0, |scheme| scheme + 3);
+    let end = address[host..]
+        .find('/')
+        .map_or(address.len(), |slash| host + slash);
+    format!("{}/{name}{parameters}", &address[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_database;
+
+    #[test]
+    fn the_address_of_a_test_database_keeps_everything_but_the_name() {
+        for (url, expected) in [
+            ("postgres://u:p@h:1/old", "postgres://u:p@h:1/new"),
+            ("postgres://h", "postgres://h/new"),
+            (
+                "postgres://h?sslmode=require",
+                "postgres://h/new?sslmode=require",
+            ),
+            (
+                "postgresql://h/old?sslrootcert=/a/b",
+                "postgresql://h/new?sslrootcert=/a/b",
+            ),
+        ] {
+            assert_eq!(with_database(url, "new"), expected);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! A throwaway PostgreSQL server speaks TLS with a test's own certificate.
+
+use chat_test_support::{Certificates, Cluster, ClusterOptions};
+
+#[test]
+fn a_server_with_a_certificate_is_trusted_by_its_own_authority_only() {
+    let certificates = Certificates::generate().unwrap();
+    let cluster = Cluster::start(ClusterOptions {
+        tls: Some(certificates.server.clone()),
+        ..ClusterOptions::default()
+    })
+    .unwrap();
+    let encrypted = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+    let ask = |parameters: &str| cluster.psql(&format!("postgres?{parameters}"), encrypted);
+
+    assert_eq!(ask("sslmode=disable").unwrap(), "f");
+    assert_eq!(ask("sslmode=require").unwrap(), "t");
+
+    let folder = tempfile::tempdir().unwrap();
+    let own = certificates.write_to(folder.path()).unwrap();
+    let verify = format!(
+        "sslmode=verify-full&sslrootcert={}",
+        own.authority.display()
+    );
+    assert_eq!(ask(&verify).unwrap(), "t");
+
+    let stranger = Certificates::generate().unwrap();
+    std::fs::write(&own.authority, &stranger.authority_pem).unwrap();
+    let refusal = ask(&verify).unwrap_err().to_string();
+    assert!(refusal.contains("certificate verify failed"), "{refusal}");
+}

@@ -1,0 +1,41 @@
+//! Installing what is missing, where that is nobody's decision but ours: as root on
+//! Debian and Ubuntu, which is to say in a container or on a CI machine.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Error;
+use crate::machine::{find_program, run, step};
+
+/// Debian makes and starts a server of its own when it installs PostgreSQL, unless told
+/// not to; nobody here would use it.
+const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
+
+pub(crate) fn can_install() -> bool {
+    let user = Command::new("id").arg("-u").output();
+    user.is_ok_and(|output| output.stdout.trim_ascii() == b"0") && find_program("apt-get").is_some()
+}
+
+pub(crate) fn install(packages: &[&str]) -> Result<(), Error> {
+    step(&format!("apt-get install {}", packages.join(" ")));
+    run(&mut apt_get(&["update"]))?;
+    if let Some(folder) = Path::new(NO_SERVER).parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(NO_SERVER, "create_main_cluster = false\n")?;
+    let outcome = run(apt_get(&["install", "--yes", "--no-install-recommends"]).args(packages));
+    fs::remove_file(NO_SERVER)?;
+    outcome
+}
+
+fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command
+        // Somebody else may be installing at the same time.
+        .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"])
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null());
+    command
+}

@@ -1,0 +1,41 @@
+//! Node.js with the packages of the JavaScript client tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+use super::Need;
+use crate::Error;
+use crate::machine::{find_program, run, step};
+
+pub(crate) const NEED: Need = Need {
+    is_here: || find_program("node").is_some() && find_program("npm").is_some(),
+    packages: &["nodejs", "npm"],
+};
+
+/// Installs the packages that `clients/package-lock.json` pins; gives back node's program.
+pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
+    let (Some(node), Some(npm)) = (find_program("node"), find_program("npm")) else {
+        return Err(
+            "the tests run JavaScript clients: install Node.js and npm (Debian's packages are \
+             `nodejs` and `npm`)"
+                .into(),
+        );
+    };
+    // npm writes its own record last, so an installation that was cut short has none.
+    let installed = modified(&clients.join("node_modules/.package-lock.json"));
+    if installed.is_none() || installed < modified(&clients.join("package-lock.json")) {
+        step("npm ci");
+        run(Command::new(npm)
+            .arg("ci")
+            .current_dir(clients)
+            .stdin(Stdio::null()))?;
+    }
+    step(&format!("node {}", node.display()));
+    Ok(node)
+}
+
+fn modified(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|file| file.modified()).ok()
+}
