@@ -6,12 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::{
     DisplayName, Identity, RoomAccess, RoomId, Timestamp, User, UserId,
-    ports::{AuthenticationError, Authenticator},
+    ports::{AuthenticationError, Authenticator, Clock as _},
 };
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::SystemClock;
 
 /// A shared secret of at least [`Secret::MIN_BYTES`] bytes. Its `Debug` does not
 /// show it.
@@ -168,10 +170,15 @@ impl JwtAuthenticator {
 impl Authenticator for JwtAuthenticator {
     async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
         let claims = self.claims(token)?;
-        let leeway = self.validation.leeway;
-        claims
-            .identity(leeway)
-            .map_err(|why| AuthenticationError::Invalid(why.into()))
+        let identity = claims
+            .identity(self.validation.leeway)
+            .map_err(|why| AuthenticationError::Invalid(why.into()))?;
+        // The library counts whole seconds. Who is disconnected at this moment must
+        // not be let in again within the same second.
+        if identity.valid_until <= SystemClock.now() {
+            return Err(AuthenticationError::Expired);
+        }
+        Ok(identity)
     }
 }
 

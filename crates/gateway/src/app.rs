@@ -40,8 +40,11 @@ pub struct AppOptions {
 #[derive(Clone)]
 pub struct Demo {
     /// Mints a token for one of the page's users.
-    pub mint: Arc<dyn Fn(&User) -> Result<String, BoxError> + Send + Sync>,
+    pub mint: Arc<MintToken>,
 }
+
+/// Makes a token that the gateway accepts, for this user.
+pub type MintToken = dyn Fn(&User) -> Result<String, BoxError> + Send + Sync;
 
 /// A gateway, ready to serve.
 pub struct App {

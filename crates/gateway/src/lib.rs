@@ -32,7 +32,7 @@ mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{App, AppOptions, Demo};
+pub use app::{App, AppOptions, Demo, MintToken};
 pub use gateway::Limits;
 pub use origin::{AllowedOrigins, Origin};
 

@@ -16,7 +16,7 @@ use crate::config::{Config, DatabaseUrl, StorageConfig};
 /// The configured database.
 pub(crate) enum Database {
     Sqlite(sqlite::Database),
-    Postgres(postgres::Database),
+    Postgres(Box<postgres::Database>),
 }
 
 impl Database {
@@ -26,7 +26,8 @@ impl Database {
                 Self::Sqlite(sqlite::Database::open(path.clone(), config.pool_size)?)
             }
             DatabaseUrl::Postgres(url) => {
-                Self::Postgres(postgres::Database::open(url, config.pool_size)?)
+                let database = postgres::Database::open(url, config.pool_size)?;
+                Self::Postgres(Box::new(database))
             }
         })
     }
@@ -67,7 +68,7 @@ impl Database {
     fn repositories(self) -> (Arc<dyn MessageRepository>, Arc<dyn RoomRepository>) {
         match self {
             Self::Sqlite(database) => (Arc::new(database.clone()), Arc::new(database)),
-            Self::Postgres(database) => (Arc::new(database.clone()), Arc::new(database)),
+            Self::Postgres(database) => (Arc::new((*database).clone()), Arc::new(*database)),
         }
     }
 }

@@ -24,7 +24,7 @@ impl Database {
     /// When the database cannot be reached or read.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, BoxError> {
         let mut connection = self.connector.connect().await?;
-        Ok(pending(&mut connection).await?)
+        pending(&mut connection).await
     }
 
     /// Applies the pending migrations and names them, oldest first. Others who

@@ -32,7 +32,8 @@ impl DatabaseFile {
             std::fs::create_dir_all(folder)
                 .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
         }
-        Ok(self.connect()?)
+        let opened = self.connect();
+        opened.map_err(|error| format!("{}: {error}", self.path.display()).into())
     }
 
     /// Opens the file, which must be there: a database that went away must not

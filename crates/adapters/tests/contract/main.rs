@@ -1,5 +1,7 @@
 //! One suite per port, run against every adapter of it. The databases are real.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod databases;
 mod message_repository;
 mod postgres_faults;

@@ -59,7 +59,7 @@ async fn try_out(config: &Config) -> Vec<String> {
         Ok(_) => {}
         Err(error) => complaints.push(one_line(&*error)),
     }
-    if let Err(error) = serve::listen(config).await {
+    if let Err(error) = serve::bind(config).await {
         complaints.push(one_line(&*error));
     }
     complaints

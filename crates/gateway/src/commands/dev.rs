@@ -35,8 +35,9 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     refuse_other_machines(&config)?;
     logging::start(log.filter, log.format);
 
+    let socket = serve::bind(&config).await?;
     let database = serve::prepare_database(&config).await?;
-    let listener = serve::listen(&config).await?;
+    let listener = socket.listen(serve::BACKLOG)?;
     let jwt = config.jwt.clone();
     let demo = Demo {
         mint: Arc::new(move |user| wiring::mint_token(&jwt, user, TOKEN_TTL)),

@@ -1,15 +1,19 @@
 //! `chat-gateway serve`: production.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use chat_domain::BoxError;
 use clap::Command;
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 
 use super::one_line;
 use crate::config::{Config, LogConfig, Migrate, Settings};
 use crate::wiring::{self, Database};
 use crate::{logging, server};
+
+/// How many connections the machine keeps until they are accepted.
+pub(super) const BACKLOG: u32 = 4096;
 
 pub(super) fn command() -> Command {
     Command::new("serve").about("Serve, configured by environment or flags")
@@ -19,8 +23,9 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
     let config = Config::read(settings)?;
     logging::start(log.filter, log.format);
+    let socket = bind(&config).await?;
     let database = prepare_database(&config).await?;
-    let listener = listen(&config).await?;
+    let listener = socket.listen(BACKLOG)?;
     server::serve(
         listener,
         wiring::app(config, database, None),
@@ -35,10 +40,9 @@ pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxErr
     let database = open_database(config).await?;
     match config.migrate {
         Migrate::On => {
-            let applied = database
-                .migrate()
-                .await
-                .map_err(|error| format!("the migrations failed: {}", one_line(&*error)))?;
+            let applied = database.migrate().await.map_err(|error| {
+                format!("DATABASE_URL: the migrations failed: {}", one_line(&*error))
+            })?;
             for name in applied {
                 tracing::info!(name, "migration applied");
             }
@@ -70,9 +74,25 @@ pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError>
     Ok(database)
 }
 
-pub(super) async fn listen(config: &Config) -> Result<TcpListener, BoxError> {
+/// Takes the port, without listening yet: one that is taken is found before the
+/// database is changed.
+pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
     let (host, port) = (config.host.as_str(), config.port);
-    TcpListener::bind((host, port)).await.map_err(|error| {
+    let bound = async {
+        let mut addresses = tokio::net::lookup_host((host, port)).await?;
+        let address = addresses
+            .next()
+            .ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // A port that the last process has just left is free.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        Ok::<_, std::io::Error>(socket)
+    };
+    bound.await.map_err(|error| {
         format!("cannot listen on {host}:{port}: {error}: free it, or set HOST and PORT").into()
     })
 }

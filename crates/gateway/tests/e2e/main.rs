@@ -1,0 +1,34 @@
+//! The gateway as its clients and operators meet it: the binary, real sockets, real
+//! databases.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod events;
+mod handshake;
+mod operations;
+mod origins;
+mod rooms;
+mod storage;
+mod transport;
+
+/// A test on each database: `async fn(Database)`.
+#[macro_export]
+macro_rules! on_each_database {
+    ($($story:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(&$crate::support::Database::sqlite()).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(&$crate::support::Database::postgres()).await;
+            })*
+        }
+    };
+}

@@ -1,0 +1,95 @@
+//! Which web pages may talk to the gateway.
+
+use crate::support::client::{Client, http};
+use crate::support::{Database, Gateway, token};
+
+const POLL: &str = "/socket.io/?EIO=4&transport=polling";
+
+fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+    let (head, _) = response.split_once("\r\n\r\n")?;
+    head.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+async fn ask(gateway: &Gateway, method: &str, path: &str, headers: &str) -> (u16, String) {
+    let host = gateway.address;
+    let request =
+        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
+    http(gateway.address, &request).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_response_of_polling_has_cors_with_credentials() {
+    let database = Database::sqlite();
+    let origins = "http://localhost:3000, https://app.example.com";
+    let gateway = Gateway::start_with(&database, &[("FRONTEND_URL", origins)]);
+    let own = format!("http://{}", gateway.address);
+    for origin in ["http://localhost:3000", "https://app.example.com", &own] {
+        let with = format!("Origin: {origin}\r\n");
+        let unknown = format!("{POLL}&sid=AAAAAAAAAAAAAAAA");
+        let preflight = format!(
+            "{with}Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,content-type\r\n"
+        );
+        for (method, path, headers, status) in [
+            ("GET", POLL, &with, 200),
+            ("GET", &unknown, &with, 400),
+            ("POST", &unknown, &with, 400),
+            ("GET", "/socket.io/?EIO=9&transport=polling", &with, 400),
+            ("OPTIONS", POLL, &preflight, 200),
+        ] {
+            let (answered, response) = ask(&gateway, method, path, headers).await;
+            assert_eq!(answered, status, "{response}");
+            let allowed = header(&response, "access-control-allow-origin");
+            assert_eq!(allowed, Some(origin), "{method} {path}: {response}");
+            let credentials = header(&response, "access-control-allow-credentials");
+            assert_eq!(credentials, Some("true"));
+            if method == "OPTIONS" {
+                let methods = header(&response, "access-control-allow-methods").unwrap();
+                assert!(methods.contains("GET") && methods.contains("POST"));
+                let headers = header(&response, "access-control-allow-headers").unwrap();
+                assert!(headers.contains("authorization") && headers.contains("content-type"));
+            }
+        }
+    }
+    for origin in ["https://evil.example.com", "null", "http://localhost:3001"] {
+        let (_, response) = ask(&gateway, "GET", POLL, &format!("Origin: {origin}\r\n")).await;
+        assert_eq!(
+            header(&response, "access-control-allow-origin"),
+            None,
+            "{response}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_is_opened_from_allowed_origins_alone() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let url = format!(
+        "ws://{}/socket.io/?EIO=4&transport=websocket",
+        gateway.address
+    );
+    let own = format!("http://{}", gateway.address);
+    for origin in ["http://localhost:3000", &own] {
+        let opened = Client::open_with(&url, &[("origin", origin)]).await;
+        assert!(opened.is_ok(), "{origin}");
+    }
+    assert!(
+        Client::open_with(&url, &[]).await.is_ok(),
+        "a native client"
+    );
+    for origin in [
+        "https://evil.example.com",
+        "null",
+        "http://localhost",
+        "http://localhost:3001",
+    ] {
+        let refused = Client::open_with(&url, &[("origin", origin)]).await;
+        assert!(
+            refused.is_err_and(|error| error.contains("403")),
+            "{origin}"
+        );
+    }
+    Client::connect(gateway.address, &token("1", "Ada")).await;
+}

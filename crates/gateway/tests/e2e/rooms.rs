@@ -1,0 +1,183 @@
+//! Who sees what, and in which order.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use crate::support::client::Client;
+use crate::support::{Database, Gateway, token};
+
+crate::on_each_database!(
+    fifty_senders_make_one_order,
+    a_seam_has_no_hole_and_no_double
+);
+
+/// Each of many members sends at once; all see one order, each sender's own order
+/// within it.
+async fn fifty_senders_make_one_order(database: &Database) {
+    const SENDERS: u64 = 50;
+    const EACH: u64 = 10;
+    let gateway = Gateway::start(database);
+    let mut clients = Vec::new();
+    for user in 0..SENDERS {
+        let token = token(&user.to_string(), "x");
+        let mut client = Client::connect(gateway.address, &token).await;
+        client.join(1).await;
+        clients.push(client);
+    }
+    let members: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(user, mut client)| {
+            tokio::spawn(async move {
+                for n in 0..EACH {
+                    let payload = json!({"roomId": 1, "content": format!("{user} {n}")});
+                    client.emit("sendMessage", &payload).await;
+                }
+                let mut seen = Vec::new();
+                for seq in 1..=SENDERS * EACH {
+                    let message = client.event("newMessage").await;
+                    assert_eq!(message["seq"], seq);
+                    seen.push(message["content"].as_str().unwrap().to_owned());
+                }
+                seen
+            })
+        })
+        .collect();
+    let mut views = Vec::new();
+    for member in members {
+        views.push(member.await.unwrap());
+    }
+    assert!(views.iter().all(|view| *view == views[0]));
+    let mut next: HashMap<&str, u64> = HashMap::new();
+    for content in &views[0] {
+        let (user, n) = content.split_once(' ').unwrap();
+        let expected = next.entry(user).or_default();
+        assert_eq!(n.parse(), Ok(*expected), "{content}");
+        *expected += 1;
+    }
+    assert_eq!(
+        database.sql("SELECT count(*), min(seq), max(seq), count(DISTINCT seq) FROM messages"),
+        "500|1|500|500"
+    );
+}
+
+/// Somebody joins and leaves again and again while others write.
+async fn a_seam_has_no_hole_and_no_double(database: &Database) {
+    let gateway = Gateway::start(database);
+    let mut writer = Client::connect(gateway.address, &token("1", "Ada")).await;
+    writer.join(1).await;
+    let writing = tokio::spawn(async move {
+        for n in 0..300 {
+            let sent = writer.send(1, &n.to_string()).await;
+            assert_eq!(sent["ok"], true);
+        }
+    });
+    let mut visitor = Client::connect(gateway.address, &token("2", "Grace")).await;
+    let mut visits = 0;
+    while !writing.is_finished() || visits < 5 {
+        visits += 1;
+        visitor.call("joinRoom", &json!({"roomId": 1})).await;
+        let seam = visitor.event("joinedRoom").await["seq"].as_u64().unwrap();
+        if !writing.is_finished() {
+            for seq in seam + 1..=(seam + 5).min(300) {
+                assert_eq!(visitor.event("newMessage").await["seq"], seq);
+            }
+        }
+        visitor.call("leaveRoom", &json!({"roomId": 1})).await;
+        // What came between the last message and the leave; after it, nothing.
+        let rest = visitor.take_events();
+        let left = rest
+            .iter()
+            .position(|(name, _)| name == "leftRoom")
+            .unwrap();
+        assert_eq!(left, rest.len() - 1, "nothing after leftRoom: {rest:?}");
+    }
+    writing.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_reaches_who_has_not_joined_or_has_left() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
+    let mut grace = Client::connect(gateway.address, &token("2", "Grace")).await;
+    // Another connection of Ada's is another member.
+    let mut other = Client::connect(gateway.address, &token("1", "Ada")).await;
+    ada.join(1).await;
+    grace.join(1).await;
+    grace.join(2).await;
+    other.join(2).await;
+
+    let left = grace.call("leaveRoom", &json!({"roomId": 1})).await;
+    assert_eq!(left, json!({"ok": true, "roomId": 1}));
+    assert_eq!(grace.event("leftRoom").await, json!({"roomId": 1}));
+    ada.send(1, "only Ada hears this").await;
+    // What comes through room 2 afterwards proves that nothing else was on its way.
+    other.send(2, "barrier").await;
+    let (name, message) = grace.any_event().await;
+    assert_eq!(
+        (name.as_str(), &message["content"]),
+        ("newMessage", &json!("barrier"))
+    );
+
+    let refused = grace.send(1, "may I?").await;
+    assert_eq!(refused["error"]["code"], "not_in_room");
+    let again = grace.call("leaveRoom", &json!({"roomId": 1})).await;
+    assert_eq!(again["ok"], true, "leaving a room not joined is a success");
+    assert_eq!(
+        database.sql("SELECT count(*) FROM messages WHERE user_id = '2'"),
+        "0"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn joining_again_is_leaving_and_joining() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
+    assert_eq!(ada.join(1).await, 0);
+    ada.send(1, "one").await;
+    assert_eq!(ada.join(1).await, 1);
+    ada.send(1, "two").await;
+    ada.event("joinedRoom").await;
+    let seqs: Vec<_> = [ada.event("newMessage").await, ada.event("newMessage").await]
+        .iter()
+        .map(|message| message["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, [1, 2], "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_number_is_only_a_number() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
+    for room in [1, 2_147_483_648, 9_007_199_254_740_991] {
+        assert_eq!(ada.join(room).await, 0);
+        assert_eq!(ada.send(room, "first").await["message"]["seq"], 1);
+    }
+    assert_eq!(database.sql("SELECT count(*) FROM rooms"), "3");
+    ada.join(77).await;
+    assert_eq!(
+        database.sql("SELECT count(*) FROM rooms"),
+        "3",
+        "joining stores nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_go_on_after_a_kill_and_a_restart() {
+    let database = Database::sqlite();
+    for round in 0..3 {
+        let mut gateway = Gateway::start(&database);
+        let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
+        assert_eq!(ada.join(1).await, round * 10);
+        for n in 1..=10 {
+            let sent = ada.send(1, "x").await;
+            assert_eq!(sent["message"]["seq"], round * 10 + n);
+        }
+        gateway.signal("KILL");
+        gateway.wait();
+    }
+}

@@ -1,0 +1,299 @@
+//! A Socket.IO client that can also say what no good client says.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::SOON;
+
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A client over a WebSocket.
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    events: VecDeque<(String, Value)>,
+    acks: HashMap<u64, Value>,
+    next_ack: u64,
+}
+
+/// What became of a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The TCP connection is closed.
+    Closed,
+}
+
+impl Client {
+    /// Opens a WebSocket and reads Engine.IO's first packet; the namespace is not
+    /// asked for yet.
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        Self::open_with(&url, &[]).await.unwrap()
+    }
+
+    /// Opens a WebSocket with more headers.
+    pub(crate) async fn open_with(
+        url: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, String> {
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let connected = timeout(SOON, tokio_tungstenite::connect_async(request))
+            .await
+            .unwrap();
+        let (socket, _) = connected.map_err(|error| error.to_string())?;
+        let mut client = Self {
+            socket,
+            events: VecDeque::new(),
+            acks: HashMap::new(),
+            next_ack: 0,
+        };
+        let open = client.packet().await.unwrap();
+        assert!(open.starts_with('0'), "{open}");
+        Ok(client)
+    }
+
+    /// A client that is connected as this token's user.
+    pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
+        let mut client = Self::open(address).await;
+        client
+            .say(&format!("40{}", json!({ "token": token })))
+            .await;
+        let answer = client.packet().await.unwrap();
+        assert!(answer.starts_with("40{"), "{answer}");
+        client
+    }
+
+    /// Sends a packet as it is.
+    pub(crate) async fn say(&mut self, packet: &str) {
+        self.socket.send(Message::text(packet)).await.unwrap();
+    }
+
+    /// The next packet but heartbeats; the connection's end instead.
+    pub(crate) async fn packet(&mut self) -> Result<String, Ended> {
+        loop {
+            let next = timeout(SOON, self.socket.next())
+                .await
+                .expect("a packet in time");
+            match next {
+                Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
+                    // The connection may be closed already; the next read tells.
+                    self.socket.send(Message::text("3")).await.ok();
+                }
+                Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Ended::Closed),
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    /// Sends an event without asking for an acknowledgement.
+    pub(crate) async fn emit(&mut self, event: &str, payload: &Value) {
+        self.say(&format!("42{}", json!([event, payload]))).await;
+    }
+
+    /// Sends an event's array as it is, and asks for an acknowledgement.
+    pub(crate) async fn emit_raw(&mut self, array: &str) -> u64 {
+        let id = self.next_ack;
+        self.next_ack += 1;
+        self.say(&format!("42{id}{array}")).await;
+        id
+    }
+
+    /// Sends an event and asks for an acknowledgement, which comes later.
+    pub(crate) async fn start(&mut self, event: &str, payload: &Value) -> u64 {
+        self.emit_raw(&json!([event, payload]).to_string()).await
+    }
+
+    /// Waits for an acknowledgement.
+    pub(crate) async fn ack(&mut self, id: u64) -> Value {
+        loop {
+            if let Some(answer) = self.acks.remove(&id) {
+                return answer;
+            }
+            self.read()
+                .await
+                .expect("an acknowledgement before the end");
+        }
+    }
+
+    /// Sends an event and waits for its acknowledgement.
+    pub(crate) async fn call(&mut self, event: &str, payload: &Value) -> Value {
+        let id = self.start(event, payload).await;
+        self.ack(id).await
+    }
+
+    /// Joins a room; where its seam is.
+    pub(crate) async fn join(&mut self, room: u64) -> u64 {
+        let joined = self.call("joinRoom", &json!({ "roomId": room })).await;
+        assert_eq!(joined["ok"], true, "{joined}");
+        joined["seq"].as_u64().unwrap()
+    }
+
+    /// Sends a message and waits until it is stored.
+    pub(crate) async fn send(&mut self, room: u64, content: &str) -> Value {
+        self.call(
+            "sendMessage",
+            &json!({ "roomId": room, "content": content }),
+        )
+        .await
+    }
+
+    /// Waits for the next event, whatever it is.
+    pub(crate) async fn any_event(&mut self) -> (String, Value) {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            self.read().await.expect("an event before the end");
+        }
+    }
+
+    /// Waits for the next event of this name; those before it are dropped.
+    pub(crate) async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let (event, payload) = self.any_event().await;
+            if event == name {
+                return payload;
+            }
+        }
+    }
+
+    /// The events that have been read and not been asked for.
+    pub(crate) fn take_events(&mut self) -> Vec<(String, Value)> {
+        self.events.drain(..).collect()
+    }
+
+    /// Reads one packet into the events or acknowledgements.
+    async fn read(&mut self) -> Result<(), Ended> {
+        let packet = self.packet().await?;
+        if let Some(event) = packet.strip_prefix("42") {
+            let [name, payload]: [Value; 2] = serde_json::from_str(event).expect(event);
+            let name = name.as_str().unwrap().to_owned();
+            self.events.push_back((name, payload));
+        } else if let Some(ack) = packet.strip_prefix("43") {
+            let (id, answer) = ack.split_at(ack.find('[').unwrap());
+            let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
+            self.acks.insert(id.parse().unwrap(), answer);
+        } else {
+            panic!("an unexpected packet: {packet}");
+        }
+        Ok(())
+    }
+
+    /// Reads until the connection is closed, within this time; what came before.
+    pub(crate) async fn read_to_end(&mut self, within: Duration) -> Vec<String> {
+        let mut packets = Vec::new();
+        let reading = async {
+            while let Ok(packet) = self.packet().await {
+                packets.push(packet);
+            }
+        };
+        timeout(within, reading)
+            .await
+            .expect("the transport is closed in time");
+        packets
+    }
+}
+
+/// One HTTP request on a connection of its own: status and whole response.
+pub(crate) async fn http(address: SocketAddr, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut response = String::new();
+    let reading = stream.read_to_string(&mut response);
+    timeout(SOON, reading)
+        .await
+        .expect("a response in time")
+        .unwrap();
+    let status = response
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (status.unwrap_or(0), response)
+}
+
+/// A session of long-polling, request by request.
+pub(crate) struct Polling {
+    address: SocketAddr,
+    pub(crate) sid: String,
+}
+
+impl Polling {
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        let mut polling = Self {
+            address,
+            sid: String::new(),
+        };
+        let (status, body) = polling.get().await;
+        assert_eq!(status, 200, "{body}");
+        let open: Value = serde_json::from_str(&body[1..]).unwrap();
+        polling.sid = open["sid"].as_str().unwrap().to_owned();
+        polling
+    }
+
+    pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
+        let polling = Self::open(address).await;
+        let packet = format!("40{}", json!({ "token": token }));
+        assert_eq!(polling.post(&packet).await.0, 200);
+        let packets = polling.packets().await;
+        assert!(packets[0].starts_with("40{"), "{packets:?}");
+        polling
+    }
+
+    fn path(&self) -> String {
+        let sid = match self.sid.as_str() {
+            "" => String::new(),
+            sid => format!("&sid={sid}"),
+        };
+        format!("/socket.io/?EIO=4&transport=polling{sid}")
+    }
+
+    /// The next packets, as they are in the body.
+    pub(crate) async fn get(&self) -> (u16, String) {
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            self.path()
+        );
+        body_of(http(self.address, &request).await)
+    }
+
+    /// The next packets but heartbeats, at least one.
+    pub(crate) async fn packets(&self) -> Vec<String> {
+        loop {
+            let (status, body) = self.get().await;
+            assert_eq!(status, 200, "{body}");
+            let packets = body.split('\u{1e}').filter(|packet| *packet != "2");
+            let packets: Vec<_> = packets.map(str::to_owned).collect();
+            if !packets.is_empty() {
+                return packets;
+            }
+        }
+    }
+
+    pub(crate) async fn post(&self, packets: &str) -> (u16, String) {
+        let request = format!(
+            "POST {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain\r\n\
+             Content-Length: {}\r\n\r\n{packets}",
+            self.path(),
+            packets.len()
+        );
+        body_of(http(self.address, &request).await)
+    }
+}
+
+fn body_of((status, response): (u16, String)) -> (u16, String) {
+    let body = response.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.to_owned())
+}
