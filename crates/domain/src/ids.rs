@@ -62,6 +62,12 @@ impl Seq {
         self.0
     }
 
+    /// The position before this one; the start stays the start.
+    #[must_use]
+    pub fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// The position after this one.
     #[must_use]
     pub fn next(self) -> Self {

@@ -72,6 +72,16 @@ impl<T> RoomSequencer<T> {
         self.newest = self.newest.max(newest);
     }
 
+    /// Notes that the log holds nothing from the next position up to and including
+    /// `absent`: somebody deleted those messages, and nobody waits for them.
+    pub fn skip(&mut self, absent: Seq) {
+        let here = self.waiting.first_key_value().map(|(&first, _)| first);
+        if absent > self.released && here.is_none_or(|here| here > absent) {
+            self.released = absent;
+            self.reaches(absent);
+        }
+    }
+
     /// The next message in order, if it is here.
     pub fn release(&mut self) -> Option<(Seq, T)> {
         let entry = self.waiting.first_entry()?;
@@ -144,6 +154,18 @@ mod tests {
         // 4 and 5 were forgotten; 3 gave way to 1, which can go out.
         assert_eq!(drain(&mut sequencer), [1, 2]);
         assert_eq!(sequencer.missing(), Some(seq(2)..seq(5)));
+    }
+
+    #[test]
+    fn what_the_log_no_longer_holds_is_not_waited_for() {
+        let mut sequencer = RoomSequencer::start(seq(0), 10);
+        sequencer.offer(seq(4), 4);
+        sequencer.skip(seq(5));
+        assert_eq!(sequencer.released(), seq(0), "4 is here");
+        sequencer.skip(seq(3));
+        assert_eq!(drain(&mut sequencer), [4]);
+        sequencer.skip(seq(2));
+        assert_eq!(sequencer.released(), seq(4));
     }
 
     proptest! {

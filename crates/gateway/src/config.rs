@@ -216,10 +216,9 @@ impl<'a> Reader<'a> {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
-        self.problem(
-            name,
-            format!("must be {}, not \"{text}\"", names.join(" or ")),
-        )
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        let expected = format!("{} or {last}", others.join(", "));
+        self.problem(name, format!("must be {expected}, not \"{text}\""))
     }
 
     /// A setting that would change nothing must not look as if it did.

@@ -32,8 +32,10 @@ fn explain(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            let line = line.trim_start_matches("error: ").trim_end_matches(':');
+            // What is missing stands on the lines after the first; then comes usage.
+            let lines = text.lines().take_while(|line| !line.is_empty());
+            let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+            let line = line.trim_start_matches("error: ");
             eprintln!("chat-gateway: {line} (see chat-gateway --help)");
             ExitCode::FAILURE
         }

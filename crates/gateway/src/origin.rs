@@ -12,7 +12,7 @@ pub struct Origin(String);
 
 /// A text that is no [`Origin`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is no origin like https://app.example.com")]
+#[error("\"{0}\", which is no origin like https://app.example.com")]
 pub struct InvalidOrigin(String);
 
 impl FromStr for Origin {

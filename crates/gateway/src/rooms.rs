@@ -7,6 +7,7 @@
 //! second and not a message.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -52,12 +53,16 @@ struct Room {
 /// A room's state. Lock order: the map of rooms before a room's state.
 struct State {
     order: Order,
-    members: HashMap<Sid, Arc<Connection>>,
+    members: Members,
     /// How many are about to enter.
     entering: usize,
     /// Whether a task reads the log for this room.
     is_reading: bool,
 }
+
+/// Who is in a room.
+#[derive(Default)]
+struct Members(HashMap<Sid, Arc<Connection>>);
 
 enum Order {
     /// Nobody has come in yet: how far the room has come is being read, and hints
@@ -97,7 +102,7 @@ impl Rooms {
                 id: room_id,
                 state: Mutex::new(State {
                     order: Order::Unknown(Vec::new()),
-                    members: HashMap::new(),
+                    members: Members::default(),
                     entering: 0,
                     is_reading: false,
                 }),
@@ -117,7 +122,7 @@ impl Rooms {
             return;
         };
         let mut state = lock(&room.state);
-        state.members.remove(&connection);
+        state.members.0.remove(&connection);
         let is_idle = state.is_idle();
         drop(state);
         if is_idle {
@@ -159,7 +164,7 @@ impl Rooms {
         let mut state = lock(&room.state);
         change(&mut state.order);
         state.show();
-        if state.order.gap().is_some()
+        if state.order.missing().is_some()
             && !state.is_reading
             && let Some(this) = self.this.upgrade()
         {
@@ -174,30 +179,23 @@ impl Rooms {
     async fn fill_gap(self: Arc<Self>, room: Arc<Room>) {
         tokio::time::sleep(GAP_PATIENCE).await;
         loop {
-            let start = {
+            let missing = {
                 let mut state = lock(&room.state);
-                match state.order.gap() {
-                    Some(start) if !state.is_idle() => start,
+                match state.order.missing() {
+                    Some(missing) if !state.is_idle() => missing,
                     _ => {
                         state.is_reading = false;
                         return;
                     }
                 }
             };
-            let page = self.messages.after(room.id, start, PAGE).await;
+            let page = self.messages.after(room.id, missing.start, PAGE).await;
             let mut state = lock(&room.state);
             match page {
-                Ok(page) if !page.is_empty() => {
-                    for message in page {
-                        state.order.offer(message.seq, frame(&message));
-                        state.show();
-                    }
-                }
-                outcome => {
+                Ok(page) => state.fill(missing.end, &page),
+                Err(error) => {
                     state.is_reading = false;
-                    if let Err(error) = outcome {
-                        tracing::warn!(%error, room = %room.id, "the log cannot be read");
-                    }
+                    tracing::warn!(%error, room = %room.id, "the log cannot be read");
                     return;
                 }
             }
@@ -216,7 +214,8 @@ impl RoomEventListener for Rooms {
 impl Entrance<'_> {
     /// Lets the connection in. `newest` is the room's newest position, read after
     /// the room was opened. The connection is told by `welcome`, which gets the
-    /// seam: the first message after it is the next one.
+    /// seam: the first message after it is the next one. Whoever is in the room
+    /// already leaves it and joins in the same moment.
     pub(crate) fn enter<P: IntoIterator<Item = Packet>>(
         self,
         connection: &Arc<Connection>,
@@ -229,7 +228,7 @@ impl Entrance<'_> {
         connection.send(welcome(state.order.released()));
         // Whoever has gone meanwhile would stay for ever.
         if !connection.is_closed() {
-            state.members.insert(connection.id, connection.clone());
+            state.members.0.insert(connection.id, connection.clone());
         }
     }
 }
@@ -247,7 +246,30 @@ impl Drop for Entrance<'_> {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.entering == 0
+        self.members.0.is_empty() && self.entering == 0
+    }
+
+    /// Shows a page of the log, read where the messages up to `end` were missing.
+    /// Messages are numbered in the order of their commits: a number that the page
+    /// leaps over, or does not reach though it is the last one, was deleted.
+    fn fill(&mut self, end: Seq, page: &[Message]) {
+        let Order::From(sequencer) = &mut self.order else {
+            return;
+        };
+        let is_last = page.len() < PAGE;
+        let mut next = sequencer.released().next();
+        for message in page {
+            if message.seq > next {
+                sequencer.skip(message.seq.before());
+            }
+            sequencer.offer(message.seq, frame(message));
+            next = message.seq.next();
+            self.members.show(sequencer);
+        }
+        if is_last && next <= end {
+            sequencer.skip(end);
+            self.members.show(sequencer);
+        }
     }
 
     /// Sends everything that is next to everybody.
@@ -255,8 +277,14 @@ impl State {
         let Order::From(sequencer) = &mut self.order else {
             return;
         };
+        self.members.show(sequencer);
+    }
+}
+
+impl Members {
+    fn show(&self, sequencer: &mut RoomSequencer<Frame>) {
         while let Some((_, frame)) = sequencer.release() {
-            for member in self.members.values() {
+            for member in self.0.values() {
                 member.send([Packet::Event("newMessage", frame.clone())]);
             }
         }
@@ -296,10 +324,10 @@ impl Order {
         }
     }
 
-    /// After which position something is missing.
-    fn gap(&self) -> Option<Seq> {
+    /// What must be read from the log.
+    fn missing(&self) -> Option<Range<Seq>> {
         match self {
-            Self::From(sequencer) => sequencer.missing().map(|missing| missing.start),
+            Self::From(sequencer) => sequencer.missing(),
             Self::Unknown(_) => None,
         }
     }

@@ -30,8 +30,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause after an error of accepting, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections from the listener until `shutdown` is done. Then no more are
-/// accepted, what clients asked for is finished and acknowledged, and their
+/// Serves connections from the listener until `shutdown` is done. Then no client is
+/// let in any more, what clients asked for is finished and acknowledged, and their
 /// transports are closed: within ten seconds in all.
 ///
 /// # Errors
@@ -48,28 +48,19 @@ pub async fn serve(
     let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
     tracing::info!(%address, "listening");
 
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((tcp, _)) => {
-                    connections.spawn(serve_connection(app.clone(), tcp));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection cannot be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    tokio::select! {
+        () = accept(&listener, &app, &connections) => {}
+        () = shutdown => {}
     }
-
-    drop(listener);
     tracing::info!(connections = app.gateway.connections.count(), "draining");
-    if tokio::time::timeout(DRAIN_DEADLINE, app.gateway.drain())
-        .await
-        .is_err()
-    {
+    // Requests are still answered, so that whoever asks is told: `/readyz` that this
+    // one is not ready, and who wants to connect that it is unavailable.
+    let drained = tokio::select! {
+        () = accept(&listener, &app, &connections) => Ok(()),
+        drained = tokio::time::timeout(DRAIN_DEADLINE, app.gateway.drain()) => drained,
+    };
+    drop(listener);
+    if drained.is_err() {
         tracing::warn!("some events are not finished in time");
         app.gateway.end_all();
     }
@@ -80,6 +71,21 @@ pub async fn serve(
     tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Accepts connections, for ever.
+async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &TaskTracker) {
+    loop {
+        match listener.accept().await {
+            Ok((tcp, _)) => {
+                connections.spawn(serve_connection(app.clone(), tcp));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection cannot be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
 
 async fn serve_connection(app: Arc<App>, tcp: TcpStream) {

@@ -58,6 +58,13 @@ impl Database {
         }
     }
 
+    pub(crate) async fn check_migratable(&self) -> Result<(), BoxError> {
+        match self {
+            Self::Sqlite(database) => database.check_migratable().await,
+            Self::Postgres(database) => database.check_migratable().await,
+        }
+    }
+
     pub(crate) async fn migrate(&self) -> Result<Vec<String>, BoxError> {
         match self {
             Self::Sqlite(database) => database.migrate().await,

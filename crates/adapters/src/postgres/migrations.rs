@@ -27,6 +27,23 @@ impl Database {
         pending(&mut connection).await
     }
 
+    /// Whether [`Self::migrate`] would be allowed to make tables. Changes nothing.
+    ///
+    /// # Errors
+    /// When it would not, or the database cannot be asked.
+    pub async fn check_migratable(&self) -> Result<(), BoxError> {
+        let mut connection = self.connector.connect().await?;
+        let is_allowed: bool = diesel::dsl::sql::<Bool>(
+            "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)",
+        )
+        .get_result(&mut connection)
+        .await?;
+        match is_allowed {
+            true => Ok(()),
+            false => Err("the user may not make tables: GRANT CREATE ON SCHEMA to it".into()),
+        }
+    }
+
     /// Applies the pending migrations and names them, oldest first. Others who
     /// do the same at the same time wait for this one (a minute at the most).
     ///

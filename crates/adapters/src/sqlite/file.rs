@@ -1,5 +1,6 @@
 //! The file that is the database.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,35 @@ impl DatabaseFile {
 
     pub(super) fn exists(&self) -> bool {
         self.path.exists()
+    }
+
+    /// Whether the file can be written, or made, by an attempt that leaves nothing
+    /// behind.
+    pub(super) fn check_writable(&self) -> Result<(), BoxError> {
+        let attempt = if self.exists() {
+            OpenOptions::new().append(true).open(&self.path).map(drop)
+        } else {
+            let folders = self.path.ancestors().skip(1);
+            let here = Path::new(".");
+            let folder = folders
+                .map(|folder| {
+                    if folder == Path::new("") {
+                        here
+                    } else {
+                        folder
+                    }
+                })
+                .find(|folder| folder.exists())
+                .unwrap_or(here);
+            let probe = folder.join(format!(".chat-gateway-{}", std::process::id()));
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&probe)
+                .and_then(|_| std::fs::remove_file(&probe))
+        };
+        attempt
+            .map_err(|error| format!("{} cannot be written: {error}", self.path.display()).into())
     }
 
     /// Makes the folder, and the file by opening it.

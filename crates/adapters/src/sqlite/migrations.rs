@@ -30,6 +30,16 @@ impl Database {
         .await?
     }
 
+    /// Whether [`Self::migrate`] could write the file, or make it. Leaves nothing
+    /// behind.
+    ///
+    /// # Errors
+    /// When it could not.
+    pub async fn check_migratable(&self) -> Result<(), BoxError> {
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || file.check_writable()).await?
+    }
+
     /// Applies the pending migrations and names them, oldest first; makes the
     /// file and its folder if they are missing. Others who do the same at the
     /// same time wait for this one.

@@ -48,16 +48,17 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
 /// What only an attempt can tell: the database and the port.
 async fn try_out(config: &Config) -> Vec<String> {
     let mut complaints = Vec::new();
-    let pending = async {
+    let attempt = async {
         let database = serve::open_database(config).await?;
-        database.pending_migrations().await
-    };
-    match pending.await {
-        Ok(pending) if config.migrate == Migrate::Off && !pending.is_empty() => {
-            complaints.push(format!("migrations are pending: {}", pending.join(", ")));
+        let pending = database.pending_migrations().await?;
+        match config.migrate {
+            _ if pending.is_empty() => Ok(()),
+            Migrate::On => database.check_migratable().await,
+            Migrate::Off => Err(format!("migrations are pending: {}", pending.join(", ")).into()),
         }
-        Ok(_) => {}
-        Err(error) => complaints.push(one_line(&*error)),
+    };
+    if let Err(error) = attempt.await {
+        complaints.push(one_line(&*error));
     }
     if let Err(error) = serve::bind(config).await {
         complaints.push(one_line(&*error));

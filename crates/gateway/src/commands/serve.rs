@@ -67,7 +67,8 @@ pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError>
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
     database.check_durability().await.map_err(|error| {
         format!(
-            "the database of DATABASE_URL cannot be used: {}",
+            "the database of DATABASE_URL cannot be used: {}: check that it runs, and its \
+             address, user and password",
             one_line(&*error)
         )
     })?;
@@ -93,7 +94,7 @@ pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
         Ok::<_, std::io::Error>(socket)
     };
     bound.await.map_err(|error| {
-        format!("cannot listen on {host}:{port}: {error}: free it, or set HOST and PORT").into()
+        format!("cannot listen on {host}:{port}: {error}: check HOST and PORT").into()
     })
 }
 

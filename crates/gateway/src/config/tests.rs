@@ -78,9 +78,9 @@ fn every_wrong_setting_is_named_and_said_at_once() {
         "MAX_IN_FLIGHT must be a number, 0 for no limit, not \"-1\"",
         "MAX_PACKET_BYTES must be bytes, 0 for no limit, not \"64k\"",
         "JWT_LEEWAY must be seconds, not \"1.5\"",
-        "FRONTEND_URL holds \"*\" is no origin like https://app.example.com",
+        "FRONTEND_URL holds \"*\", which is no origin like https://app.example.com",
         "RUST_LOG is no filter",
-        "LOG_FORMAT must be auto or pretty or json, not \"xml\"",
+        "LOG_FORMAT must be auto, pretty or json, not \"xml\"",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }

@@ -30,7 +30,7 @@ use crate::lock;
 const MAX_BYTES: usize = 1024 * 1024;
 /// From here on a client is not read from; until half of it is left.
 const CONGESTED_BYTES: usize = 128 * 1024;
-/// The most packets in the library's queue. It must be larger (see `server.rs`):
+/// The most packets in the library's queue. It must be larger (see `transport.rs`):
 /// heartbeats need space too.
 const MAX_HANDED_OVER: usize = 64;
 

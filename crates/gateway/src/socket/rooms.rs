@@ -17,9 +17,6 @@ pub(super) async fn join(
     request: &Request,
     room_id: RoomId,
 ) -> Result<(), Failure> {
-    // Joining again is leaving and joining.
-    gateway.rooms.leave(room_id, connection.id);
-    membership.leave(room_id);
     let entrance = gateway.rooms.open(room_id);
     let newest = gateway
         .join_room

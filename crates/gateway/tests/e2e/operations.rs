@@ -51,7 +51,7 @@ fn a_start_that_cannot_succeed_says_in_one_line_what_to_do() {
         (vec![("JWT_SECRET", "hunter2")], "JWT_SECRET has 7 bytes"),
         (vec![("PORT", "http")], "PORT must be"),
         (vec![("PORT", "65536")], "PORT must be"),
-        (vec![("PORT", &port)], "free it, or set HOST and PORT"),
+        (vec![("PORT", &port)], "check HOST and PORT"),
         (vec![("HOST", "no such host.invalid")], "cannot listen"),
         (vec![("MAX_IN_FLIGHT", "many")], "MAX_IN_FLIGHT must be"),
         (
@@ -226,6 +226,11 @@ fn check_config_tells_where_settings_came_from_and_whether_serve_would_start() {
             "off",
             "serve would not start: migrations are pending",
         ),
+        (
+            "DATABASE_URL",
+            "sqlite:///proc/x/chat.db",
+            "serve would not start: /proc/x/chat.db cannot be written",
+        ),
     ] {
         let mut environment = right.to_vec();
         environment.push(("PORT", "0"));
@@ -369,6 +374,17 @@ async fn sigterm_ends_in_time_though_the_database_hangs() {
     let _hanging = Hanging::on(&database, &gateway).await;
     let asked = Instant::now();
     gateway.signal("TERM");
+    gateway.wait_for_log(|log| log.contains("draining").then_some(()));
+    // Meanwhile, whoever asks is told.
+    let ready = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    assert_eq!(http(gateway.address, ready).await.0, 503);
+    let mut late = Client::open(gateway.address).await;
+    let token = token("2", "Grace");
+    late.say(&format!("40{}", json!({ "token": token }))).await;
+    assert_eq!(
+        late.packet().await,
+        Ok(r#"44{"message":"unavailable"}"#.to_owned())
+    );
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(
         asked.elapsed() < Duration::from_secs(10),

@@ -42,7 +42,8 @@ async fn both_see(one: &mut Client, other: &mut Client, seq: u64) {
 
 crate::on_each_database!(
     an_insert_that_raises_reaches_nobody,
-    every_broadcast_is_in_the_table
+    every_broadcast_is_in_the_table,
+    a_deleted_message_is_not_waited_for,
 );
 
 async fn an_insert_that_raises_reaches_nobody(database: &Database) {
@@ -168,4 +169,21 @@ async fn an_unknown_outcome_is_told_and_then_shown_if_it_was_stored() {
         );
     }
     both_see(&mut ada, &mut grace, 4).await;
+}
+
+/// An operator deletes a message while its hint was lost: the others go on.
+async fn a_deleted_message_is_not_waited_for(database: &Database) {
+    let gateway = Gateway::start(database);
+    let (mut ada, mut grace) = (in_room(&gateway, "1").await, in_room(&gateway, "2").await);
+    both_see(&mut ada, &mut grace, 1).await;
+    // The numbers 2 to 4 were given; 2 and 4 are gone before anybody saw them.
+    database.sql(
+        "INSERT INTO messages (room_id, seq, user_id, content, created_at) \
+         VALUES (1, 3, '1', 'the third', '2026-01-31T12:00:00.000Z')",
+    );
+    database.sql("UPDATE rooms SET last_seq = 4");
+    for client in [&mut ada, &mut grace] {
+        assert_eq!(client.event("newMessage").await["content"], "the third");
+    }
+    both_see(&mut ada, &mut grace, 5).await;
 }

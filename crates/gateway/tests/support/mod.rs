@@ -1,7 +1,7 @@
 //! A gateway as its users run it: the binary, with a database of its own.
 
-// Each test binary uses a part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test binary uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
