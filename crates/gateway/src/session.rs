@@ -53,6 +53,17 @@ impl Session {
         }
     }
 
+    /// Asks the library for the first time on behalf of a request of long-polling,
+    /// unless a WebSocket carries the session or is about to: `None` then.
+    ///
+    /// The library ends a session whose request finds its queue taken by an upgrade
+    /// that began in the same instant. Here one of the two comes first: the upgrade
+    /// begins when its response is out, after [`carried_by`](Self::carried_by).
+    pub(crate) fn poll_before_websocket<T>(&self, poll: impl FnOnce() -> T) -> Option<T> {
+        let wire = lock(&self.wire);
+        wire.is_none().then(poll)
+    }
+
     /// Whether a WebSocket carries the session, or is about to.
     pub(crate) fn has_websocket(&self) -> bool {
         lock(&self.wire).is_some()

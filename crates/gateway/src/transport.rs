@@ -2,7 +2,10 @@
 //! and which session they belong to.
 
 use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -39,6 +42,9 @@ const NO_LIMIT: u64 = chat_domain::MAX_NUMBER;
 const READ_BUFFER: usize = 4096;
 /// Engine.IO's record separator, between the packets of a response.
 const SEPARATOR: u8 = 0x1e;
+/// Engine.IO's packet that says nothing: it ends a request while the session moves
+/// to a WebSocket.
+const NOOP: &str = "6";
 /// The first byte of Engine.IO's packets «message», which carry Socket.IO's.
 const MESSAGE: u8 = b'4';
 
@@ -210,7 +216,16 @@ impl Transport {
                 }
             };
         }
-        let (response, body) = read_whole(self.library(request).await).await;
+        let mut response = pin!(self.library(request));
+        let mut is_first = true;
+        let response = poll_fn(|cx| {
+            if !std::mem::take(&mut is_first) {
+                return response.as_mut().poll(cx);
+            }
+            let polled = session.poll_before_websocket(|| response.as_mut().poll(cx));
+            polled.unwrap_or_else(|| Poll::Ready(answer(StatusCode::OK, NOOP)))
+        });
+        let (response, body) = read_whole(response.await).await;
         if response.status() == StatusCode::OK {
             session.outbox().left(count_packets(&body));
         }

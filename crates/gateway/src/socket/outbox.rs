@@ -18,6 +18,7 @@ use std::task::{Context, Poll, Waker};
 use serde_json::value::RawValue;
 use socketioxide::SendError;
 use socketioxide::SocketError;
+use socketioxide::TransportType;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::FromMessageParts;
 use socketioxide::socket::Socket;
@@ -33,6 +34,10 @@ const CONGESTED_BYTES: usize = 128 * 1024;
 /// The most packets in the library's queue. It must be larger (see `transport.rs`):
 /// heartbeats need space too.
 const MAX_HANDED_OVER: usize = 64;
+/// The same on long-polling, where all that is in the queue goes into one response:
+/// python-socketio gives a connection up whose response has more than 16 packets,
+/// a heartbeat included.
+const MAX_IN_A_RESPONSE: usize = 15;
 
 /// A packet of Socket.IO.
 #[derive(Debug, Clone)]
@@ -196,7 +201,11 @@ impl State {
         let Some(socket) = self.socket.as_ref().and_then(Weak::upgrade) else {
             return;
         };
-        while self.handed_over < MAX_HANDED_OVER
+        let most = match socket.transport_type() {
+            TransportType::Websocket => MAX_HANDED_OVER,
+            TransportType::Polling => MAX_IN_A_RESPONSE,
+        };
+        while self.handed_over < most
             && let Some(packet) = self.waiting.front()
         {
             match send(&socket, packet) {

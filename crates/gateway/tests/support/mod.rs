@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 pub(crate) mod client;
 
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// A token that every gateway here accepts.
 pub(crate) fn token(user: &str, name: &str) -> String {

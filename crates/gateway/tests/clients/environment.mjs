@@ -1,0 +1,10 @@
+// What the caller tells these programs.
+
+import assert from 'node:assert/strict';
+
+export const ada = { id: '1', name: 'Ada', token: variable('TOKEN_ADA') };
+export const grace = { id: '2', name: 'Grace', token: variable('TOKEN_GRACE') };
+
+export function variable(name) {
+  return process.env[name] ?? assert.fail(`${name} is not set: run \`cargo xtask test\``);
+}
