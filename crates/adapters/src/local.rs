@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use async_trait::async_trait;
 use chat_domain::Message;
-use chat_domain::ports::{RoomEventListener, RoomEvents};
+use chat_domain::ports::{PointerMoved, RoomEventListener, RoomEvents};
 
 /// Carries hints to the listeners of this process, and nowhere else. Nothing is
 /// queued: a listener has the hint when [`RoomEvents::message_stored`] returns.
@@ -13,15 +13,25 @@ pub struct LocalRoomEvents {
     listeners: RwLock<Vec<Weak<dyn RoomEventListener>>>,
 }
 
-#[async_trait]
-impl RoomEvents for LocalRoomEvents {
-    async fn message_stored(&self, message: Arc<Message>) {
+impl LocalRoomEvents {
+    fn tell(&self, hint: impl Fn(&dyn RoomEventListener)) {
         let listeners = self.listeners.read();
         for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(listener) = listener.upgrade() {
-                listener.on_message_stored(message.clone());
+                hint(&*listener);
             }
         }
+    }
+}
+
+#[async_trait]
+impl RoomEvents for LocalRoomEvents {
+    async fn message_stored(&self, message: Arc<Message>) {
+        self.tell(|listener| listener.on_message_stored(message.clone()));
+    }
+
+    async fn pointer_moved(&self, moved: PointerMoved) {
+        self.tell(|listener| listener.on_pointer_moved(moved.clone()));
     }
 
     fn subscribe(&self, listener: Weak<dyn RoomEventListener>) {

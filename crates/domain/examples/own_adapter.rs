@@ -10,8 +10,11 @@ use async_trait::async_trait;
 use chat_domain::{
     Content, DisplayName, Identity, Membership, Message, MessageId, NewMessage, RoomAccess, RoomId,
     Seq, StorageError, Timestamp, User, UserId,
-    ports::{Clock, MessageRepository, RoomEventListener, RoomEvents},
-    use_cases::SendMessage,
+    ports::{
+        AppendError, Appended, Clock, MessageRepository, PointerMoved, RoomEventListener,
+        RoomEvents,
+    },
+    use_cases::{SendMessage, SentMessage},
 };
 
 /// A log that lasts as long as the process: enough for a bot's dry run.
@@ -20,18 +23,39 @@ struct Notebook {
     pages: Mutex<Vec<Message>>,
 }
 
+impl Notebook {
+    /// Reads or writes the pages.
+    fn open<T>(&self, work: impl FnOnce(&mut Vec<Message>) -> T) -> Result<T, StorageError> {
+        match self.pages.lock() {
+            Ok(mut pages) => Ok(work(&mut pages)),
+            Err(_) => Err(StorageError::unavailable("a writer panicked")),
+        }
+    }
+}
+
 #[async_trait]
 impl MessageRepository for Notebook {
-    async fn append(&self, message: NewMessage) -> Result<Message, StorageError> {
-        let mut pages = self
-            .pages
-            .lock()
-            .map_err(|_| StorageError::unavailable("a writer panicked"))?;
-        let before = pages.iter().filter(|m| m.room_id == message.room_id);
-        let seq = before.map(|m| m.seq).max().unwrap_or(Seq::START).next();
-        let stored = message.stored(MessageId::new(pages.len() as i64 + 1), seq);
-        pages.push(stored.clone());
-        Ok(stored)
+    async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
+        let appended = self.open(|pages| {
+            let id = &message.client_message_id;
+            let before = pages.iter().find(|page| {
+                id.is_some()
+                    && page.client_message_id == *id
+                    && page.room_id == message.room_id
+                    && page.author.id == message.author.id
+            });
+            if let Some(before) = before {
+                let is_repeat = before.content == message.content;
+                let repeat = is_repeat.then(|| Appended::Repeat(before.clone()));
+                return repeat.ok_or(AppendError::Conflict);
+            }
+            let room = pages.iter().filter(|page| page.room_id == message.room_id);
+            let seq = room.map(|page| page.seq).max().unwrap_or(Seq::START).next();
+            let stored = message.stored(MessageId::new(pages.len() as i64 + 1), seq);
+            pages.push(stored.clone());
+            Ok(Appended::Stored(stored))
+        });
+        appended?
     }
 
     async fn after(
@@ -40,14 +64,27 @@ impl MessageRepository for Notebook {
         position: Seq,
         limit: usize,
     ) -> Result<Vec<Message>, StorageError> {
-        let pages = self
-            .pages
-            .lock()
-            .map_err(|_| StorageError::unavailable("a writer panicked"))?;
-        let newer = pages
-            .iter()
-            .filter(|m| m.room_id == room_id && m.seq > position);
-        Ok(newer.take(limit).cloned().collect())
+        self.open(|pages| {
+            let room = pages.iter().filter(|page| page.room_id == room_id);
+            room.filter(|page| page.seq > position)
+                .take(limit)
+                .cloned()
+                .collect()
+        })
+    }
+
+    async fn before(
+        &self,
+        room_id: RoomId,
+        position: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Message>, StorageError> {
+        self.open(|pages| {
+            let room = pages.iter().filter(|page| page.room_id == room_id);
+            let older = room.filter(|page| position.is_none_or(|position| page.seq < position));
+            let older: Vec<_> = older.cloned().collect();
+            older[older.len().saturating_sub(limit)..].to_vec()
+        })
     }
 }
 
@@ -66,6 +103,9 @@ impl RoomEvents for Terminal {
             message.content.as_str()
         );
     }
+
+    // A bot does not care who has read what.
+    async fn pointer_moved(&self, _: PointerMoved) {}
 
     // Nobody else in this process wants to know.
     fn subscribe(&self, _: Weak<dyn RoomEventListener>) {}
@@ -102,8 +142,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     membership.join(room);
 
     for text in ["Stand-up in five minutes.", "Stand-up, now."] {
-        send.execute(&bot, &membership, room, Content::new(text)?)
-            .await?;
+        let sent = SentMessage {
+            room_id: room,
+            content: Content::new(text)?,
+            client_message_id: None,
+        };
+        send.execute(&bot, &membership, sent).await?;
     }
     Ok(())
 }

@@ -62,6 +62,11 @@ impl Seq {
         self.0
     }
 
+    /// How many messages are after `earlier`, up to and including this position.
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The position before this one; the start stays the start.
     #[must_use]
     pub fn before(self) -> Self {
@@ -121,6 +126,36 @@ impl UserId {
     }
 }
 
+/// An id that a sender picked for a message, so that sending it again stores it
+/// once: 1 to 64 characters of `A-Z a-z 0-9 - _ . :`, unique per user and room.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ClientMessageId(Box<str>);
+
+/// A text that is no [`ClientMessageId`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must have 1 to 64 characters of A-Z a-z 0-9 - _ . :")]
+pub struct InvalidClientMessageId;
+
+impl ClientMessageId {
+    /// An id that a sender picked.
+    ///
+    /// # Errors
+    /// [`InvalidClientMessageId`].
+    pub fn new(value: impl Into<Box<str>>) -> Result<Self, InvalidClientMessageId> {
+        let value = value.into();
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+        if value.is_empty() || value.len() > 64 || !value.bytes().all(is_allowed) {
+            return Err(InvalidClientMessageId);
+        }
+        Ok(Self(value))
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 macro_rules! display {
     ($($id:ident),*) => {$(
         impl fmt::Display for $id {
@@ -130,7 +165,7 @@ macro_rules! display {
         }
     )*};
 }
-display!(RoomId, Seq, MessageId, UserId);
+display!(RoomId, Seq, MessageId, UserId, ClientMessageId);
 
 #[cfg(test)]
 mod tests {
@@ -155,6 +190,16 @@ mod tests {
         assert_eq!(Seq::new(0).unwrap(), Seq::START);
         assert_eq!(Seq::START.next().get(), 1);
         assert!(Seq::new(MAX_NUMBER + 1).is_err());
+    }
+
+    #[test]
+    fn a_client_message_id_is_short_and_plain() {
+        for id in ["a", "c0ffee-1", "A_z.9:-", &"x".repeat(64)] {
+            assert_eq!(ClientMessageId::new(id).unwrap().as_str(), id);
+        }
+        for wrong in ["", "a b", "é", "a/b", "a\0", &"x".repeat(65)] {
+            assert!(ClientMessageId::new(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! # A tour
 //!
 //! - **Values** that cannot be wrong: [`RoomId`], [`Seq`], [`MessageId`],
-//!   [`UserId`], [`Content`], [`Timestamp`]. They are parsed once, at the edge;
+//!   [`ClientMessageId`], [`UserId`], [`Content`], [`Timestamp`]. They are parsed once, at the edge;
 //!   inside, an invalid one does not exist.
 //! - **Entities**: a [`NewMessage`] that somebody wants to say, the [`Message`]
 //!   that it becomes once it is stored, its author, a [`User`], and the
@@ -17,7 +17,8 @@
 //!   has a `mockall` mock beside it.
 //! - **[Use cases](use_cases)**: one struct per thing that a user does, with an
 //!   error enum of its own: [`use_cases::Connect`], [`use_cases::JoinRoom`],
-//!   [`use_cases::SendMessage`].
+//!   [`use_cases::SendMessage`], [`use_cases::ListMessages`],
+//!   [`use_cases::MarkRead`].
 //! - **[`RoomSequencer`]**: hints about stored messages come in any order, late,
 //!   twice or never; out come the messages 1, 2, 3 …
 //!
@@ -53,9 +54,12 @@ pub mod use_cases;
 mod user;
 
 pub use error::{BoxError, StorageError};
-pub use ids::{InvalidNumber, InvalidUserId, MAX_NUMBER, MessageId, RoomId, Seq, UserId};
+pub use ids::{
+    ClientMessageId, InvalidClientMessageId, InvalidNumber, InvalidUserId, MAX_NUMBER, MessageId,
+    RoomId, Seq, UserId,
+};
 pub use message::{Content, InvalidContent, Message, NewMessage};
-pub use room::Membership;
+pub use room::{Membership, Standing};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

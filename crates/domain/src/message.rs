@@ -1,6 +1,6 @@
 //! What is said: before it is stored, and after.
 
-use crate::{MessageId, RoomId, Seq, Timestamp, User};
+use crate::{ClientMessageId, MessageId, RoomId, Seq, Timestamp, User};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
 /// white space, no NUL. It is kept as it was sent.
@@ -59,6 +59,8 @@ pub struct NewMessage {
     pub author: User,
     /// What.
     pub content: Content,
+    /// The id that its sender picked, if it picked one.
+    pub client_message_id: Option<ClientMessageId>,
     /// When it came in.
     pub created_at: Timestamp,
 }
@@ -77,6 +79,8 @@ pub struct Message {
     pub author: User,
     /// What was said.
     pub content: Content,
+    /// The id that its sender picked, if it picked one.
+    pub client_message_id: Option<ClientMessageId>,
     /// When it came in.
     pub created_at: Timestamp,
 }
@@ -90,6 +94,7 @@ impl NewMessage {
             seq,
             author: self.author,
             content: self.content,
+            client_message_id: self.client_message_id,
             created_at: self.created_at,
         }
     }

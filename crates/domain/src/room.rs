@@ -1,8 +1,24 @@
-//! What one connection has joined.
+//! What one connection has joined, and how far a user has read.
 
 use std::collections::BTreeSet;
 
-use crate::RoomId;
+use crate::{RoomId, Seq};
+
+/// How far a room has come, and how far one user has read it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The room's newest stored position; [`Seq::START`] without messages.
+    pub newest: Seq,
+    /// The user's read pointer: never beyond the newest, and it never moves back.
+    pub read: Seq,
+}
+
+impl Standing {
+    /// How many messages the user has not read: a difference of numbers.
+    pub fn unread(&self) -> u64 {
+        self.newest.since(self.read)
+    }
+}
 
 /// The rooms that one connection is in. It lives and ends with the connection;
 /// another connection of the same user has its own.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chat_domain::ports::{
     Authenticator, Clock, MessageRepository, RoomEventListener, RoomEvents, RoomRepository,
 };
-use chat_domain::use_cases::{Connect, JoinRoom, SendMessage};
+use chat_domain::use_cases::{Connect, JoinRoom, ListMessages, MarkRead, SendMessage};
 use chat_domain::{BoxError, User};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -67,6 +67,8 @@ impl App {
         let gateway = Arc::new(Gateway {
             connect: Connect::new(options.authenticator),
             join_room: JoinRoom::new(options.rooms.clone()),
+            list_messages: ListMessages::new(options.messages.clone()),
+            mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
             send_message: SendMessage::new(options.messages, options.events, options.clock.clone()),
             clock: options.clock,
             log: options.rooms,

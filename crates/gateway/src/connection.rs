@@ -29,6 +29,10 @@ const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// connection: a black hole.
 const UNCONFIRMED_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The machine's buffer for what a peer has not taken yet, in bytes; Linux doubles
+/// it for its own bookkeeping.
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// How a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -40,8 +44,9 @@ pub(crate) enum Ending {
 
 /// Who is told what happens on a connection once it carries a WebSocket.
 pub(crate) trait WireObserver: Send + Sync {
-    /// So many packets of Socket.IO have been handed to the machine whole.
-    fn packets_written(&self, count: usize);
+    /// The machine took some bytes, with which so many packets of Socket.IO are out
+    /// whole.
+    fn written(&self, packets: usize);
     /// Ready when more may be read: what the peer already sent has to be answered
     /// first, and the answers wait for the peer to read.
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()>;
@@ -104,6 +109,8 @@ impl Stream {
         // Without it, a small packet waits for the peer to confirm the one before.
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(&tcp);
+        // What waits in the machine for a slow peer is bounded too.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(Duration::from_secs(30))
@@ -178,9 +185,7 @@ impl Stream {
             packets += self.frames.advance(part);
             left -= part.len();
         }
-        if packets > 0 {
-            observer.packets_written(packets);
-        }
+        observer.written(packets);
     }
 }
 

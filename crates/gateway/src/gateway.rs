@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_domain::ports::{Clock, RoomRepository};
-use chat_domain::use_cases::{Connect, JoinRoom, SendMessage};
+use chat_domain::use_cases::{Connect, JoinRoom, ListMessages, MarkRead, SendMessage};
 use socketioxide_core::Sid;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,9 @@ use crate::socket::connection::Connection;
 
 /// How often it is looked whether everything is done, when draining.
 const LOOK: Duration = Duration::from_millis(5);
+
+/// How often it is looked who takes nothing.
+const STALL_CHECK: Duration = Duration::from_secs(1);
 
 /// What one connection and one packet may be.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +35,8 @@ pub(crate) struct Gateway {
     pub(crate) connect: Connect,
     pub(crate) join_room: JoinRoom,
     pub(crate) send_message: SendMessage,
+    pub(crate) list_messages: ListMessages,
+    pub(crate) mark_read: MarkRead,
     pub(crate) clock: Arc<dyn Clock>,
     /// Asked whether the database answers.
     pub(crate) log: Arc<dyn RoomRepository>,
@@ -60,6 +65,22 @@ impl Gateway {
             ending.spawn(async move { connection.session.end_when_flushed().await });
         }
         ending.join_all().await;
+    }
+
+    /// Cuts off clients that take nothing though something waits for them, for
+    /// ever.
+    pub(crate) async fn cut_off_stalled(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(STALL_CHECK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for connection in self.connections.all() {
+                if connection.session.outbox().is_stalled() {
+                    tracing::debug!(user = %connection.identity.user.id, "a client that takes nothing is cut off");
+                    connection.session.end(Ending::Abort);
+                }
+            }
+        }
     }
 
     /// Closes every transport now.

@@ -46,6 +46,7 @@ pub async fn serve(
     let app = Arc::new(app);
     let connections = TaskTracker::new();
     let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
+    let stall_check = tokio::spawn(app.gateway.clone().cut_off_stalled());
     tracing::info!(%address, "listening");
 
     tokio::select! {
@@ -65,6 +66,7 @@ pub async fn serve(
         app.gateway.end_all();
     }
     reconciliation.abort();
+    stall_check.abort();
     app.gateway.tasks.close();
     // Connections that serve no client (idle, or half-open) end with the process.
     let closed = async { app.gateway.tasks.wait().await };

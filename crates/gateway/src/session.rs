@@ -105,8 +105,8 @@ impl Session {
 }
 
 impl WireObserver for Session {
-    fn packets_written(&self, count: usize) {
-        self.outbox.left(count);
+    fn written(&self, packets: usize) {
+        self.outbox.left(packets);
     }
 
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {

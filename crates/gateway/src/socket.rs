@@ -141,6 +141,7 @@ impl<A: Adapter> MessageHandler<A, ReadsThePacketItself> for Events {
         let request = Request {
             event: received.event,
             room_id: received.room_id,
+            client_message_id: received.client_message_id,
             ack,
         };
         self.connection

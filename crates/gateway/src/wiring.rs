@@ -11,6 +11,7 @@ use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository};
 use chat_domain::{BoxError, User};
 
 use crate::app::{App, AppOptions, Demo};
+use crate::commands::one_line;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 
 /// The configured database.
@@ -38,7 +39,14 @@ impl Database {
             // SQLite's settings are the connections' own.
             return Ok(());
         };
-        match database.durability().await? {
+        let durability = database.durability().await.map_err(|error| {
+            format!(
+                "the database of DATABASE_URL cannot be reached: {}: check that it runs, and its \
+                 address, user and password",
+                one_line(&*error)
+            )
+        })?;
+        match durability {
             Durability::Durable => {}
             Durability::DelayedCommit => tracing::warn!(
                 "PostgreSQL has synchronous_commit=off: when it crashes, it loses messages \

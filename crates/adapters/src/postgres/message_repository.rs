@@ -2,22 +2,89 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    Message, MessageId, NewMessage, RoomId, Seq, StorageError, ports::MessageRepository,
+    ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError,
+    ports::{AppendError, Appended, MessageRepository},
 };
 use diesel::pg::{Pg, data_types::PgTimestamp};
 use diesel::prelude::*;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
-use diesel::sql_types::{BigInt, Text, Timestamptz};
+use diesel::result::{DatabaseErrorKind, Error};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 use diesel_async::{AnsiTransactionManager, AsyncPgConnection, RunQueryDsl, TransactionManager};
 
 use super::pool::Failed;
-use super::{Database, errors, pool, rows, schema};
+use super::schema::{messages, users};
+use super::{Database, errors, pool, rows};
+
+/// How often a repeat is looked for whose original has just been deleted.
+const ATTEMPTS: usize = 3;
 
 #[async_trait]
 impl MessageRepository for Database {
-    async fn append(&self, message: NewMessage) -> Result<Message, StorageError> {
+    async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
+        for _ in 0..ATTEMPTS {
+            match self.try_append(&message).await? {
+                Some((id, seq)) => return Ok(Appended::Stored(message.stored(id, seq))),
+                // The unique key has raised: all of it is undone, also the number.
+                None => {
+                    if let Some(original) = self.find_original(&message).await? {
+                        return match original.content == message.content {
+                            true => Ok(Appended::Repeat(original)),
+                            false => Err(AppendError::Conflict),
+                        };
+                    }
+                }
+            }
+        }
+        Err(StorageError::unavailable("the message's original comes and goes").into())
+    }
+
+    async fn after(
+        &self,
+        room_id: RoomId,
+        position: Seq,
+        limit: usize,
+    ) -> Result<Vec<Message>, StorageError> {
+        let query = with_author()
+            .filter(messages::room_id.eq(rows::number(room_id.get())))
+            .filter(messages::seq.gt(rows::number(position.get())))
+            .order(messages::seq)
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let connection = pool::checkout(&self.pool).await?;
+        let found = pool::read(connection, async |connection| {
+            query.load::<rows::MessageRow>(connection).await
+        });
+        found.await?.into_iter().map(rows::message).collect()
+    }
+
+    async fn before(
+        &self,
+        room_id: RoomId,
+        position: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Message>, StorageError> {
+        let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
+        let query = with_author()
+            .filter(messages::room_id.eq(rows::number(room_id.get())))
+            .filter(messages::seq.lt(end))
+            .order(messages::seq.desc())
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let connection = pool::checkout(&self.pool).await?;
+        let found = pool::read(connection, async |connection| {
+            query.load::<rows::MessageRow>(connection).await
+        });
+        found.await?.into_iter().rev().map(rows::message).collect()
+    }
+}
+
+impl Database {
+    /// Stores the message, unless its author has used its id before.
+    async fn try_append(
+        &self,
+        message: &NewMessage,
+    ) -> Result<Option<(MessageId, Seq)>, StorageError> {
         let mut connection = pool::checkout(&self.pool).await?;
-        let (id, seq) = match store(&mut connection, &message).await {
+        let (id, seq) = match store(&mut connection, message).await {
             Ok(stored) => stored,
             Err(error) => {
                 // Nothing is stored without a commit, and a closed connection
@@ -33,7 +100,10 @@ impl MessageRepository for Database {
                 if !is_usable {
                     drop(pool::Pooled::take(connection));
                 }
-                return Err(StorageError::unavailable(error));
+                return match is_repeat(&error) {
+                    true => Ok(None),
+                    false => Err(StorageError::unavailable(error)),
+                };
             }
         };
         let commit = AnsiTransactionManager::commit_transaction(&mut *connection);
@@ -42,38 +112,45 @@ impl MessageRepository for Database {
             drop(pool::Pooled::take(connection));
             return Err(error);
         }
-        Ok(message.stored(MessageId::new(id), rows::position(seq)?))
+        Ok(Some((MessageId::new(id), rows::position(seq)?)))
     }
 
-    async fn after(
-        &self,
-        room_id: RoomId,
-        position: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
-        use schema::{messages, users};
-
-        let query = messages::table
-            .inner_join(users::table)
-            .filter(messages::room_id.eq(rows::number(room_id.get())))
-            .filter(messages::seq.gt(rows::number(position.get())))
-            .order(messages::seq)
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-            .select((
-                messages::id,
-                messages::room_id,
-                messages::seq,
-                messages::user_id,
-                users::name,
-                messages::content,
-                messages::created_at,
-            ));
+    /// The message that its author stored under the same id.
+    async fn find_original(&self, message: &NewMessage) -> Result<Option<Message>, StorageError> {
+        let id = message
+            .client_message_id
+            .as_ref()
+            .map(ClientMessageId::as_str);
+        let query = with_author()
+            .filter(messages::room_id.eq(rows::number(message.room_id.get())))
+            .filter(messages::user_id.eq(message.author.id.as_str()))
+            .filter(messages::client_message_id.eq(id));
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::read(connection, async |connection| {
-            query.load::<rows::MessageRow>(connection).await
+            query.first::<rows::MessageRow>(connection).await.optional()
         });
-        found.await?.into_iter().map(rows::message).collect()
+        found.await?.map(rows::message).transpose()
     }
+}
+
+/// A message's row.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn with_author() -> _ {
+    messages::table.inner_join(users::table).select((
+        messages::id,
+        messages::room_id,
+        messages::seq,
+        messages::user_id,
+        users::name,
+        messages::content,
+        messages::client_message_id,
+        messages::created_at,
+    ))
+}
+
+fn is_repeat(error: &Failed) -> bool {
+    matches!(error, Failed::Refused(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, info))
+        if info.constraint_name() == Some("messages_client_message_id"))
 }
 
 /// Begins a transaction and stores the message in it.
@@ -93,14 +170,21 @@ async fn store(
         user_id: message.author.id.as_str(),
         user_name: message.author.name.as_str(),
         content: message.content.as_str(),
+        client_message_id: message
+            .client_message_id
+            .as_ref()
+            .map(ClientMessageId::as_str),
         created_at: rows::time(message.created_at),
     };
     pool::in_time(append.get_result(connection)).await
 }
 
-/// Numbers and stores one message, and its author, in one statement: the room's
-/// counter row is locked first, the author's last, in every transaction, so that
-/// none can deadlock with another.
+/// Numbers and stores one message, and its author, and moves the author's read
+/// pointer, in one statement: the room's counter row is locked first in every
+/// transaction, so that none can deadlock with another.
+///
+/// The room's lock is held until the end of the transaction, also of one whose
+/// connection has broken: whatever is stored later in the room comes after it.
 ///
 /// A `QueryFragment` and not `sql_query`, which the server would parse anew at
 /// every call.
@@ -109,6 +193,7 @@ struct Append<'a> {
     user_id: &'a str,
     user_name: &'a str,
     content: &'a str,
+    client_message_id: Option<&'a str>,
     created_at: PgTimestamp,
 }
 
@@ -126,13 +211,23 @@ impl QueryFragment<Pg> for Append<'_> {
         out.push_bind_param::<Text, _>(self.user_name)?;
         out.push_sql(
             ") ON CONFLICT (id) DO UPDATE SET name = excluded.name \
-             WHERE users.name <> excluded.name) \
-             INSERT INTO messages (room_id, seq, user_id, content, created_at) \
+             WHERE users.name <> excluded.name), \
+             pointer AS (INSERT INTO read_pointers (room_id, user_id, seq) \
+             SELECT room.id, ",
+        );
+        out.push_bind_param::<Text, _>(self.user_id)?;
+        out.push_sql(
+            ", room.last_seq FROM room \
+             ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq) \
+             INSERT INTO messages \
+             (room_id, seq, user_id, content, client_message_id, created_at) \
              SELECT room.id, room.last_seq, ",
         );
         out.push_bind_param::<Text, _>(self.user_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Text, _>(self.content)?;
+        out.push_sql(", ");
+        out.push_bind_param::<Nullable<Text>, _>(&self.client_message_id)?;
         out.push_sql(", ");
         out.push_bind_param::<Timestamptz, _>(&self.created_at)?;
         out.push_sql(" FROM room RETURNING id, seq");

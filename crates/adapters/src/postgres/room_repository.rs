@@ -1,11 +1,18 @@
-//! How far rooms have come, on PostgreSQL.
+//! How far rooms have come and have been read, on PostgreSQL.
 
 use async_trait::async_trait;
-use chat_domain::{RoomId, Seq, StorageError, ports::RoomRepository};
+use chat_domain::{
+    RoomId, Seq, Standing, StorageError, UserId,
+    ports::{MarkedRead, RoomRepository},
+};
+use diesel::pg::Pg;
 use diesel::prelude::*;
-use diesel_async::RunQueryDsl;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::{Database, pool, rows, schema::rooms};
+use super::schema::{read_pointers, rooms};
+use super::{Database, pool, rows};
 
 #[async_trait]
 impl RoomRepository for Database {
@@ -25,4 +32,85 @@ impl RoomRepository for Database {
             .map(|(id, seq)| Ok((rows::room(id)?, rows::position(seq)?)))
             .collect()
     }
+
+    async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError> {
+        let connection = pool::checkout(&self.pool).await?;
+        let found = pool::read(connection, async |connection| {
+            standing(connection, room_id, user_id).await
+        });
+        rows::standing(found.await?)
+    }
+
+    async fn mark_read(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+        position: Seq,
+    ) -> Result<MarkedRead, StorageError> {
+        let mark = MarkRead {
+            room_id: rows::number(room_id.get()),
+            user_id: user_id.as_str(),
+            position: rows::number(position.get()),
+        };
+        let connection = pool::checkout(&self.pool).await?;
+        let marked = pool::read(connection, async |connection| {
+            let moved = mark.get_result::<i64>(connection).await.optional()?;
+            Ok((moved, standing(connection, room_id, user_id).await?))
+        });
+        let (moved, found) = marked.await?;
+        Ok(MarkedRead {
+            standing: rows::standing(found)?,
+            moved: moved.is_some(),
+        })
+    }
+}
+
+async fn standing(
+    connection: &mut AsyncPgConnection,
+    room_id: RoomId,
+    user_id: &UserId,
+) -> QueryResult<Option<(i64, Option<i64>)>> {
+    let pointer = read_pointers::room_id
+        .eq(rooms::id)
+        .and(read_pointers::user_id.eq(user_id.as_str()));
+    rooms::table
+        .left_join(read_pointers::table.on(pointer))
+        .filter(rooms::id.eq(rows::number(room_id.get())))
+        .select((rooms::last_seq, read_pointers::seq.nullable()))
+        .first(connection)
+        .await
+        .optional()
+}
+
+/// Moves a pointer forward, to the room's newest message at the most; returns it
+/// if it moved. One statement is one transaction.
+struct MarkRead<'a> {
+    room_id: i64,
+    user_id: &'a str,
+    position: i64,
+}
+
+impl QueryFragment<Pg> for MarkRead<'_> {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        out.push_sql("INSERT INTO read_pointers (room_id, user_id, seq) SELECT id, ");
+        out.push_bind_param::<Text, _>(self.user_id)?;
+        out.push_sql(", LEAST(last_seq, ");
+        out.push_bind_param::<BigInt, _>(&self.position)?;
+        out.push_sql(") FROM rooms WHERE id = ");
+        out.push_bind_param::<BigInt, _>(&self.room_id)?;
+        out.push_sql(
+            " ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq \
+             WHERE read_pointers.seq < excluded.seq RETURNING seq",
+        );
+        Ok(())
+    }
+}
+
+impl QueryId for MarkRead<'_> {
+    type QueryId = MarkRead<'static>;
+    const HAS_STATIC_QUERY_ID: bool = true;
+}
+
+impl Query for MarkRead<'_> {
+    type SqlType = BigInt;
 }

@@ -1,7 +1,8 @@
 //! Rows to values, and back.
 
 use chat_domain::{
-    Content, DisplayName, Message, MessageId, RoomId, Seq, StorageError, Timestamp, User, UserId,
+    ClientMessageId, Content, DisplayName, Message, MessageId, RoomId, Seq, Standing, StorageError,
+    Timestamp, User, UserId,
 };
 use diesel::pg::data_types::PgTimestamp;
 
@@ -9,11 +10,20 @@ use diesel::pg::data_types::PgTimestamp;
 const EPOCH_MILLIS: i64 = 946_684_800_000;
 
 /// A message with its author's name: `id, room_id, seq, user_id, name, content,
-/// created_at`.
-pub(super) type MessageRow = (i64, i64, i64, String, String, String, PgTimestamp);
+/// client_message_id, created_at`.
+pub(super) type MessageRow = (
+    i64,
+    i64,
+    i64,
+    String,
+    String,
+    String,
+    Option<String>,
+    PgTimestamp,
+);
 
 pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
-    let (id, room_id, seq, user_id, name, content, created_at) = row;
+    let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
     Ok(Message {
         id: MessageId::new(id),
         room_id: room(room_id)?,
@@ -23,6 +33,10 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
             name: DisplayName::from_text(&name),
         },
         content: Content::new(content).map_err(StorageError::unavailable)?,
+        client_message_id: client_message_id
+            .map(ClientMessageId::new)
+            .transpose()
+            .map_err(StorageError::unavailable)?,
         created_at: Timestamp::from_unix_millis(created_at.0 / 1000 + EPOCH_MILLIS),
     })
 }
@@ -33,6 +47,15 @@ pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
 
 pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
+}
+
+/// A room's newest position and a user's read pointer, if there are any.
+pub(super) fn standing(row: Option<(i64, Option<i64>)>) -> Result<Standing, StorageError> {
+    let (newest, read) = row.unwrap_or_default();
+    Ok(Standing {
+        newest: position(newest)?,
+        read: position(read.unwrap_or_default())?,
+    })
 }
 
 /// A room's or position's number as a column; it fits, being below 2^53.

@@ -26,5 +26,14 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    read_pointers (room_id, user_id) {
+        room_id -> BigInt,
+        user_id -> Text,
+        seq -> BigInt,
+    }
+}
+
 diesel::joinable!(messages -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(messages, users);
+diesel::allow_tables_to_appear_in_same_query!(rooms, read_pointers);

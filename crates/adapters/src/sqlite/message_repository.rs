@@ -2,20 +2,23 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    Message, MessageId, NewMessage, RoomId, Seq, StorageError, ports::MessageRepository,
+    ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError,
+    ports::{AppendError, Appended, MessageRepository},
 };
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
 use diesel::upsert::excluded;
 
-use super::schema::{messages, rooms, users};
+use super::schema::{messages, read_pointers, rooms, users};
 use super::{Database, errors, pool, rows};
 
 #[async_trait]
 impl MessageRepository for Database {
-    async fn append(&self, message: NewMessage) -> Result<Message, StorageError> {
-        let stored = self.writer.append(message.clone()).await?;
-        Ok(message.stored(stored.id, stored.seq))
+    async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
+        let appended = self
+            .writer
+            .write(move |connection| append(connection, message));
+        appended.await?
     }
 
     async fn after(
@@ -25,49 +28,80 @@ impl MessageRepository for Database {
         limit: usize,
     ) -> Result<Vec<Message>, StorageError> {
         let found = pool::read(&self.pool, move |connection| {
-            messages::table
-                .inner_join(users::table)
+            with_author()
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.gt(rows::number(position.get())))
                 .order(messages::seq)
                 .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-                .select((
-                    messages::id,
-                    messages::room_id,
-                    messages::seq,
-                    messages::user_id,
-                    users::name,
-                    messages::content,
-                    messages::created_at,
-                ))
                 .load::<rows::MessageRow>(connection)
         });
         found.await?.into_iter().map(rows::message).collect()
     }
+
+    async fn before(
+        &self,
+        room_id: RoomId,
+        position: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<Message>, StorageError> {
+        let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
+        let found = pool::read(&self.pool, move |connection| {
+            with_author()
+                .filter(messages::room_id.eq(rows::number(room_id.get())))
+                .filter(messages::seq.lt(end))
+                .order(messages::seq.desc())
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .load::<rows::MessageRow>(connection)
+        });
+        found.await?.into_iter().rev().map(rows::message).collect()
+    }
 }
 
-/// What the store gave a message.
-pub(super) struct Stored {
-    pub(super) id: MessageId,
-    pub(super) seq: Seq,
+/// A message's row.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn with_author() -> _ {
+    messages::table.inner_join(users::table).select((
+        messages::id,
+        messages::room_id,
+        messages::seq,
+        messages::user_id,
+        users::name,
+        messages::content,
+        messages::client_message_id,
+        messages::created_at,
+    ))
 }
 
-/// Numbers and stores one message, and its author, in one transaction.
-pub(super) fn append(
+/// Numbers and stores one message, and its author, and moves the author's read
+/// pointer, in one transaction; unless its author has used its id before.
+fn append(
     connection: &mut SqliteConnection,
-    message: &NewMessage,
-) -> Result<Stored, StorageError> {
+    message: NewMessage,
+) -> Result<Result<Appended, AppendError>, StorageError> {
     // IMMEDIATE takes the write lock first: a transaction that reads before it
-    // writes could be refused half-way.
+    // writes could be refused half-way, and nobody else can store a repeat between
+    // the look for one and the commit.
     AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")
         .map_err(StorageError::unavailable)?;
-    match insert(connection, message) {
-        Ok((id, seq)) => {
+    let outcome = match find_original(connection, &message) {
+        Ok(None) => insert(connection, &message).map(Ok),
+        Ok(Some(original)) => Ok(Err(original)),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(Ok((id, seq))) => {
             AnsiTransactionManager::commit_transaction(connection)
                 .map_err(errors::after_failed_commit)?;
-            Ok(Stored {
-                id: MessageId::new(id),
-                seq: rows::position(seq)?,
+            let stored = message.stored(MessageId::new(id), rows::position(seq)?);
+            Ok(Ok(Appended::Stored(stored)))
+        }
+        Ok(Err(original)) => {
+            AnsiTransactionManager::rollback_transaction(connection)
+                .map_err(StorageError::unavailable)?;
+            let original = rows::message(original)?;
+            Ok(match original.content == message.content {
+                true => Ok(Appended::Repeat(original)),
+                false => Err(AppendError::Conflict),
             })
         }
         Err(error) => {
@@ -79,8 +113,25 @@ pub(super) fn append(
     }
 }
 
+/// The message that its author stored under the same id.
+fn find_original(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+) -> QueryResult<Option<rows::MessageRow>> {
+    let Some(id) = &message.client_message_id else {
+        return Ok(None);
+    };
+    with_author()
+        .filter(messages::room_id.eq(rows::number(message.room_id.get())))
+        .filter(messages::user_id.eq(message.author.id.as_str()))
+        .filter(messages::client_message_id.eq(id.as_str()))
+        .first(connection)
+        .optional()
+}
+
 fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<(i64, i64)> {
     let room_id = rows::number(message.room_id.get());
+    let author = &message.author;
     let seq: i64 = diesel::insert_into(rooms::table)
         .values((rooms::id.eq(room_id), rooms::last_seq.eq(1)))
         .on_conflict(rooms::id)
@@ -88,7 +139,6 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
         .set(rooms::last_seq.eq(rooms::last_seq + 1))
         .returning(rooms::last_seq)
         .get_result(connection)?;
-    let author = &message.author;
     let known = users::table
         .find(author.id.as_str())
         .select(users::name)
@@ -110,12 +160,26 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
         .values((
             messages::room_id.eq(room_id),
             messages::seq.eq(seq),
-            messages::user_id.eq(message.author.id.as_str()),
+            messages::user_id.eq(author.id.as_str()),
             messages::content.eq(message.content.as_str()),
+            messages::client_message_id.eq(message
+                .client_message_id
+                .as_ref()
+                .map(ClientMessageId::as_str)),
             messages::created_at.eq(message.created_at.to_string()),
         ))
         .returning(messages::id)
         .get_result(connection)?;
+    diesel::insert_into(read_pointers::table)
+        .values((
+            read_pointers::room_id.eq(room_id),
+            read_pointers::user_id.eq(author.id.as_str()),
+            read_pointers::seq.eq(seq),
+        ))
+        .on_conflict((read_pointers::room_id, read_pointers::user_id))
+        .do_update()
+        .set(read_pointers::seq.eq(excluded(read_pointers::seq)))
+        .execute(connection)?;
     Ok((id, seq))
 }
 
@@ -148,13 +212,14 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             content: Content::new("x".repeat(4000)).unwrap(),
+            client_message_id: None,
             created_at: Timestamp::from_unix_millis(0),
         };
 
         limit(&mut connection, pages + 3);
         let mut stored = 0;
         let refused = loop {
-            match append(&mut connection, &message) {
+            match append(&mut connection, message.clone()) {
                 Ok(_) => stored += 1,
                 Err(error) => break error,
             }
@@ -170,7 +235,7 @@ mod tests {
         assert_eq!(read.len(), stored);
 
         limit(&mut connection, pages + 100);
-        let after = append(&mut connection, &message).unwrap();
-        assert_eq!(after.seq.get(), stored as u64 + 1);
+        let after = append(&mut connection, message).unwrap().unwrap();
+        assert!(matches!(after, Appended::Stored(m) if m.seq.get() == stored as u64 + 1));
     }
 }

@@ -1,10 +1,14 @@
-//! How far rooms have come, on SQLite.
+//! How far rooms have come and have been read, on SQLite.
 
 use async_trait::async_trait;
-use chat_domain::{RoomId, Seq, StorageError, ports::RoomRepository};
+use chat_domain::{
+    RoomId, Seq, Standing, StorageError, UserId,
+    ports::{MarkedRead, RoomRepository},
+};
 use diesel::prelude::*;
 
-use super::{Database, pool, rows, schema::rooms};
+use super::schema::{read_pointers, rooms};
+use super::{Database, pool, rows};
 
 /// SQLite takes 32,766 parameters in one statement.
 const ROOMS_AT_ONCE: usize = 10_000;
@@ -31,4 +35,79 @@ impl RoomRepository for Database {
             .map(|(id, seq)| Ok((rows::room(id)?, rows::position(seq)?)))
             .collect()
     }
+
+    async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError> {
+        let user_id = user_id.clone();
+        let found = pool::read(&self.pool, move |connection| {
+            standing(connection, room_id, &user_id)
+        });
+        rows::standing(found.await?)
+    }
+
+    async fn mark_read(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+        position: Seq,
+    ) -> Result<MarkedRead, StorageError> {
+        let user_id = user_id.clone();
+        let marked = self.writer.write(move |connection| {
+            let marked = connection.immediate_transaction(|connection| {
+                mark_read(connection, room_id, &user_id, position)
+            });
+            let (moved, found) = marked.map_err(StorageError::unavailable)?;
+            Ok(MarkedRead {
+                standing: rows::standing(found)?,
+                moved,
+            })
+        });
+        marked.await
+    }
+}
+
+/// A room's newest position and a user's read pointer.
+type StandingRow = (i64, Option<i64>);
+
+fn standing(
+    connection: &mut SqliteConnection,
+    room_id: RoomId,
+    user_id: &UserId,
+) -> QueryResult<Option<StandingRow>> {
+    let pointer = read_pointers::room_id
+        .eq(rooms::id)
+        .and(read_pointers::user_id.eq(user_id.as_str()));
+    rooms::table
+        .left_join(read_pointers::table.on(pointer))
+        .filter(rooms::id.eq(rows::number(room_id.get())))
+        .select((rooms::last_seq, read_pointers::seq.nullable()))
+        .first(connection)
+        .optional()
+}
+
+/// Moves a pointer forward, to the room's newest message at the most. The
+/// transaction has the write lock: nothing changes between the look and the move.
+fn mark_read(
+    connection: &mut SqliteConnection,
+    room_id: RoomId,
+    user_id: &UserId,
+    position: Seq,
+) -> QueryResult<(bool, Option<StandingRow>)> {
+    let Some((newest, read)) = standing(connection, room_id, user_id)? else {
+        return Ok((false, None));
+    };
+    let target = rows::number(position.get()).min(newest);
+    if target <= read.unwrap_or_default() {
+        return Ok((false, Some((newest, read))));
+    }
+    diesel::insert_into(read_pointers::table)
+        .values((
+            read_pointers::room_id.eq(rows::number(room_id.get())),
+            read_pointers::user_id.eq(user_id.as_str()),
+            read_pointers::seq.eq(target),
+        ))
+        .on_conflict((read_pointers::room_id, read_pointers::user_id))
+        .do_update()
+        .set(read_pointers::seq.eq(target))
+        .execute(connection)?;
+    Ok((true, Some((newest, Some(target)))))
 }

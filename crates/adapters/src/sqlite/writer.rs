@@ -2,53 +2,75 @@
 
 use std::time::{Duration, Instant};
 
-use chat_domain::{NewMessage, StorageError};
+use chat_domain::StorageError;
 use diesel::SqliteConnection;
 use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::sync::{mpsc, oneshot};
 
 use super::file::{DatabaseFile, FileIdentity};
-use super::message_repository::{Stored, append};
 
-/// How many messages may wait. More are refused at once.
+/// How many writes may wait. More are refused at once.
 const QUEUE: usize = 10_000;
-/// What has waited longer is refused instead of stored: its sender is told before
+/// What has waited longer is refused instead of written: its sender is told before
 /// it gives up.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Hands messages to the task that writes them.
+/// Hands writes to the task that carries them out.
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
 }
 
 struct Job {
-    message: NewMessage,
     since: Instant,
-    answer: oneshot::Sender<Result<Stored, StorageError>>,
+    work: Work,
+}
+
+/// A write: does it, or takes the reason why it cannot be done; answers its sender;
+/// and says whether the connection may be used again.
+type Work = Box<dyn FnOnce(Result<&mut SqliteConnection, StorageError>) -> Connected + Send>;
+
+/// Whether a connection may be used again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connected {
+    Well,
+    /// Whatever went wrong, the next write starts with a new connection.
+    No,
 }
 
 impl Writer {
     /// Starts the task. It ends when the last writer is dropped and what was
-    /// queued is stored.
+    /// queued is written.
     pub(super) fn start(file: DatabaseFile) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         tokio::spawn(run(file, jobs));
         Self { queue }
     }
 
-    /// Stores a message. The task decides what the answer is: dropping this
-    /// future does not undo anything.
-    pub(super) async fn append(&self, message: NewMessage) -> Result<Stored, StorageError> {
+    /// Writes something. The task decides what the answer is: dropping this future
+    /// does not undo anything.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
         let (answer, outcome) = oneshot::channel();
         let job = Job {
-            message,
             since: Instant::now(),
-            answer,
+            work: Box::new(move |connection| {
+                let outcome = connection.and_then(work);
+                let connected = match outcome {
+                    Ok(_) => Connected::Well,
+                    Err(_) => Connected::No,
+                };
+                // A sender that is gone needs no answer.
+                answer.send(outcome).ok();
+                connected
+            }),
         };
         self.queue
             .try_send(job)
             .map_err(|_| StorageError::unavailable("too many messages wait to be stored"))?;
+        // Without an answer, the work has panicked in the middle.
         outcome
             .await
             .unwrap_or_else(|_| Err(StorageError::outcome_unknown("the writing task was ended")))
@@ -59,45 +81,35 @@ type Connection = SyncConnectionWrapper<SqliteConnection>;
 
 async fn run(file: DatabaseFile, mut jobs: mpsc::Receiver<Job>) {
     let mut open: Option<(Connection, FileIdentity)> = None;
-    while let Some(job) = jobs.recv().await {
-        let outcome = if job.since.elapsed() > QUEUE_DEADLINE {
-            Err(StorageError::unavailable("the message waited too long"))
-        } else {
-            write(&file, &mut open, job.message).await
+    while let Some(Job { since, work }) = jobs.recv().await {
+        if since.elapsed() > QUEUE_DEADLINE {
+            work(Err(StorageError::unavailable(
+                "the message waited too long",
+            )));
+            continue;
+        }
+        let (mut connection, identity) = match open.take() {
+            Some(open) => open,
+            None => match connect(file.clone()).await {
+                Ok(open) => open,
+                Err(error) => {
+                    work(Err(error));
+                    continue;
+                }
+            },
         };
-        // Whatever went wrong, the next one starts with a new connection.
-        if outcome.is_err() {
-            open = None;
+        let found = file.clone();
+        let written = connection.spawn_blocking(move |connection| {
+            if found.identity() != Some(identity) {
+                let moved = "the database file was moved or deleted";
+                return Ok(work(Err(StorageError::unavailable(moved))));
+            }
+            Ok(work(Ok(connection)))
+        });
+        if written.await == Ok(Connected::Well) {
+            open = Some((connection, identity));
         }
-        // A sender that is gone needs no answer.
-        job.answer.send(outcome).ok();
     }
-}
-
-async fn write(
-    file: &DatabaseFile,
-    open: &mut Option<(Connection, FileIdentity)>,
-    message: NewMessage,
-) -> Result<Stored, StorageError> {
-    if open.is_none() {
-        *open = Some(connect(file.clone()).await?);
-    }
-    let Some((connection, identity)) = open else {
-        return Err(StorageError::unavailable("no connection"));
-    };
-    let (file, identity) = (file.clone(), *identity);
-    let work = move |connection: &mut SqliteConnection| {
-        if file.identity() != Some(identity) {
-            let moved = "the database file was moved or deleted";
-            return Ok(Err(StorageError::unavailable(moved)));
-        }
-        Ok(append(connection, &message))
-    };
-    // The closure answers every error itself; what is left is its panic.
-    connection
-        .spawn_blocking(work)
-        .await
-        .map_err(StorageError::outcome_unknown)?
 }
 
 async fn connect(file: DatabaseFile) -> Result<(Connection, FileIdentity), StorageError> {

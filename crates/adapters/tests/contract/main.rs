@@ -9,7 +9,11 @@ mod postgres_tls;
 mod room_repository;
 mod sqlite_faults;
 
-use chat_domain::{Content, DisplayName, NewMessage, RoomId, Seq, Timestamp, User, UserId};
+use chat_domain::ports::{AppendError, Appended, MessageRepository};
+use chat_domain::{
+    ClientMessageId, Content, DisplayName, Message, NewMessage, RoomId, Seq, Timestamp, User,
+    UserId,
+};
 
 /// A test for each adapter of a story: `fn(&impl Port)` told on SQLite and on
 /// PostgreSQL.
@@ -49,10 +53,27 @@ fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {
             name: DisplayName::from_text(name),
         },
         content: Content::new(content).unwrap(),
+        client_message_id: None,
         created_at: Timestamp::from_unix_millis(1_769_860_800_007),
     }
 }
 
 fn hello(room_id: RoomId) -> NewMessage {
     by("42", "Ada", room_id, "hello")
+}
+
+/// Stores a message that is no repeat.
+async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Message, AppendError> {
+    match log.append(message).await? {
+        Appended::Stored(message) => Ok(message),
+        Appended::Repeat(message) => panic!("{message:?} was stored before"),
+    }
+}
+
+/// The same message, with an id that its sender picked.
+fn with_id(message: NewMessage, id: &str) -> NewMessage {
+    NewMessage {
+        client_message_id: Some(ClientMessageId::new(id).unwrap()),
+        ..message
+    }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use chat_domain::ports::MessageRepository;
-use chat_domain::{Message, Seq};
+use chat_domain::ports::{AppendError, Appended, MessageRepository, RoomRepository};
+use chat_domain::{Message, Seq, UserId};
 
-use crate::{by, hello, room, seq};
+use crate::{append, by, hello, room, seq, with_id};
 
 crate::on_each_database!(
     the_first_message_of_a_room_is_number_1,
@@ -16,16 +16,22 @@ crate::on_each_database!(
     a_log_is_read_from_any_position,
     the_latest_name_is_read,
     the_greatest_room_number_is_a_room,
+    a_log_is_read_backwards_from_any_position,
+    a_repeat_is_the_stored_message_and_leaves_no_hole,
+    an_id_is_unique_per_user_and_room,
+    another_content_under_the_same_id_is_a_conflict,
+    twenty_repeats_at_once_are_stored_once,
+    sending_moves_the_senders_own_pointer,
 );
 
 async fn the_first_message_of_a_room_is_number_1(log: &impl MessageRepository) {
-    assert_eq!(log.append(hello(room(1))).await.unwrap().seq, seq(1));
-    assert_eq!(log.append(hello(room(2))).await.unwrap().seq, seq(1));
-    assert_eq!(log.append(hello(room(1))).await.unwrap().seq, seq(2));
+    assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(1));
+    assert_eq!(append(log, hello(room(2))).await.unwrap().seq, seq(1));
+    assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(2));
 }
 
 async fn what_was_stored_is_read_as_it_was_sent(log: &impl MessageRepository) {
-    let stored = log.append(hello(room(1))).await.unwrap();
+    let stored = append(log, hello(room(1))).await.unwrap();
     assert_eq!(stored, hello(room(1)).stored(stored.id, seq(1)));
     let read = log.after(room(1), Seq::START, 10).await.unwrap();
     assert_eq!(read, [stored]);
@@ -40,7 +46,9 @@ async fn any_text_survives(log: &impl MessageRepository) {
         "🦀".repeat(4000),
     ];
     for text in &texts {
-        log.append(by("4'2", "A\"da", room(1), text)).await.unwrap();
+        append(log, by("4'2", "A\"da", room(1), text))
+            .await
+            .unwrap();
     }
     let read = log.after(room(1), Seq::START, 10).await.unwrap();
     let read: Vec<_> = read.iter().map(|m| m.content.as_str()).collect();
@@ -58,7 +66,7 @@ async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository +
                 for n in 0..EACH {
                     let text = format!("{writer} {n}");
                     let room = room(1 + (writer + n) % 2);
-                    log.append(by(&writer.to_string(), "x", room, &text))
+                    append(&*log, by(&writer.to_string(), "x", room, &text))
                         .await
                         .unwrap();
                 }
@@ -85,7 +93,7 @@ async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository +
 
 async fn one_callers_order_is_kept(log: &impl MessageRepository) {
     for n in 0..50 {
-        log.append(by("42", "Ada", room(1), &n.to_string()))
+        append(log, by("42", "Ada", room(1), &n.to_string()))
             .await
             .unwrap();
     }
@@ -96,8 +104,8 @@ async fn one_callers_order_is_kept(log: &impl MessageRepository) {
 
 async fn a_log_is_read_from_any_position(log: &impl MessageRepository) {
     for _ in 0..5 {
-        log.append(hello(room(1))).await.unwrap();
-        log.append(hello(room(2))).await.unwrap();
+        append(log, hello(room(1))).await.unwrap();
+        append(log, hello(room(2))).await.unwrap();
     }
     let numbers = |read: Vec<Message>| read.iter().map(|m| m.seq.get()).collect::<Vec<_>>();
     let after = async |from, limit| numbers(log.after(room(1), seq(from), limit).await.unwrap());
@@ -110,7 +118,7 @@ async fn a_log_is_read_from_any_position(log: &impl MessageRepository) {
 
 async fn the_latest_name_is_read(log: &impl MessageRepository) {
     for name in ["Ada", "Ada", "Countess"] {
-        let stored = log.append(by("42", name, room(1), "hello")).await.unwrap();
+        let stored = append(log, by("42", name, room(1), "hello")).await.unwrap();
         assert_eq!(stored.author.name.as_str(), name);
     }
     for message in log.after(room(1), Seq::START, 10).await.unwrap() {
@@ -120,9 +128,112 @@ async fn the_latest_name_is_read(log: &impl MessageRepository) {
 
 async fn the_greatest_room_number_is_a_room(log: &impl MessageRepository) {
     let greatest = room(chat_domain::MAX_NUMBER);
-    assert_eq!(log.append(hello(greatest)).await.unwrap().seq, seq(1));
+    assert_eq!(append(log, hello(greatest)).await.unwrap().seq, seq(1));
     assert_eq!(
         log.after(greatest, Seq::START, 10).await.unwrap()[0].room_id,
         greatest
+    );
+}
+
+async fn a_log_is_read_backwards_from_any_position(log: &impl MessageRepository) {
+    for _ in 0..5 {
+        append(log, hello(room(1))).await.unwrap();
+        append(log, hello(room(2))).await.unwrap();
+    }
+    let before = async |position: Option<u64>, limit| {
+        let read = log.before(room(1), position.map(seq), limit).await.unwrap();
+        read.iter().map(|m| m.seq.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(before(None, 2).await, [4, 5]);
+    assert_eq!(before(None, 10).await, [1, 2, 3, 4, 5]);
+    assert_eq!(before(Some(4), 2).await, [2, 3]);
+    assert_eq!(before(Some(1), 10).await, [0; 0]);
+    assert_eq!(before(Some(99), 1).await, [5]);
+}
+
+async fn a_repeat_is_the_stored_message_and_leaves_no_hole(log: &impl MessageRepository) {
+    let sent = with_id(hello(room(1)), "c0ffee-1");
+    let stored = append(log, sent.clone()).await.unwrap();
+    assert_eq!(stored.client_message_id, sent.client_message_id);
+    for _ in 0..3 {
+        let repeat = log.append(sent.clone()).await.unwrap();
+        assert_eq!(repeat, Appended::Repeat(stored.clone()));
+    }
+    let next = append(log, with_id(hello(room(1)), "c0ffee-2"))
+        .await
+        .unwrap();
+    assert_eq!(next.seq, seq(2));
+    // Without an id, a retry is a new message.
+    assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(3));
+    assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(4));
+    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    assert_eq!((read.len(), &read[0]), (4, &stored));
+}
+
+async fn an_id_is_unique_per_user_and_room(log: &impl MessageRepository) {
+    for message in [
+        by("1", "Ada", room(1), "x"),
+        by("2", "Grace", room(1), "x"),
+        by("1", "Ada", room(2), "x"),
+    ] {
+        append(log, with_id(message, "same")).await.unwrap();
+    }
+}
+
+async fn another_content_under_the_same_id_is_a_conflict(log: &impl MessageRepository) {
+    append(log, with_id(by("1", "Ada", room(1), "x"), "same"))
+        .await
+        .unwrap();
+    let other = with_id(by("1", "Ada", room(1), "y"), "same");
+    let refused = log.append(other).await;
+    assert!(matches!(refused, Err(AppendError::Conflict)), "{refused:?}");
+    // Content is compared to the letter.
+    let spaced = with_id(by("1", "Ada", room(1), "x "), "same");
+    assert!(matches!(
+        log.append(spaced).await,
+        Err(AppendError::Conflict)
+    ));
+    assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(2));
+}
+
+async fn twenty_repeats_at_once_are_stored_once(log: &(impl MessageRepository + Clone + 'static)) {
+    for round in 0..5 {
+        let sent = with_id(hello(room(1)), &format!("round-{round}"));
+        let sending: Vec<_> = (0..20)
+            .map(|_| {
+                let (log, sent) = (log.clone(), sent.clone());
+                tokio::spawn(async move { log.append(sent).await.unwrap() })
+            })
+            .collect();
+        let mut stored = 0;
+        for sent in sending {
+            let (message, is_new) = match sent.await.unwrap() {
+                Appended::Stored(message) => (message, 1),
+                Appended::Repeat(message) => (message, 0),
+            };
+            assert_eq!(message.seq, seq(round + 1));
+            stored += is_new;
+        }
+        assert_eq!(stored, 1);
+    }
+}
+
+async fn sending_moves_the_senders_own_pointer(store: &(impl MessageRepository + RoomRepository)) {
+    let standing = async |user: &str| {
+        let found = store
+            .standing(room(1), &UserId::new(user).unwrap())
+            .await
+            .unwrap();
+        (found.newest.get(), found.read.get(), found.unread())
+    };
+    assert_eq!(standing("1").await, (0, 0, 0));
+    append(store, by("1", "Ada", room(1), "x")).await.unwrap();
+    append(store, by("1", "Ada", room(1), "y")).await.unwrap();
+    assert_eq!(standing("1").await, (2, 2, 0));
+    assert_eq!(standing("2").await, (2, 0, 2));
+    append(store, by("2", "Grace", room(1), "z")).await.unwrap();
+    assert_eq!(
+        (standing("1").await, standing("2").await),
+        ((3, 2, 1), (3, 3, 0))
     );
 }

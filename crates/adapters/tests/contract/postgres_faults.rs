@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use chat_adapters::postgres::{Database, Durability};
-use chat_domain::ports::{MessageRepository, RoomRepository};
-use chat_domain::{Seq, StorageError};
+use chat_domain::ports::{AppendError, MessageRepository, RoomRepository};
+use chat_domain::{Seq, Standing, StorageError, UserId};
 use chat_test_support::{Cluster, ClusterOptions};
 
 use crate::databases::Postgres;
-use crate::{by, hello, room, seq};
+use crate::{append, by, hello, room, seq};
 
 impl Postgres {
     fn sql(&self, sql: &str) {
@@ -17,9 +17,12 @@ impl Postgres {
 }
 
 async fn is_refused(database: &Database) {
-    let outcome = database.append(hello(room(1))).await;
+    let outcome = append(database, hello(room(1))).await;
     assert!(
-        matches!(outcome, Err(StorageError::Unavailable(_))),
+        matches!(
+            outcome,
+            Err(AppendError::Storage(StorageError::Unavailable(_)))
+        ),
         "{outcome:?}"
     );
 }
@@ -30,15 +33,12 @@ const RAISE: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql \
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     let postgres = Postgres::fresh().await;
-    postgres.database.append(hello(room(1))).await.unwrap();
+    append(&postgres.database, hello(room(1))).await.unwrap();
     postgres.sql(RAISE);
     postgres.sql("CREATE TRIGGER no BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION no()");
     is_refused(&postgres.database).await;
     // Not even the name.
-    let renamed = postgres
-        .database
-        .append(by("42", "Eve", room(1), "x"))
-        .await;
+    let renamed = append(&postgres.database, by("42", "Eve", room(1), "x")).await;
     assert!(renamed.is_err());
     postgres.sql("DROP TRIGGER no ON messages");
     let read = postgres
@@ -49,7 +49,10 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].author.name.as_str(), "Ada");
     assert_eq!(
-        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        append(&postgres.database, hello(room(1)))
+            .await
+            .unwrap()
+            .seq,
         seq(2)
     );
 }
@@ -65,7 +68,10 @@ async fn a_commit_that_the_server_refuses_is_certainly_not_stored() {
     is_refused(&postgres.database).await;
     postgres.sql("DROP TRIGGER no ON messages");
     assert_eq!(
-        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        append(&postgres.database, hello(room(1)))
+            .await
+            .unwrap()
+            .seq,
         seq(1)
     );
 }
@@ -80,14 +86,20 @@ async fn a_commit_during_which_the_connection_breaks_has_an_unknown_outcome() {
          CREATE CONSTRAINT TRIGGER die AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
          FOR EACH ROW EXECUTE FUNCTION die()",
     );
-    let outcome = postgres.database.append(hello(room(1))).await;
+    let outcome = append(&postgres.database, hello(room(1))).await;
     assert!(
-        matches!(outcome, Err(StorageError::OutcomeUnknown(_))),
+        matches!(
+            outcome,
+            Err(AppendError::Storage(StorageError::OutcomeUnknown(_)))
+        ),
         "{outcome:?}"
     );
     postgres.sql("DROP TRIGGER die ON messages");
     assert_eq!(
-        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        append(&postgres.database, hello(room(1)))
+            .await
+            .unwrap()
+            .seq,
         seq(1)
     );
 }
@@ -95,7 +107,7 @@ async fn a_commit_during_which_the_connection_breaks_has_an_unknown_outcome() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_database_refuses() {
     let postgres = Postgres::fresh().await;
-    postgres.database.append(hello(room(1))).await.unwrap();
+    append(&postgres.database, hello(room(1))).await.unwrap();
     let name = postgres.server.name();
     postgres.sql(&format!(
         "ALTER DATABASE {name} SET default_transaction_read_only = on"
@@ -119,9 +131,11 @@ async fn a_read_only_database_refuses() {
 
 /// Right after its backends were ended, a connection may not have noticed yet.
 async fn append_once_more(database: &Database) -> Seq {
-    match database.append(hello(room(1))).await {
+    match append(database, hello(room(1))).await {
         Ok(message) => message.seq,
-        Err(StorageError::Unavailable(_)) => database.append(hello(room(1))).await.unwrap().seq,
+        Err(AppendError::Storage(StorageError::Unavailable(_))) => {
+            append(database, hello(room(1))).await.unwrap().seq
+        }
         Err(error) => panic!("{error:?}"),
     }
 }
@@ -132,7 +146,7 @@ async fn a_server_that_is_gone_is_an_answer_and_then_works_again() {
     server.create_database("chat").unwrap();
     let database = Database::open(&server.url("chat").parse().unwrap(), 4).unwrap();
     database.migrate().await.unwrap();
-    database.append(hello(room(1))).await.unwrap();
+    append(&database, hello(room(1))).await.unwrap();
 
     server.stop_immediate().unwrap();
     let refused = async {
@@ -151,7 +165,7 @@ async fn a_server_that_is_gone_is_an_answer_and_then_works_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_hangs_is_an_answer() {
     let postgres = Postgres::fresh().await;
-    postgres.database.append(hello(room(1))).await.unwrap();
+    append(&postgres.database, hello(room(1))).await.unwrap();
     let held = postgres.server.url();
     // Somebody else holds the room's row for longer than anybody waits.
     let holder = tokio::task::spawn_blocking(move || {
@@ -174,7 +188,10 @@ async fn a_statement_that_hangs_is_an_answer() {
         .expect("an answer within seconds");
     holder.await.unwrap().unwrap();
     assert_eq!(
-        postgres.database.append(hello(room(1))).await.unwrap().seq,
+        append(&postgres.database, hello(room(1)))
+            .await
+            .unwrap()
+            .seq,
         seq(2)
     );
 }
@@ -186,7 +203,7 @@ async fn migrations_can_be_listed_without_being_applied() {
     for _ in 0..2 {
         assert_eq!(
             database.pending_migrations().await.unwrap(),
-            ["0001_messages"]
+            ["0001_messages", "0002_repeats_and_pointers"]
         );
     }
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
@@ -196,7 +213,7 @@ async fn migrations_can_be_listed_without_being_applied() {
         tokio::spawn(async move { database.migrate().await.unwrap() }),
         tokio::spawn(async move { other.migrate().await.unwrap() }),
     );
-    assert_eq!(one.unwrap().len() + two.unwrap().len(), 1, "done once");
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), 2, "done once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,4 +239,32 @@ async fn a_server_that_may_lose_commits_is_recognised() {
     let server = Cluster::start(options).unwrap();
     let database = Database::open(&server.url("postgres").parse().unwrap(), 1).unwrap();
     assert_eq!(database.durability().await.unwrap(), Durability::NoFsync);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_any_step_leaves_nothing() {
+    let postgres = Postgres::fresh().await;
+    postgres.sql(RAISE);
+    let ada = UserId::new("42").unwrap();
+    for table in ["rooms", "users", "messages", "read_pointers"] {
+        let trigger =
+            format!("CREATE TRIGGER no AFTER INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION no()");
+        postgres.sql(&trigger);
+        is_refused(&postgres.database).await;
+        postgres.sql(&format!("DROP TRIGGER no ON {table}"));
+        let standing = postgres.database.standing(room(1), &ada).await.unwrap();
+        assert_eq!(standing, Standing::default(), "{table}");
+        let read = postgres
+            .database
+            .after(room(1), Seq::START, 10)
+            .await
+            .unwrap();
+        assert_eq!(read, [], "{table}");
+    }
+    append(&postgres.database, hello(room(1))).await.unwrap();
+    postgres
+        .sql("CREATE TRIGGER no AFTER UPDATE ON read_pointers FOR EACH ROW EXECUTE FUNCTION no()");
+    is_refused(&postgres.database).await;
+    let standing = postgres.database.standing(room(1), &ada).await.unwrap();
+    assert_eq!((standing.newest, standing.read), (seq(1), seq(1)));
 }

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use chat_adapters::sqlite;
-use chat_domain::ports::{MessageRepository, RoomRepository};
-use chat_domain::{Seq, StorageError};
+use chat_domain::ports::{AppendError, MessageRepository, RoomRepository};
+use chat_domain::{Seq, Standing, StorageError, UserId};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 
 use crate::databases::Sqlite;
-use crate::{by, hello, room, seq};
+use crate::{append, by, hello, room, seq};
 
 impl Sqlite {
     /// A connection of somebody else.
@@ -19,9 +19,12 @@ impl Sqlite {
 }
 
 async fn is_refused(database: &sqlite::Database) {
-    let outcome = database.append(hello(room(1))).await;
+    let outcome = append(database, hello(room(1))).await;
     assert!(
-        matches!(outcome, Err(StorageError::Unavailable(_))),
+        matches!(
+            outcome,
+            Err(AppendError::Storage(StorageError::Unavailable(_)))
+        ),
         "{outcome:?}"
     );
 }
@@ -29,7 +32,7 @@ async fn is_refused(database: &sqlite::Database) {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     let sqlite = Sqlite::fresh().await;
-    sqlite.database.append(hello(room(1))).await.unwrap();
+    append(&sqlite.database, hello(room(1))).await.unwrap();
     let mut other = sqlite.other();
     other
         .batch_execute(
@@ -38,7 +41,7 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
         .unwrap();
     is_refused(&sqlite.database).await;
     // Not even the name.
-    let renamed = sqlite.database.append(by("42", "Eve", room(1), "x")).await;
+    let renamed = append(&sqlite.database, by("42", "Eve", room(1), "x")).await;
     assert!(renamed.is_err());
     other.batch_execute("DROP TRIGGER no").unwrap();
     let read = sqlite
@@ -49,7 +52,7 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].author.name.as_str(), "Ada");
     assert_eq!(
-        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        append(&sqlite.database, hello(room(1))).await.unwrap().seq,
         seq(2)
     );
 }
@@ -63,7 +66,7 @@ async fn a_file_locked_by_another_is_an_answer_and_then_works_again() {
     refused.await.unwrap();
     other.batch_execute("ROLLBACK").unwrap();
     assert_eq!(
-        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        append(&sqlite.database, hello(room(1))).await.unwrap().seq,
         seq(1)
     );
 }
@@ -71,7 +74,7 @@ async fn a_file_locked_by_another_is_an_answer_and_then_works_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
     let sqlite = Sqlite::fresh().await;
-    sqlite.database.append(hello(room(1))).await.unwrap();
+    append(&sqlite.database, hello(room(1))).await.unwrap();
     let folder = sqlite.path.parent().unwrap().to_owned();
     let away = folder.with_file_name("away");
     std::fs::rename(&folder, &away).unwrap();
@@ -80,7 +83,7 @@ async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
     assert!(!sqlite.path.exists(), "it must not come back empty");
     std::fs::rename(&away, &folder).unwrap();
     assert_eq!(
-        sqlite.database.append(hello(room(1))).await.unwrap().seq,
+        append(&sqlite.database, hello(room(1))).await.unwrap().seq,
         seq(2)
     );
 }
@@ -92,13 +95,16 @@ async fn migrations_can_be_listed_before_there_is_a_file() {
     let database = sqlite::Database::open(path.clone(), 1).unwrap();
     assert_eq!(
         database.pending_migrations().await.unwrap(),
-        ["0001_messages"]
+        ["0001_messages", "0002_repeats_and_pointers"]
     );
     assert!(!path.exists() && !path.parent().unwrap().exists());
     let read = database.newest(&[room(1)]).await;
     assert!(matches!(read, Err(StorageError::Unavailable(_))));
 
-    assert_eq!(database.migrate().await.unwrap(), ["0001_messages"]);
+    assert_eq!(
+        database.migrate().await.unwrap(),
+        ["0001_messages", "0002_repeats_and_pointers"]
+    );
     assert_eq!(database.migrate().await.unwrap(), [""; 0]);
     assert_eq!(database.pending_migrations().await.unwrap(), [""; 0]);
 }
@@ -110,7 +116,7 @@ async fn two_who_migrate_at_once_do_it_once() {
     let open = || sqlite::Database::open(path.clone(), 1).unwrap();
     let (one, two) = (open(), open());
     let (one, two) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(one.unwrap().len() + two.unwrap().len(), 1);
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,4 +128,39 @@ async fn a_name_that_sqlite_reads_otherwise_is_a_file() {
         database.migrate().await.unwrap();
         assert!(path.exists(), "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_in_any_step_leaves_nothing() {
+    let sqlite = Sqlite::fresh().await;
+    let mut other = sqlite.other();
+    for step in [
+        "INSERT ON rooms",
+        "INSERT ON users",
+        "INSERT ON messages",
+        "INSERT ON read_pointers",
+    ] {
+        let trigger =
+            format!("CREATE TRIGGER no AFTER {step} BEGIN SELECT RAISE(ABORT, 'no'); END");
+        other.batch_execute(&trigger).unwrap();
+        is_refused(&sqlite.database).await;
+        other.batch_execute("DROP TRIGGER no").unwrap();
+        let ada = UserId::new("42").unwrap();
+        let standing = sqlite.database.standing(room(1), &ada).await.unwrap();
+        assert_eq!(standing, Standing::default(), "{step}");
+        let read = sqlite
+            .database
+            .after(room(1), Seq::START, 10)
+            .await
+            .unwrap();
+        assert_eq!(read, [], "{step}");
+    }
+    append(&sqlite.database, hello(room(1))).await.unwrap();
+    let trigger =
+        "CREATE TRIGGER no AFTER UPDATE ON read_pointers BEGIN SELECT RAISE(ABORT, 'no'); END";
+    other.batch_execute(trigger).unwrap();
+    is_refused(&sqlite.database).await;
+    let ada = UserId::new("42").unwrap();
+    let standing = sqlite.database.standing(room(1), &ada).await.unwrap();
+    assert_eq!((standing.newest, standing.read), (seq(1), seq(1)));
 }

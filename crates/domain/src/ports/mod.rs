@@ -13,9 +13,9 @@ mod room_repository;
 
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use clock::Clock;
-pub use message_repository::MessageRepository;
-pub use room_events::{RoomEventListener, RoomEvents};
-pub use room_repository::RoomRepository;
+pub use message_repository::{AppendError, Appended, MessageRepository};
+pub use room_events::{PointerMoved, RoomEventListener, RoomEvents};
+pub use room_repository::{MarkedRead, RoomRepository};
 
 #[cfg(any(test, feature = "mock"))]
 pub use self::{

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
-use crate::Message;
+use crate::{Message, RoomId, Seq, UserId};
 
 /// Carries hints to whoever shows a room: this node, and others.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -14,6 +14,10 @@ pub trait RoomEvents: Send + Sync {
     /// overtaken by another, and the log stays the truth. That is why there is no
     /// error.
     async fn message_stored(&self, message: Arc<Message>);
+
+    /// Tells that a user's read pointer has moved. A hint as well: one that is lost
+    /// is made good by the user's next.
+    async fn pointer_moved(&self, moved: PointerMoved);
 
     /// From now on the listener is told of every hint that reaches this process,
     /// for as long as it lives.
@@ -25,4 +29,18 @@ pub trait RoomEvents: Send + Sync {
 pub trait RoomEventListener: Send + Sync {
     /// A message is stored. Called in somebody else's turn: it must not block.
     fn on_message_stored(&self, message: Arc<Message>);
+
+    /// A read pointer has moved. Called in somebody else's turn: it must not block.
+    fn on_pointer_moved(&self, moved: PointerMoved);
+}
+
+/// A user has read a room up to a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointerMoved {
+    /// Which room.
+    pub room_id: RoomId,
+    /// Who.
+    pub user_id: UserId,
+    /// Up to where.
+    pub seq: Seq,
 }

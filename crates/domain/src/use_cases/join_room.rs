@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Identity, RoomId, Seq, StorageError, ports::RoomRepository};
+use crate::{Identity, RoomId, Standing, StorageError, ports::RoomRepository};
 
 /// Lets a user into a room and says how far the room has come. It stores nothing.
 #[derive(Clone)]
@@ -27,8 +27,8 @@ impl JoinRoom {
         Self { rooms }
     }
 
-    /// The room's newest stored position, [`Seq::START`] for a room without
-    /// messages: any number can be joined.
+    /// How far the room has come, and how far this user has read it. Any number can
+    /// be joined: a room without messages stands at the start.
     ///
     /// # Errors
     /// [`JoinRoomError`].
@@ -36,26 +36,21 @@ impl JoinRoom {
         &self,
         identity: &Identity,
         room_id: RoomId,
-    ) -> Result<Seq, JoinRoomError> {
+    ) -> Result<Standing, JoinRoomError> {
         if !identity.may_enter(room_id) {
             return Err(JoinRoomError::NotFound);
         }
-        let newest = self
-            .rooms
-            .newest(&[room_id])
+        self.rooms
+            .standing(room_id, &identity.user.id)
             .await
-            .map_err(JoinRoomError::Storage)?;
-        Ok(newest
-            .into_iter()
-            .find_map(|(id, seq)| (id == room_id).then_some(seq))
-            .unwrap_or(Seq::START))
+            .map_err(JoinRoomError::Storage)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId, ports::MockRoomRepository};
+    use crate::{DisplayName, RoomAccess, Seq, Timestamp, User, UserId, ports::MockRoomRepository};
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
@@ -73,36 +68,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unused_room_stands_at_the_start() {
-        let mut rooms = MockRoomRepository::new();
-        rooms.expect_newest().returning(|_| Ok(vec![]));
-        let join = JoinRoom::new(Arc::new(rooms));
-        let seam = join.execute(&identity(RoomAccess::All), room(7)).await;
-        assert_eq!(seam.unwrap(), Seq::START);
-    }
-
-    #[tokio::test]
     async fn a_room_that_the_token_does_not_open_is_not_found_without_a_look() {
         let mut rooms = MockRoomRepository::new();
+        let stands = Standing {
+            newest: Seq::new(5).unwrap(),
+            read: Seq::new(3).unwrap(),
+        };
         rooms
-            .expect_newest()
+            .expect_standing()
             .times(1)
-            .returning(|rooms| Ok(vec![(rooms[0], Seq::new(3).unwrap())]));
+            .returning(move |_, _| Ok(stands));
         let join = JoinRoom::new(Arc::new(rooms));
         let identity = identity(RoomAccess::Only([room(1)].into()));
         assert!(matches!(
             join.execute(&identity, room(2)).await,
             Err(JoinRoomError::NotFound)
         ));
-        assert_eq!(join.execute(&identity, room(1)).await.unwrap().get(), 3);
+        let found = join.execute(&identity, room(1)).await.unwrap();
+        assert_eq!((found, found.unread()), (stands, 2));
     }
 
     #[tokio::test]
     async fn a_store_that_is_away_is_an_error_not_an_empty_room() {
         let mut rooms = MockRoomRepository::new();
         rooms
-            .expect_newest()
-            .returning(|_| Err(StorageError::unavailable("gone")));
+            .expect_standing()
+            .returning(|_, _| Err(StorageError::unavailable("gone")));
         let join = JoinRoom::new(Arc::new(rooms));
         assert!(matches!(
             join.execute(&identity(RoomAccess::All), room(1)).await,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Content, Identity, Membership, Message, NewMessage, RoomId, StorageError,
-    ports::{Clock, MessageRepository, RoomEvents},
+    ClientMessageId, Content, Identity, Membership, Message, NewMessage, RoomId, StorageError,
+    ports::{AppendError, Appended, Clock, MessageRepository, RoomEvents},
 };
 
 /// Stores a message, then tells everybody.
@@ -21,9 +21,23 @@ pub enum SendMessageError {
     /// The connection has not joined the room.
     #[error("join the room before writing to it")]
     NotInRoom,
+    /// The sender used the message's id for another content.
+    #[error("the clientMessageId was used for another content")]
+    Conflict,
     /// It was not stored, or it is not known whether it was.
     #[error("the message cannot be stored now")]
     Storage(#[source] StorageError),
+}
+
+/// What somebody wants to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SentMessage {
+    /// Where.
+    pub room_id: RoomId,
+    /// What.
+    pub content: Content,
+    /// The id that the sender picked, if it picked one.
+    pub client_message_id: Option<ClientMessageId>,
 }
 
 impl SendMessage {
@@ -40,8 +54,8 @@ impl SendMessage {
         }
     }
 
-    /// Stores the message and, once it is stored, announces it. What is not
-    /// stored is announced to nobody.
+    /// Stores the message and, once it is stored, announces it. What is not stored,
+    /// or was stored before, is announced to nobody.
     ///
     /// # Errors
     /// [`SendMessageError`].
@@ -49,26 +63,35 @@ impl SendMessage {
         &self,
         identity: &Identity,
         membership: &Membership,
-        room_id: RoomId,
-        content: Content,
+        sent: SentMessage,
     ) -> Result<Arc<Message>, SendMessageError> {
-        if !membership.contains(room_id) {
+        if !membership.contains(sent.room_id) {
             return Err(SendMessageError::NotInRoom);
         }
         let message = NewMessage {
-            room_id,
+            room_id: sent.room_id,
             author: identity.user.clone(),
-            content,
+            content: sent.content,
+            client_message_id: sent.client_message_id,
             created_at: self.clock.now(),
         };
-        let stored = self
-            .messages
-            .append(message)
-            .await
-            .map_err(SendMessageError::Storage)?;
-        let stored = Arc::new(stored);
-        self.events.message_stored(stored.clone()).await;
-        Ok(stored)
+        match self.messages.append(message).await? {
+            Appended::Stored(message) => {
+                let message = Arc::new(message);
+                self.events.message_stored(message.clone()).await;
+                Ok(message)
+            }
+            Appended::Repeat(message) => Ok(Arc::new(message)),
+        }
+    }
+}
+
+impl From<AppendError> for SendMessageError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Conflict => Self::Conflict,
+            AppendError::Storage(error) => Self::Storage(error),
+        }
     }
 }
 
@@ -119,8 +142,11 @@ mod tests {
             .execute(
                 &identity,
                 &membership,
-                RoomId::new(room).unwrap(),
-                Content::new("hello").unwrap(),
+                SentMessage {
+                    room_id: RoomId::new(room).unwrap(),
+                    content: Content::new("hello").unwrap(),
+                    client_message_id: None,
+                },
             )
             .await
         }
@@ -138,7 +164,8 @@ mod tests {
             .returning(|new| {
                 assert_eq!(new.author.name.as_str(), "Ada");
                 assert_eq!(new.created_at.unix_millis(), 1000);
-                Ok(new.stored(MessageId::new(812), Seq::new(57).unwrap()))
+                let stored = new.stored(MessageId::new(812), Seq::new(57).unwrap());
+                Ok(Appended::Stored(stored))
             });
         world
             .events
@@ -162,12 +189,30 @@ mod tests {
                 .messages
                 .expect_append()
                 .once()
-                .return_once(move |_| Err(error));
+                .return_once(move |_| Err(error.into()));
             assert!(matches!(
                 world.write_to(1).await,
                 Err(SendMessageError::Storage(_))
             ));
         }
+    }
+
+    #[tokio::test]
+    async fn a_repeat_is_answered_and_announced_to_nobody() {
+        let mut world = World::new();
+        world.messages.expect_append().once().returning(|new| {
+            let stored = new.stored(MessageId::new(812), Seq::new(57).unwrap());
+            Ok(Appended::Repeat(stored))
+        });
+        assert_eq!(world.write_to(1).await.unwrap().seq.get(), 57);
+
+        let mut world = World::new();
+        let append = world.messages.expect_append();
+        append.once().returning(|_| Err(AppendError::Conflict));
+        assert!(matches!(
+            world.write_to(1).await,
+            Err(SendMessageError::Conflict)
+        ));
     }
 
     #[tokio::test]

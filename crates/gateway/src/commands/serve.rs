@@ -65,13 +65,7 @@ pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxErr
 pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError> {
     let database = Database::open(&config.storage)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
-    database.check_durability().await.map_err(|error| {
-        format!(
-            "the database of DATABASE_URL cannot be used: {}: check that it runs, and its \
-             address, user and password",
-            one_line(&*error)
-        )
-    })?;
+    database.check_durability().await?;
     Ok(database)
 }
 

@@ -12,11 +12,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{Arrivals, Inbox};
-use super::outbox::Packet;
+use super::outbox::{Gone, Packet};
 use super::protocol::{Event, Malformed};
 use super::reply::{Failure, Request};
 use super::{messages, rooms};
-use crate::connection::Ending;
 use crate::gateway::Gateway;
 use crate::session::Session;
 
@@ -56,13 +55,19 @@ impl Connection {
         (Arc::new(connection), arrivals)
     }
 
-    /// Sends packets to the client. One that has fallen too far behind is cut off:
-    /// it must not stay connected with a hole.
+    /// Sends packets to the client.
     pub(crate) fn send(&self, packets: impl IntoIterator<Item = Packet>) {
-        if self.session.outbox().push(packets).is_err() {
-            tracing::debug!(user = %self.identity.user.id, "a client that reads too slowly is cut off");
-            self.session.end(Ending::Abort);
-        }
+        self.session.outbox().push(packets);
+    }
+
+    /// Sends a packet when the client has taken enough of those before.
+    ///
+    /// # Errors
+    /// [`Gone`]: it never will.
+    pub(crate) async fn send_in_time(&self, packet: Packet) -> Result<(), Gone> {
+        self.session.outbox().space().await?;
+        self.send([packet]);
+        Ok(())
     }
 
     /// Whether the client has disconnected.
@@ -166,18 +171,31 @@ impl Connection {
         membership: &mut Membership,
         arrival: Arrival,
     ) {
+        // What the client asked for before is answered first: answers that nobody
+        // takes must not pile up.
+        self.session.outbox().uncongested().await;
         let Arrival { request, outcome } = arrival;
         let carried_out = async {
             match outcome.map_err(Failure::from)? {
-                Event::JoinRoom { room_id } => {
-                    rooms::join(self, gateway, membership, &request, room_id).await
+                Event::JoinRoom { room_id, after } => {
+                    rooms::join(self, gateway, membership, &request, room_id, after).await
                 }
                 Event::LeaveRoom { room_id } => {
                     rooms::leave(self, gateway, membership, &request, room_id);
                     Ok(())
                 }
-                Event::SendMessage { room_id, content } => {
-                    messages::send(self, gateway, membership, &request, room_id, content).await
+                Event::SendMessage(sent) => {
+                    messages::send(self, gateway, membership, &request, sent).await
+                }
+                Event::ListMessages {
+                    room_id,
+                    start,
+                    limit,
+                } => {
+                    messages::list(self, gateway, membership, &request, room_id, start, limit).await
+                }
+                Event::MarkRead { room_id, seq } => {
+                    messages::mark_read(self, gateway, membership, &request, room_id, seq).await
                 }
             }
         };

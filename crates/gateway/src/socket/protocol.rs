@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use chat_domain::{Content, Message, RoomId, Seq};
+use chat_domain::use_cases::{Page, PageLimit, PageStart, SentMessage};
+use chat_domain::{ClientMessageId, Content, MAX_NUMBER, Message, RoomId, Seq, Standing, UserId};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -13,17 +14,32 @@ use serde_json::value::RawValue;
 /// What a client asks for, valid in form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    JoinRoom { room_id: RoomId },
-    LeaveRoom { room_id: RoomId },
-    SendMessage { room_id: RoomId, content: Content },
+    JoinRoom {
+        room_id: RoomId,
+        after: Option<Seq>,
+    },
+    LeaveRoom {
+        room_id: RoomId,
+    },
+    SendMessage(SentMessage),
+    ListMessages {
+        room_id: RoomId,
+        start: PageStart,
+        limit: PageLimit,
+    },
+    MarkRead {
+        room_id: RoomId,
+        seq: Seq,
+    },
 }
 
-/// An event as it came in: its name and room (as far as they can be told, for the
-/// answer), and what it asks for or why it asks for nothing.
+/// An event as it came in: its name, room and id (as far as they can be told, for
+/// the answer), and what it asks for or why it asks for nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Received {
     pub(crate) event: Option<String>,
     pub(crate) room_id: Option<RoomId>,
+    pub(crate) client_message_id: Option<ClientMessageId>,
     pub(crate) outcome: Result<Event, Malformed>,
 }
 
@@ -37,51 +53,83 @@ pub(crate) enum Malformed {
     UnknownEvent,
 }
 
+fn malformed(what: impl Into<Cow<'static, str>>) -> Malformed {
+    Malformed::Payload(what.into())
+}
+
+/// The events that there are.
+const EVENTS: [&str; 5] = [
+    "joinRoom",
+    "leaveRoom",
+    "sendMessage",
+    "listMessages",
+    "markRead",
+];
+
 /// Reads an event packet's array: `["sendMessage",{…}]`.
 pub(crate) fn read(packet: &str) -> Received {
     let mut received = Received {
         event: None,
         room_id: None,
-        outcome: Err(Malformed::Payload(
-            "the packet is no JSON array of an event and its payload".into(),
+        client_message_id: None,
+        outcome: Err(malformed(
+            "the packet is no JSON array of an event and its payload",
         )),
     };
     let Ok(arguments) = serde_json::from_str::<Arguments<'_>>(packet) else {
         return received;
     };
-    received.outcome = read_payload(&arguments, &mut received.room_id);
+    received.outcome = read_payload(&arguments, &mut received);
     received.event = Some(arguments.event.into_owned());
     received
 }
 
-fn read_payload(
-    arguments: &Arguments<'_>,
-    room_id: &mut Option<RoomId>,
-) -> Result<Event, Malformed> {
+fn read_payload(arguments: &Arguments<'_>, known: &mut Received) -> Result<Event, Malformed> {
     let event: &str = &arguments.event;
-    if !["joinRoom", "leaveRoom", "sendMessage"].contains(&event) {
+    if !EVENTS.contains(&event) {
         return Err(Malformed::UnknownEvent);
     }
     let Some(payload) = arguments.payload else {
-        return Err(Malformed::Payload("the payload is missing".into()));
+        return Err(malformed("the payload is missing"));
     };
     let fields = Fields::read(payload)?;
     let room = fields.room_id();
-    *room_id = room.as_ref().ok().copied();
+    known.room_id = room.as_ref().ok().copied();
+    if event == "sendMessage" {
+        known.client_message_id = fields.client_message_id().ok().flatten();
+    }
     if arguments.has_more {
-        return Err(Malformed::Payload(
-            "there must be one payload, not several arguments".into(),
+        return Err(malformed(
+            "there must be one payload, not several arguments",
         ));
     }
-    fields.check_keys()?;
+    if fields.has_duplicates {
+        return Err(malformed("the payload has a key twice"));
+    }
     let room_id = room?;
     Ok(match event {
-        "joinRoom" => Event::JoinRoom { room_id },
+        "joinRoom" => Event::JoinRoom {
+            room_id,
+            after: fields.position("afterSeq", fields.after_seq, 0)?,
+        },
         "leaveRoom" => Event::LeaveRoom { room_id },
-        _ => Event::SendMessage {
+        "listMessages" => Event::ListMessages {
+            room_id,
+            start: fields.page_start()?,
+            limit: fields.limit()?,
+        },
+        "markRead" => {
+            let seq = fields.position("seq", Some(required("seq", fields.seq)?), 1)?;
+            Event::MarkRead {
+                room_id,
+                seq: seq.unwrap_or_default(),
+            }
+        }
+        _ => Event::SendMessage(SentMessage {
             room_id,
             content: fields.content()?,
-        },
+            client_message_id: fields.client_message_id()?,
+        }),
     })
 }
 
@@ -133,6 +181,11 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 struct Fields<'a> {
     room_id: Option<&'a RawValue>,
     content: Option<&'a RawValue>,
+    client_message_id: Option<&'a RawValue>,
+    after_seq: Option<&'a RawValue>,
+    before_seq: Option<&'a RawValue>,
+    seq: Option<&'a RawValue>,
+    limit: Option<&'a RawValue>,
     has_duplicates: bool,
 }
 
@@ -140,43 +193,80 @@ impl<'a> Fields<'a> {
     fn read(payload: &'a RawValue) -> Result<Self, Malformed> {
         serde_json::Deserializer::from_str(payload.get())
             .deserialize_map(FieldsVisitor)
-            .map_err(|_| Malformed::Payload("the payload must be an object".into()))
-    }
-
-    fn check_keys(&self) -> Result<(), Malformed> {
-        if self.has_duplicates {
-            return Err(Malformed::Payload("the payload has a key twice".into()));
-        }
-        Ok(())
+            .map_err(|_| malformed("the payload must be an object"))
     }
 
     fn room_id(&self) -> Result<RoomId, Malformed> {
         let room_id = required("roomId", self.room_id)?;
-        let number = integer(room_id.get());
-        number
-            .and_then(|number| RoomId::new(number).ok())
-            .ok_or_else(|| {
-                let range = format!(
-                    "roomId must be an integer from 1 to {}",
-                    chat_domain::MAX_NUMBER
-                );
-                Malformed::Payload(range.into())
-            })
+        let number = integer(room_id.get()).and_then(|number| RoomId::new(number).ok());
+        number.ok_or_else(|| out_of_range("roomId", 1, MAX_NUMBER))
+    }
+
+    /// A position, from `least` on.
+    fn position(
+        &self,
+        name: &'static str,
+        field: Option<&RawValue>,
+        least: u64,
+    ) -> Result<Option<Seq>, Malformed> {
+        let Some(field) = field else { return Ok(None) };
+        let number = integer(field.get()).filter(|number| *number >= least);
+        match number.and_then(|number| Seq::new(number).ok()) {
+            Some(seq) => Ok(Some(seq)),
+            None => Err(out_of_range(name, least, MAX_NUMBER)),
+        }
+    }
+
+    fn page_start(&self) -> Result<PageStart, Malformed> {
+        let before = self.position("beforeSeq", self.before_seq, 1)?;
+        let after = self.position("afterSeq", self.after_seq, 0)?;
+        match (before, after) {
+            (None, None) => Ok(PageStart::Newest),
+            (Some(before), None) => Ok(PageStart::Before(before)),
+            (None, Some(after)) => Ok(PageStart::After(after)),
+            (Some(_), Some(_)) => Err(malformed("beforeSeq and afterSeq exclude each other")),
+        }
+    }
+
+    fn limit(&self) -> Result<PageLimit, Malformed> {
+        let Some(field) = self.limit else {
+            return Ok(PageLimit::default());
+        };
+        let limit = integer(field.get()).and_then(|limit| usize::try_from(limit).ok());
+        limit
+            .and_then(PageLimit::new)
+            .ok_or_else(|| out_of_range("limit", 1, PageLimit::MAX as u64))
     }
 
     fn content(&self) -> Result<Content, Malformed> {
         let content = required("content", self.content)?;
         let text: String = serde_json::from_str(content.get())
-            .map_err(|_| Malformed::Payload("content must be a string of Unicode text".into()))?;
-        Content::new(text).map_err(|error| Malformed::Payload(format!("content {error}").into()))
+            .map_err(|_| malformed("content must be a string of Unicode text"))?;
+        Content::new(text).map_err(|error| malformed(format!("content {error}")))
     }
+
+    fn client_message_id(&self) -> Result<Option<ClientMessageId>, Malformed> {
+        let Some(field) = self.client_message_id else {
+            return Ok(None);
+        };
+        let text: String = serde_json::from_str(field.get())
+            .map_err(|_| malformed("clientMessageId must be a string"))?;
+        match ClientMessageId::new(text) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) => Err(malformed(format!("clientMessageId {error}"))),
+        }
+    }
+}
+
+fn out_of_range(name: &str, least: u64, most: u64) -> Malformed {
+    malformed(format!("{name} must be an integer from {least} to {most}"))
 }
 
 fn required<'a>(
     name: &'static str,
     field: Option<&'a RawValue>,
 ) -> Result<&'a RawValue, Malformed> {
-    field.ok_or_else(|| Malformed::Payload(format!("{name} is missing").into()))
+    field.ok_or_else(|| malformed(format!("{name} is missing")))
 }
 
 /// A JSON number's value if it is an integer from 0 on: `1`, and `1.0` and `1e0`,
@@ -186,7 +276,7 @@ fn integer(json: &str) -> Option<u64> {
         return Some(number);
     }
     let number = serde_json::from_str::<f64>(json).ok()?;
-    let exact = number.fract() == 0.0 && (0.0..=chat_domain::MAX_NUMBER as f64).contains(&number);
+    let exact = number.fract() == 0.0 && (0.0..=MAX_NUMBER as f64).contains(&number);
     exact.then_some(number as u64)
 }
 
@@ -206,6 +296,13 @@ impl<'de> Visitor<'de> for FieldsVisitor {
             match &*key {
                 "roomId" => fields.room_id = map.next_value_seed(PresentSeed)?,
                 "content" => fields.content = map.next_value_seed(PresentSeed)?,
+                "clientMessageId" => {
+                    fields.client_message_id = map.next_value_seed(PresentSeed)?;
+                }
+                "afterSeq" => fields.after_seq = map.next_value_seed(PresentSeed)?,
+                "beforeSeq" => fields.before_seq = map.next_value_seed(PresentSeed)?,
+                "seq" => fields.seq = map.next_value_seed(PresentSeed)?,
+                "limit" => fields.limit = map.next_value_seed(PresentSeed)?,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
@@ -239,6 +336,8 @@ pub(crate) struct WireMessage<'a> {
     created_at: String,
     user_id: &'a str,
     user: WireUser<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_message_id: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -250,6 +349,7 @@ struct WireUser<'a> {
 impl<'a> From<&'a Message> for WireMessage<'a> {
     fn from(message: &'a Message) -> Self {
         let id = message.author.id.as_str();
+        let client_message_id = message.client_message_id.as_ref();
         Self {
             id: message.id.get(),
             room_id: message.room_id.get(),
@@ -261,6 +361,7 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
                 id,
                 name: message.author.name.as_str(),
             },
+            client_message_id: client_message_id.map(ClientMessageId::as_str),
         }
     }
 }
@@ -271,13 +372,32 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
 pub(crate) struct JoinedRoom {
     room_id: u64,
     seq: u64,
+    read_seq: u64,
+    unread: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed: Option<Missed>,
+}
+
+/// What was not replayed, and is to be paged through.
+#[derive(Serialize)]
+struct Missed {
+    from: u64,
+    to: u64,
 }
 
 impl JoinedRoom {
-    pub(crate) fn new(room_id: RoomId, seam: Seq) -> Self {
+    /// Joined at this seam by a user whose pointer stands there; `missed_after` is
+    /// where the client stood if it has to page from there.
+    pub(crate) fn new(room_id: RoomId, seam: Seq, read: Seq, missed_after: Option<Seq>) -> Self {
         Self {
             room_id: room_id.get(),
             seq: seam.get(),
+            read_seq: read.get(),
+            unread: seam.since(read),
+            missed: missed_after.map(|after| Missed {
+                from: after.next().get(),
+                to: seam.get(),
+            }),
         }
     }
 }
@@ -299,8 +419,63 @@ impl LeftRoom {
 
 /// The acknowledgement of `sendMessage`.
 #[derive(Serialize)]
-pub(crate) struct SentMessage<'a> {
+pub(crate) struct SendAck<'a> {
     pub(crate) message: WireMessage<'a>,
+}
+
+/// The acknowledgement of `listMessages`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListAck<'a> {
+    messages: Vec<WireMessage<'a>>,
+    has_more: bool,
+}
+
+impl<'a> From<&'a Page> for ListAck<'a> {
+    fn from(page: &'a Page) -> Self {
+        Self {
+            messages: page.messages.iter().map(WireMessage::from).collect(),
+            has_more: page.has_more,
+        }
+    }
+}
+
+/// The acknowledgement of `markRead`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MarkReadAck {
+    room_id: u64,
+    seq: u64,
+    unread: u64,
+}
+
+impl MarkReadAck {
+    pub(crate) fn new(room_id: RoomId, standing: Standing) -> Self {
+        Self {
+            room_id: room_id.get(),
+            seq: standing.read.get(),
+            unread: standing.unread(),
+        }
+    }
+}
+
+/// `markedRead`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MarkedRead<'a> {
+    room_id: u64,
+    user_id: &'a str,
+    seq: u64,
+}
+
+impl<'a> MarkedRead<'a> {
+    pub(crate) fn new(room_id: RoomId, user_id: &'a UserId, seq: Seq) -> Self {
+        Self {
+            room_id: room_id.get(),
+            user_id: user_id.as_str(),
+            seq: seq.get(),
+        }
+    }
 }
 
 #[cfg(test)]

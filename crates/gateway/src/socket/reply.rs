@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chat_domain::use_cases::{JoinRoomError, SendMessageError};
-use chat_domain::{RoomId, StorageError};
+use chat_domain::use_cases::{JoinRoomError, ListMessagesError, MarkReadError, SendMessageError};
+use chat_domain::{ClientMessageId, RoomId, StorageError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -19,6 +19,7 @@ pub(crate) enum Code {
     UnknownEvent,
     NotInRoom,
     NotFound,
+    Conflict,
     RateLimited,
     Unavailable,
     OutcomeUnknown,
@@ -34,6 +35,7 @@ impl Code {
             | Self::UnknownEvent
             | Self::NotInRoom
             | Self::NotFound
+            | Self::Conflict
             | Self::TokenExpired
             | Self::Internal => false,
         }
@@ -129,10 +131,40 @@ impl From<SendMessageError> for Failure {
     fn from(error: SendMessageError) -> Self {
         match &error {
             SendMessageError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
             }
         }
+    }
+}
+
+impl From<ListMessagesError> for Failure {
+    fn from(error: ListMessagesError) -> Self {
+        match &error {
+            ListMessagesError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            ListMessagesError::Storage(storage) => {
+                Self::storage(storage, "the room cannot be read now")
+            }
+        }
+    }
+}
+
+impl From<MarkReadError> for Failure {
+    fn from(error: MarkReadError) -> Self {
+        match &error {
+            MarkReadError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            MarkReadError::Storage(storage) => {
+                Self::storage(storage, "the read pointer was not moved")
+            }
+        }
+    }
+}
+
+/// A replay that could not be read to its end.
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        Self::storage(&error, "the room cannot be read now")
     }
 }
 
@@ -154,6 +186,8 @@ pub(crate) struct Request {
     pub(crate) event: Option<String>,
     /// The room that it names, if it can be read.
     pub(crate) room_id: Option<RoomId>,
+    /// The id of the message that it sends, if it has one that can be read.
+    pub(crate) client_message_id: Option<ClientMessageId>,
     /// Its acknowledgement's id, if it asks for one.
     pub(crate) ack: Option<i64>,
 }
@@ -184,6 +218,8 @@ impl Request {
             event: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             room_id: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            client_message_id: Option<&'a str>,
             retryable: bool,
         }
         #[derive(Serialize)]
@@ -204,6 +240,7 @@ impl Request {
             code,
             event: self.event.as_deref(),
             room_id: self.room_id.map(RoomId::get),
+            client_message_id: self.client_message_id.as_ref().map(ClientMessageId::as_str),
             retryable,
         });
         let ack = self.ack.map(|id| {
@@ -245,6 +282,7 @@ mod tests {
         let request = Request {
             event: Some("sendMessage".into()),
             room_id: RoomId::new(7).ok(),
+            client_message_id: ClientMessageId::new("c0ffee-1").ok(),
             ack: Some(3),
         };
         let failure = Failure::from(SendMessageError::NotInRoom);
@@ -254,7 +292,8 @@ mod tests {
             json(&packets[0]),
             serde_json::json!({
                 "message": "join the room before writing to it", "code": "not_in_room",
-                "event": "sendMessage", "roomId": 7, "retryable": false
+                "event": "sendMessage", "roomId": 7, "clientMessageId": "c0ffee-1",
+                "retryable": false
             })
         );
         assert!(matches!(packets[1], Packet::Ack(3, _)));

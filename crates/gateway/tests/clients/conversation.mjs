@@ -29,7 +29,7 @@ function stories(options) {
     const roomId = newRoom();
     for (const user of [ada_, grace_]) {
       assert.equal(await user.join(roomId), 0);
-      assert.deepEqual(user.events, [['joinedRoom', { roomId, seq: 0 }]]);
+      assert.deepEqual(user.events, [['joinedRoom', { roomId, seq: 0, readSeq: 0, unread: 0 }]]);
     }
     const sent = [await ada_.send(roomId, 'hello'), await grace_.send(roomId, ' hi, Ada! \n✓ 😀 \u202e"\\ ')];
     assertMessage(sent[0], { roomId, seq: 1, content: 'hello', author: ada });

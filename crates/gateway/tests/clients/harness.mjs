@@ -86,8 +86,9 @@ export class Client {
 
   /** Joins a room; where its seam is. */
   async join(roomId) {
-    const { seq, ...reply } = await this.call('joinRoom', { roomId });
+    const { seq, readSeq, unread, ...reply } = await this.call('joinRoom', { roomId });
     assert.deepEqual(reply, { ok: true, roomId });
+    assert.equal(unread, seq - readSeq);
     return seq;
   }
 

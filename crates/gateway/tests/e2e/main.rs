@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod delivery;
 mod events;
 mod handshake;
 mod operations;

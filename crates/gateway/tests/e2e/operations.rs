@@ -155,9 +155,18 @@ fn migrate_says_what_it_does() {
             assert_eq!(code, 0, "{error}");
             out
         };
-        assert_eq!(migrate(&["--dry-run"]), "pending 0001_messages\n");
-        assert_eq!(migrate(&["--dry-run"]), "pending 0001_messages\n");
-        assert_eq!(migrate(&[]), "applied 0001_messages\n");
+        assert_eq!(
+            migrate(&["--dry-run"]),
+            "pending 0001_messages\npending 0002_repeats_and_pointers\n"
+        );
+        assert_eq!(
+            migrate(&["--dry-run"]),
+            "pending 0001_messages\npending 0002_repeats_and_pointers\n"
+        );
+        assert_eq!(
+            migrate(&[]),
+            "applied 0001_messages\napplied 0002_repeats_and_pointers\n"
+        );
         assert_eq!(migrate(&[]), "up to date\n");
         assert_eq!(migrate(&["--dry-run"]), "up to date\n");
         let url = database.url();

@@ -262,12 +262,7 @@ async fn who_asks_without_reading_is_not_read_from() {
     };
     let flooded = tokio::time::timeout(Duration::from_secs(3), flood).await;
     assert!(flooded.is_err(), "it is slowed down: {flooded:?}");
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let resident = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .unwrap();
-    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    let kib = resident_kib(&gateway);
     assert!(kib < 100_000, "{kib} KiB");
     is_served(&gateway).await;
 }
@@ -310,16 +305,22 @@ async fn a_client_that_never_connects_to_the_namespace_is_closed() {
     client.read_to_end(Duration::from_secs(15)).await;
 }
 
+/// Ten thousand connect, join and vanish: memory and descriptors level off, and no
+/// room keeps anything.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_clients_that_come_and_go_leave_nothing() {
+async fn ten_thousand_clients_that_come_and_go_leave_nothing() {
+    const AT_ONCE: u64 = 50;
+    const ROUNDS: u64 = 200;
     let (_database, gateway) = start(&[]);
-    for round in 0..20 {
-        let clients: Vec<_> = (0..50)
+    let tokens: Vec<_> = (0..AT_ONCE).map(|n| token(&n.to_string(), "x")).collect();
+    let mut resident_half_way = 0;
+    for round in 0..ROUNDS {
+        let clients: Vec<_> = (0..AT_ONCE)
             .map(|n| {
-                let (address, token) = (gateway.address, token(&n.to_string(), "x"));
+                let (address, token) = (gateway.address, tokens[n as usize].clone());
                 tokio::spawn(async move {
                     let mut client = Client::connect(address, &token).await;
-                    client.join(round * 50 + n + 1).await;
+                    client.join(round * AT_ONCE + n + 1).await;
                     // Dropped without a word.
                 })
             })
@@ -327,14 +328,38 @@ async fn a_thousand_clients_that_come_and_go_leave_nothing() {
         for client in clients {
             client.await.unwrap();
         }
+        if round == ROUNDS / 2 {
+            resident_half_way = resident_kib(&gateway);
+        }
     }
     let deadline = Instant::now() + Duration::from_secs(5);
     let metrics = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let files = || {
+        std::fs::read_dir(format!("/proc/{}/fd", gateway.pid()))
+            .unwrap()
+            .count()
+    };
     loop {
         let (_, text) = http(gateway.address, metrics).await;
-        if text.contains("chat_connections 0\n") && text.contains("chat_active_rooms 0\n") {
+        let is_empty =
+            text.contains("chat_connections 0\n") && text.contains("chat_active_rooms 0\n");
+        if is_empty && files() < 40 {
             break;
         }
-        assert!(Instant::now() < deadline, "{text}");
+        assert!(Instant::now() < deadline, "{} files, {text}", files());
     }
+    let grown = resident_kib(&gateway).saturating_sub(resident_half_way);
+    assert!(
+        grown < 4096,
+        "{grown} KiB more than after half of them ({resident_half_way} KiB)"
+    );
+}
+
+fn resident_kib(gateway: &Gateway) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    resident.trim().trim_end_matches(" kB").parse().unwrap()
 }

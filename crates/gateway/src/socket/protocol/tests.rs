@@ -15,7 +15,13 @@ fn room(number: u64) -> RoomId {
 #[test]
 fn valid_events_are_read() {
     let join = read_event("joinRoom", r#"{"roomId":7}"#);
-    assert_eq!(join, Ok(Event::JoinRoom { room_id: room(7) }));
+    assert_eq!(
+        join,
+        Ok(Event::JoinRoom {
+            room_id: room(7),
+            after: None
+        })
+    );
     let leave = read_event("leaveRoom", r#"{"roomId":9007199254740991,"x":{"x":[1]}}"#);
     assert_eq!(
         leave,
@@ -24,12 +30,28 @@ fn valid_events_are_read() {
         })
     );
     let send = read_event("sendMessage", r#"{"content":"\u0068i \"é\"","roomId":1}"#);
-    let content = Content::new("hi \"é\"").unwrap();
+    let sent = SentMessage {
+        room_id: room(1),
+        content: Content::new("hi \"é\"").unwrap(),
+        client_message_id: None,
+    };
+    assert_eq!(send, Ok(Event::SendMessage(sent)));
+    let bounds = read_event("joinRoom", r#"{"roomId":1,"afterSeq":0,"seq":"x"}"#);
+    let after = Some(Seq::START);
     assert_eq!(
-        send,
-        Ok(Event::SendMessage {
+        bounds,
+        Ok(Event::JoinRoom {
             room_id: room(1),
-            content
+            after
+        })
+    );
+    let read = read_event("markRead", r#"{"roomId":1,"seq":5}"#);
+    let seq = Seq::new(5).unwrap();
+    assert_eq!(
+        read,
+        Ok(Event::MarkRead {
+            room_id: room(1),
+            seq
         })
     );
 }
@@ -189,6 +211,7 @@ fn a_message_is_written_as_the_contract_shows_it() {
             name: DisplayName::from_text("Ada"),
         },
         content: Content::new("hello").unwrap(),
+        client_message_id: ClientMessageId::new("c0ffee-1").ok(),
         created_at: Timestamp::from_unix_millis(1_769_860_800_000),
     }
     .stored(MessageId::new(812), Seq::new(57).unwrap());
@@ -197,7 +220,91 @@ fn a_message_is_written_as_the_contract_shows_it() {
         serde_json::json!({
             "id": 812, "roomId": 1, "seq": 57, "content": "hello",
             "createdAt": "2026-01-31T12:00:00.000Z",
-            "userId": "42", "user": { "id": "42", "name": "Ada" }
+            "userId": "42", "user": { "id": "42", "name": "Ada" },
+            "clientMessageId": "c0ffee-1"
         })
     );
+}
+
+#[test]
+fn pages_have_one_bound_and_a_limit() {
+    let list = |payload: &str| read_event("listMessages", &format!(r#"{{"roomId":1{payload}}}"#));
+    let at = |n| Seq::new(n).unwrap();
+    for (payload, start, limit) in [
+        ("", PageStart::Newest, 50),
+        (r#","beforeSeq":null,"limit":null"#, PageStart::Newest, 50),
+        (r#","beforeSeq":7,"limit":1"#, PageStart::Before(at(7)), 1),
+        (r#","afterSeq":0,"limit":200"#, PageStart::After(at(0)), 200),
+    ] {
+        let limit = PageLimit::new(limit).unwrap();
+        let expected = Event::ListMessages {
+            room_id: room(1),
+            start,
+            limit,
+        };
+        assert_eq!(list(payload), Ok(expected), "{payload}");
+    }
+    for (payload, says) in [
+        (
+            r#","beforeSeq":7,"afterSeq":1"#,
+            "beforeSeq and afterSeq exclude each other",
+        ),
+        (
+            r#","beforeSeq":0"#,
+            "beforeSeq must be an integer from 1 to 9007199254740991",
+        ),
+        (
+            r#","afterSeq":-1"#,
+            "afterSeq must be an integer from 0 to 9007199254740991",
+        ),
+        (
+            r#","afterSeq":"1""#,
+            "afterSeq must be an integer from 0 to 9007199254740991",
+        ),
+        (r#","limit":0"#, "limit must be an integer from 1 to 200"),
+        (r#","limit":201"#, "limit must be an integer from 1 to 200"),
+        (r#","limit":1.5"#, "limit must be an integer from 1 to 200"),
+    ] {
+        assert_eq!(list(payload).unwrap_err(), says);
+    }
+}
+
+#[test]
+fn a_position_to_mark_is_required_and_an_id_is_plain() {
+    let mark = |payload: &str| read_event("markRead", payload).unwrap_err();
+    assert_eq!(mark(r#"{"roomId":1}"#), "seq is missing");
+    assert_eq!(mark(r#"{"roomId":1,"seq":null}"#), "seq is missing");
+    for wrong in ["0", "-1", "1.5", "\"1\"", "9007199254740992"] {
+        let says = mark(&format!(r#"{{"roomId":1,"seq":{wrong}}}"#));
+        assert_eq!(says, "seq must be an integer from 1 to 9007199254740991");
+    }
+
+    let send = |id: &str| {
+        let packet =
+            format!(r#"["sendMessage",{{"roomId":1,"content":"x","clientMessageId":{id}}}]"#);
+        let received = read(&packet);
+        (received.client_message_id, received.outcome)
+    };
+    let (known, outcome) = send("\"c0ffee-1\"");
+    assert_eq!(known, ClientMessageId::new("c0ffee-1").ok());
+    assert!(outcome.is_ok());
+    assert!(send("null").1.is_ok_and(|event| matches!(event,
+        Event::SendMessage(sent) if sent.client_message_id.is_none())));
+    for wrong in [
+        "\"\"",
+        "\"a b\"",
+        "7",
+        "[]",
+        &format!("\"{}\"", "x".repeat(65)),
+    ] {
+        let (known, outcome) = send(wrong);
+        assert_eq!(known, None);
+        assert!(
+            outcome
+                .unwrap_err()
+                .to_string()
+                .starts_with("clientMessageId must"),
+            "{wrong}"
+        );
+    }
 }

@@ -1,0 +1,2 @@
+DROP TABLE read_pointers;
+DROP INDEX messages_client_message_id;
