@@ -4,6 +4,10 @@ import assert from 'node:assert/strict';
 import { launch, open } from './browser.mjs';
 import { variable } from './environment.mjs';
 
+const inRoom1 = [
+  'Hello Grace!', '<b>Hello</b> Ada 😀', 'Twice', 'Twice', 'It was refused, and I go on.', 'Where are you?',
+];
+
 const browser = await launch();
 try {
   const { page, wrongs } = await open(browser, `${variable('GATEWAY_URL')}/`, { viewport: { width: 1200, height: 800 } });
@@ -19,7 +23,7 @@ try {
   await ada.says('Twice');
   for (const user of [ada, grace]) {
     await user.sees('Twice', { author: 'Ada', seq: 4 });
-    assert.deepEqual(await user.contents(), ['Hello Grace!', '<b>Hello</b> Ada 😀', 'Twice', 'Twice']);
+    assert.deepEqual(await user.contents(), inRoom1.slice(0, 4));
   }
   await ada.root.locator('li.own.stored').nth(2).waitFor();
   assert.equal(await page.locator('li.refused').count(), 0);
@@ -33,17 +37,20 @@ try {
 
   await wireIsLogged(page);
   await roomsAreApart(ada, grace);
-  await whatWasMissedIsTold(ada, grace);
+  await whatWasMissedIsShown(ada, grace);
+  await whatWasWrittenOfflineIsSentOnce(ada, grace);
   assert.equal(await page.locator('li.refused').count(), 0);
 
-  // A page that is loaded again finds a room that is in use.
+  // A page that is loaded again shows what was said in the room, and goes on.
   await page.reload();
   for (const user of [ada, grace]) {
     await user.isIn(1);
-    await user.root.getByText('Not shown: #1 to #6', { exact: true }).waitFor();
+    await user.sees('Where are you?', { author: 'Ada', seq: 6 });
+    assert.deepEqual(await user.contents(), inRoom1);
   }
   await grace.says('Still here');
   await ada.sees('Still here', { author: 'Grace', seq: 7 });
+  await historyIsPaged(ada, grace);
   assert.equal(await page.locator('li.refused').count(), 0);
   assert.deepEqual(wrongs, []);
 } finally {
@@ -71,10 +78,18 @@ function panel(page, name) {
       await part('input').fill(text);
       await part('send').click();
     },
+    /** In one turn of the page: the answer cannot come in between. */
+    async saysAndReconnects(text) {
+      await part('input').fill(text);
+      await root.evaluate(panel => {
+        for (const role of ['send', 'connection', 'connection']) panel.querySelector(`[data-role=${role}]`).click();
+      });
+    },
     sees(text, { author, seq }) {
       const message = part('messages').locator(`[data-seq="${seq}"]`);
       return message.filter({ hasText: text }).filter({ hasText: author }).waitFor();
     },
+    /** What is listed, from top to bottom. */
     contents: () => part('messages').locator('.bubble').allInnerTexts(),
   };
 }
@@ -97,19 +112,57 @@ async function roomsAreApart(ada, grace) {
   assert.deepEqual(await grace.contents(), ['In room 2']);
 }
 
-async function whatWasMissedIsTold(ada, grace) {
+async function whatWasMissedIsShown(ada, grace) {
   await ada.goesTo(2);
-  await ada.root.getByText('Not shown: #1', { exact: true }).waitFor();
+  await ada.sees('In room 2', { author: 'Grace', seq: 1 });
   await grace.press('connection');
   await grace.state('offline');
   await ada.says('While you are away');
   await ada.sees('While you are away', { author: 'Ada', seq: 2 });
-  assert.ok(await grace.root.locator('[data-role=send]').isDisabled());
   await grace.press('connection');
   await grace.isIn(2);
-  await grace.root.getByText('Not shown: #2', { exact: true }).waitFor();
+  await grace.sees('While you are away', { author: 'Ada', seq: 2 });
+  for (const user of [ada, grace]) assert.deepEqual(await user.contents(), ['In room 2', 'While you are away']);
+}
+
+async function whatWasWrittenOfflineIsSentOnce(ada, grace) {
+  await grace.press('connection');
+  await grace.state('offline');
+  for (const text of ['Written offline', 'And this']) await grace.says(text);
+  await grace.root.getByText('waiting for the connection…').nth(1).waitFor();
+  await ada.says('You are still away');
+  await ada.sees('You are still away', { author: 'Ada', seq: 3 });
+  await grace.press('connection');
+  await grace.isIn(2);
+  const contents = ['In room 2', 'While you are away', 'You are still away', 'Written offline', 'And this'];
+  for (const user of [ada, grace]) {
+    await user.sees('And this', { author: 'Grace', seq: 5 });
+    assert.deepEqual(await user.contents(), contents);
+  }
+  // Sent, and cut off before the answer: it is sent again, and stored once. What was answered is not.
+  await grace.saysAndReconnects('Cut short');
+  await grace.isIn(2);
+  await grace.sees('Cut short', { author: 'Grace', seq: 6 });
+  await grace.root.locator('.stored', { hasText: 'Cut short' }).waitFor();
   await grace.says('Back again');
-  await ada.sees('Back again', { author: 'Grace', seq: 3 });
-  await grace.sees('Back again', { author: 'Grace', seq: 3 });
-  assert.deepEqual(await grace.contents(), ['In room 2', 'Back again']);
+  for (const user of [ada, grace]) {
+    await user.sees('Back again', { author: 'Grace', seq: 7 });
+    assert.deepEqual(await user.contents(), [...contents, 'Cut short', 'Back again']);
+  }
+}
+
+/** More messages than a page has. */
+async function historyIsPaged(ada, grace) {
+  const texts = Array.from({ length: 60 }, (_, n) => `Number ${n + 1}`);
+  for (const user of [ada, grace]) await user.goesTo(3);
+  for (const text of texts) await grace.says(text);
+  await ada.sees('Number 60', { author: 'Grace', seq: 60 });
+  await ada.goesTo(1);
+  await ada.goesTo(3);
+  await ada.sees('Number 60', { author: 'Grace', seq: 60 });
+  assert.deepEqual(await ada.contents(), texts.slice(10));
+  await ada.root.getByRole('button', { name: 'Earlier messages' }).click();
+  await ada.sees('Number 1', { author: 'Grace', seq: 1 });
+  assert.deepEqual(await ada.contents(), texts);
+  assert.equal(await ada.root.getByRole('button', { name: 'Earlier messages' }).count(), 0);
 }
