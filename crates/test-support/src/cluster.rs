@@ -1,6 +1,7 @@
 //! A throwaway PostgreSQL server, started from the programs on this machine.
 
 use std::collections::hash_map::RandomState;
+use std::env;
 use std::fs::{self, File};
 use std::hash::BuildHasher as _;
 use std::io::{self, Write as _};
@@ -28,6 +29,8 @@ pub struct ClusterOptions {
     pub settings: Vec<String>,
     /// Offers TLS with this identity beside plain connections.
     pub tls: Option<TlsIdentity>,
+    /// Makes its own folder in this one instead of the system's temporary folder.
+    pub folder: Option<PathBuf>,
 }
 
 /// A server's certificate and private key, both PEM.
@@ -77,9 +80,10 @@ impl Cluster {
     pub fn start(options: ClusterOptions) -> io::Result<Self> {
         let programs = Programs::find()?;
         let owner = Owner::if_root()?;
+        let parent = options.folder.clone().unwrap_or_else(env::temp_dir);
         let folder = tempfile::Builder::new()
             .prefix("chat-postgres-")
-            .tempdir()?
+            .tempdir_in(parent)?
             .keep();
         let janitor = Janitor::new(CLEAN_UP, [&folder])?;
         if let Some(owner) = &owner {

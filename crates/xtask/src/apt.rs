@@ -6,15 +6,14 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::Error;
-use crate::machine::{find_program, run, step};
+use crate::machine::{find_program, is_root, run, step};
 
 /// Debian makes and starts a server of its own when it installs PostgreSQL, unless told
 /// not to; nobody here would use it.
 const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
 
 pub(crate) fn can_install() -> bool {
-    let user = Command::new("id").arg("-u").output();
-    user.is_ok_and(|output| output.stdout.trim_ascii() == b"0") && find_program("apt-get").is_some()
+    is_root() && find_program("apt-get").is_some()
 }
 
 pub(crate) fn install(packages: &[&str]) -> Result<(), Error> {

@@ -21,6 +21,23 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let browser = browser::prepare()?;
     let postgres = postgres::prepare()?;
 
+    let mut cargo = cargo_with(&postgres)?;
+    cargo
+        .env("TEST_NODE", node)
+        .env("TEST_PYTHON", python)
+        .env("TEST_CHROMIUM", browser)
+        .arg("test");
+    // cargo tests everything when it is told both.
+    if !names_a_package(arguments) {
+        cargo.arg("--workspace");
+    }
+    cargo.arg("--all-features").args(arguments);
+    step("cargo test");
+    watch(cargo)
+}
+
+/// Cargo, for tests that use this server.
+pub(crate) fn cargo_with(postgres: &postgres::Server) -> Result<Command, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(
         postgres
@@ -29,14 +46,17 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
             .cloned()
             .chain(env::split_paths(&path)),
     )?;
-    let mut cargo = cargo_test(arguments);
+    let program = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
+    let mut cargo = Command::new(program);
     cargo
+        .current_dir(workspace())
         .env("PATH", path)
-        .env("TEST_DATABASE_URL", &postgres.url)
-        .env("TEST_NODE", node)
-        .env("TEST_PYTHON", python)
-        .env("TEST_CHROMIUM", browser);
-    step("cargo test");
+        .env("TEST_DATABASE_URL", &postgres.url);
+    Ok(cargo)
+}
+
+/// Runs tests to their end; cargo's exit code.
+pub(crate) fn watch(mut cargo: Command) -> Result<ExitCode, Error> {
     // A group of its own, so that whatever ends this process ends cargo, the tests and
     // what they started, without ending whoever called this process.
     let mut tests = cargo.process_group(0).stdin(Stdio::null()).spawn()?;
@@ -44,18 +64,6 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let status = tests.wait()?;
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
-}
-
-fn cargo_test(arguments: &[OsString]) -> Command {
-    let program = env::var_os("CARGO").map_or_else(|| PathBuf::from("cargo"), PathBuf::from);
-    let mut cargo = Command::new(program);
-    cargo.current_dir(workspace()).arg("test");
-    // cargo tests everything when it is told both.
-    if !names_a_package(arguments) {
-        cargo.arg("--workspace");
-    }
-    cargo.arg("--all-features").args(arguments);
-    cargo
 }
 
 fn names_a_package(arguments: &[OsString]) -> bool {

@@ -1,0 +1,180 @@
+//! A TCP proxy between the clients and the gateway, which breaks connections.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::random::{below, one_in};
+
+/// How it breaks connections.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Malice {
+    /// Resets both sides of each connection at a random moment within this time.
+    Resets { within: Duration },
+    /// Forwards one in so many sends, and resets both sides before the acknowledgement
+    /// gets back to the client.
+    LosesAcks { one_in: u64 },
+}
+
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    inner: Arc<Inner>,
+    _connections: JoinSet<()>,
+}
+
+struct Inner {
+    gateway: SocketAddr,
+    malice: Malice,
+    /// No more faults: it only forwards from now on.
+    peace: watch::Sender<bool>,
+    broken: AtomicU64,
+}
+
+impl Proxy {
+    pub(crate) async fn start(gateway: SocketAddr, malice: Malice) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let inner = Arc::new(Inner {
+            gateway,
+            malice,
+            peace: watch::Sender::new(false),
+            broken: AtomicU64::new(0),
+        });
+        let mut connections = JoinSet::new();
+        let accepting = inner.clone();
+        connections.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                connections.spawn(accepting.clone().forward(client));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self {
+            address,
+            inner,
+            _connections: connections,
+        }
+    }
+
+    /// Connections broken so far.
+    pub(crate) fn broken(&self) -> u64 {
+        self.inner.broken.load(Ordering::Relaxed)
+    }
+
+    /// Breaks nothing any more.
+    pub(crate) fn make_peace(&self) {
+        self.inner.peace.send_replace(true);
+    }
+}
+
+impl Inner {
+    async fn forward(self: Arc<Self>, client: TcpStream) {
+        let Ok(gateway) = TcpStream::connect(self.gateway).await else {
+            return;
+        };
+        client.set_nodelay(true).unwrap();
+        gateway.set_nodelay(true).unwrap();
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_gateway, mut to_gateway) = gateway.into_split();
+        let broken = tokio::select! {
+            broken = self.up(&mut from_client, &mut to_gateway) => broken,
+            // Without its own side of the verdict: a connection that ends by itself.
+            () = down(&mut from_gateway, &mut to_client) => false,
+            () = self.time_to_reset() => true,
+        };
+        if !broken {
+            return;
+        }
+        self.broken.fetch_add(1, Ordering::Relaxed);
+        if let Malice::LosesAcks { .. } = self.malice {
+            // Now and then at once; else when the gateway has handled the send, whose
+            // answer is thrown away here.
+            if !one_in(3) {
+                let mut answer = [0; 4096];
+                let answered = from_gateway.read(&mut answer);
+                timeout(Duration::from_millis(200), answered).await.ok();
+            }
+        }
+        // With no linger, closing sends a reset instead of an end.
+        for half in [to_client, to_gateway] {
+            half.as_ref().set_zero_linger().ok();
+        }
+    }
+
+    /// From the client to the gateway; whether it ends by the proxy's malice.
+    async fn up(&self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> bool {
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut chunk).await {
+            if to.write_all(&chunk[..length]).await.is_err() {
+                return false;
+            }
+            if let Malice::LosesAcks { one_in: n } = self.malice
+                && !*self.peace.borrow()
+                && begins_with_a_send(&chunk[..length])
+                && one_in(n)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn time_to_reset(&self) {
+        let mut peace = self.peace.subscribe();
+        if let Malice::Resets { within } = self.malice {
+            let moment = Duration::from_millis(below(within.as_millis() as u64));
+            tokio::select! {
+                () = sleep(moment) => return,
+                _ = peace.wait_for(|peace| *peace) => {}
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+async fn down(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) {
+    let mut chunk = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        if to.write_all(&chunk[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether these bytes begin with a WebSocket frame of a `sendMessage`. The clients write
+/// a frame at once, so that where a chunk begins, a frame begins; where it does not,
+/// nothing is broken, which is no harm.
+fn begins_with_a_send(chunk: &[u8]) -> bool {
+    const MASKED: u8 = 0x80;
+    let [0x81, length, ..] = chunk else {
+        return false;
+    };
+    let header = match length & !MASKED {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    };
+    let Some((mask, payload)) = chunk
+        .get(header..)
+        .and_then(|rest| rest.split_first_chunk::<4>())
+    else {
+        return false;
+    };
+    // A packet begins with `42`, the number of its acknowledgement, and the event's name.
+    let text: Vec<u8> = payload
+        .iter()
+        .zip(mask.iter().cycle())
+        .map(|(byte, mask)| byte ^ mask)
+        .take(40)
+        .collect();
+    text.starts_with(b"42") && text.windows(11).any(|window| window == b"sendMessage")
+}

@@ -1,0 +1,46 @@
+//! `cargo xtask chaos`: the long run of the gateway's proof by fault.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::machine::{is_root, step};
+use crate::needs::{install_missing, postgres, python};
+use crate::test::{cargo_with, watch};
+use crate::{Error, HELP};
+
+/// How often each fault strikes unless told otherwise.
+const ROUNDS: u32 = 20;
+
+/// Ends with cargo's exit code.
+pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
+    let Some(rounds) = rounds(arguments) else {
+        eprint!("{HELP}");
+        return Ok(ExitCode::from(2));
+    };
+    // Python reads the SQLite files; its packages are not needed.
+    install_missing(&[postgres::NEED, python::NEED])?;
+    let postgres = postgres::prepare()?;
+
+    let mut cargo = cargo_with(&postgres)?;
+    cargo
+        .env("CHAOS_ROUNDS", rounds.to_string())
+        .args(["test", "-p", "chat-gateway", "--all-features"])
+        .args(["--test", "chaos", "--", "--nocapture"])
+        // One fault at a time: each has the machine to itself, and its line is its own.
+        .args(["--test-threads", "1"]);
+    if is_root() {
+        cargo.arg("--include-ignored");
+    } else {
+        step("NOT RUN: sqlite_full and postgres_full, which mount a file system; run this as root");
+    }
+    step(&format!("chaos, {rounds} rounds of each fault"));
+    watch(cargo)
+}
+
+fn rounds(arguments: &[OsString]) -> Option<u32> {
+    match arguments {
+        [] => Some(ROUNDS),
+        [name, rounds] if name == "--rounds" => rounds.to_str()?.parse().ok(),
+        _ => None,
+    }
+}
