@@ -122,7 +122,7 @@ impl Clock for SystemClock {
     }
 }
 
-#[tokio::main(flavor = "current_thread")]
+#[pollster::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let send = SendMessage::new(
         Arc::new(Notebook::default()),

@@ -12,6 +12,8 @@
 //! it has caught up. A replay after a join is the same, before the member is shown
 //! anything live.
 
+mod members;
+mod order;
 mod reads;
 
 use std::collections::HashMap;
@@ -21,20 +23,20 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use chat_domain::ports::{MessageRepository, PointerMoved, RoomEventListener, RoomRepository};
-use chat_domain::{Message, RoomId, RoomSequencer, Seq, StorageError};
+use chat_domain::{Message, RoomId, Seq, StorageError};
 use serde_json::value::RawValue;
 use socketioxide_core::Sid;
 use tokio_util::task::TaskTracker;
 
+use self::members::{Member, Members};
+use self::order::Order;
 use self::reads::Reads;
 use crate::lock;
 use crate::socket::connection::Connection;
+use crate::socket::objects::WireMessage;
 use crate::socket::outbox::Packet;
-use crate::socket::protocol::WireMessage;
 use crate::socket::reply::encode;
 
-/// How many messages of one room wait for a missing one; the log has them too.
-const MAX_WAITING: usize = 1024;
 /// How many messages are read from the log at once.
 const PAGE: usize = 100;
 /// Two commits and their hints may cross: a gap this young closes by itself.
@@ -73,32 +75,6 @@ struct State {
     entering: usize,
     /// Whether a task reads the log for this room.
     is_reading: bool,
-}
-
-/// Who is in a room.
-#[derive(Default)]
-struct Members {
-    by_id: HashMap<Sid, Member>,
-    /// Those who have fallen behind just now, and have nobody who serves them yet.
-    fallen: Vec<Sid>,
-}
-
-struct Member {
-    connection: Arc<Connection>,
-    stay: u64,
-    /// The last message that was given to it.
-    cursor: Seq,
-    /// Served from the log, by a task, and not from here.
-    is_behind: bool,
-    /// Who has read up to where, to be told when it has caught up.
-    late_reads: reads::LateReads,
-}
-
-enum Order {
-    /// Nobody has come in yet: how far the room has come is being read, and hints
-    /// are kept.
-    Unknown(Vec<(Seq, Frame)>),
-    From(RoomSequencer<Frame>),
 }
 
 /// Somebody who is about to enter a room, which is kept active meanwhile.
@@ -493,95 +469,6 @@ enum CaughtUp {
     Not(Range<Seq>),
     /// It has caught up, or is not there any more: nothing is to be done.
     OrGone,
-}
-
-impl Members {
-    /// The member of this stay, if it has not left meanwhile.
-    fn staying(&mut self, id: Sid, stay: u64) -> Option<&mut Member> {
-        self.by_id.get_mut(&id).filter(|member| member.stay == stay)
-    }
-
-    fn show(&mut self, sequencer: &mut RoomSequencer<Frame>) {
-        while let Some((seq, frame)) = sequencer.release() {
-            for (id, member) in &mut self.by_id {
-                // One that was let in from the log may be ahead of the hints.
-                if member.is_behind || seq <= member.cursor {
-                    continue;
-                }
-                if member.give_live(Packet::Event("newMessage", frame.clone())) {
-                    member.cursor = seq;
-                } else {
-                    member.is_behind = true;
-                    self.fallen.push(*id);
-                }
-            }
-        }
-    }
-}
-
-impl Member {
-    /// Gives it a message from the log, unless it has it.
-    fn give(&mut self, seq: Seq, frame: Frame) {
-        if seq > self.cursor {
-            self.connection.send([Packet::Event("newMessage", frame)]);
-            self.cursor = seq;
-        }
-    }
-
-    /// Gives it what is live, if it keeps up; says whether it did.
-    fn give_live(&self, packet: Packet) -> bool {
-        self.connection.session.outbox().push_live(packet)
-    }
-
-    fn tell_late_reads(&mut self, room_id: RoomId) {
-        for (user_id, seq) in self.late_reads.take(self.cursor) {
-            if !self.give_live(reads::packet(room_id, &user_id, seq)) {
-                self.late_reads.note(&user_id, seq);
-            }
-        }
-    }
-}
-
-impl Order {
-    fn start(&mut self, newest: Seq) {
-        if let Self::Unknown(early) = self {
-            let mut sequencer = RoomSequencer::start(newest, MAX_WAITING);
-            for (seq, frame) in std::mem::take(early) {
-                sequencer.offer(seq, frame);
-            }
-            *self = Self::From(sequencer);
-        }
-    }
-
-    fn offer(&mut self, seq: Seq, frame: Frame) {
-        match self {
-            Self::From(sequencer) => sequencer.offer(seq, frame),
-            // Beyond the bound a hint is lost, and the comparison finds it.
-            Self::Unknown(early) if early.len() < MAX_WAITING => early.push((seq, frame)),
-            Self::Unknown(_) => {}
-        }
-    }
-
-    fn reaches(&mut self, newest: Seq) {
-        if let Self::From(sequencer) = self {
-            sequencer.reaches(newest);
-        }
-    }
-
-    fn released(&self) -> Seq {
-        match self {
-            Self::From(sequencer) => sequencer.released(),
-            Self::Unknown(_) => Seq::START,
-        }
-    }
-
-    /// What must be read from the log.
-    fn missing(&self) -> Option<Range<Seq>> {
-        match self {
-            Self::From(sequencer) => sequencer.missing(),
-            Self::Unknown(_) => None,
-        }
-    }
 }
 
 fn frame(message: &Message) -> Frame {

@@ -8,6 +8,7 @@ pub(crate) mod connection;
 mod handshake;
 mod inbox;
 mod messages;
+pub(crate) mod objects;
 pub(crate) mod outbox;
 pub(crate) mod protocol;
 pub(crate) mod reply;

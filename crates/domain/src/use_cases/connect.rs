@@ -89,7 +89,7 @@ mod tests {
         Connect::new(Arc::new(authenticator))
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_bearer_before_the_token_is_taken_off_in_any_case() {
         let connect = connect(|token| {
             assert_eq!(token, "abc");
@@ -104,7 +104,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn no_token_is_missing_and_an_empty_one_is_invalid() {
         let connect = connect(|_| unreachable!("there is nothing to verify"));
         assert!(matches!(
@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn what_is_wrong_with_a_token_is_told_apart() {
         let expired = connect(|_| Err(AuthenticationError::Expired));
         assert!(matches!(
@@ -138,7 +138,7 @@ mod tests {
         ));
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_token_that_is_no_ascii_does_not_panic() {
         let connect = connect(|token| {
             assert_eq!(token, "éééééééé");

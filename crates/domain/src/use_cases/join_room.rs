@@ -67,7 +67,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_room_that_the_token_does_not_open_is_not_found_without_a_look() {
         let mut rooms = MockRoomRepository::new();
         let stands = Standing {
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!((found, found.unread()), (stands, 2));
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_store_that_is_away_is_an_error_not_an_empty_room() {
         let mut rooms = MockRoomRepository::new();
         rooms

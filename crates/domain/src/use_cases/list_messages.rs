@@ -148,7 +148,7 @@ mod tests {
         )
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_page_says_whether_there_is_more_in_its_direction() {
         let at = |n| Seq::new(n).unwrap();
         assert_eq!(page(PageStart::Newest).await, (vec![4, 5], true));
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(page(PageStart::After(at(9))).await, (vec![], false));
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_room_that_was_not_joined_is_not_read() {
         let list = ListMessages::new(Arc::new(MockMessageRepository::new()));
         let (outside, room) = (Membership::default(), RoomId::new(1).unwrap());

@@ -104,13 +104,13 @@ mod tests {
         mark.execute(&identity, &membership, room, position).await
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_pointer_that_moved_is_announced_and_one_that_did_not_is_not() {
         assert_eq!(mark(1, true, 1).await.unwrap().unread(), 0);
         assert_eq!(mark(1, false, 0).await.unwrap().read.get(), 5);
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_room_that_was_not_joined_is_refused() {
         assert!(matches!(
             mark(2, true, 0).await,

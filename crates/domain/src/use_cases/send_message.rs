@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_message_is_announced_after_it_was_stored() {
         let mut world = World::new();
         let mut order = Sequence::new();
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(stored.id.get(), 812);
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn what_was_not_stored_is_announced_to_nobody() {
         for error in [
             StorageError::unavailable("gone"),
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_repeat_is_answered_and_announced_to_nobody() {
         let mut world = World::new();
         world.messages.expect_append().once().returning(|new| {
@@ -215,7 +215,7 @@ mod tests {
         ));
     }
 
-    #[tokio::test]
+    #[pollster::test]
     async fn a_room_that_was_not_joined_is_refused_before_the_store_is_asked() {
         assert!(matches!(
             World::new().write_to(2).await,

@@ -11,8 +11,8 @@ use std::time::Duration;
 use chat_domain::{RoomId, Seq, UserId};
 use tokio::time::Instant;
 
+use crate::socket::objects::MarkedRead;
 use crate::socket::outbox::Packet;
-use crate::socket::protocol::MarkedRead;
 use crate::socket::reply::encode;
 
 /// How long a user's next event waits at the least.

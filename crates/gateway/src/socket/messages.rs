@@ -4,7 +4,7 @@ use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
 use chat_domain::{Membership, RoomId, Seq};
 
 use super::connection::Connection;
-use super::protocol::{ListAck, MarkReadAck, SendAck, WireMessage};
+use super::objects::{ListAck, MarkReadAck, SendAck, WireMessage};
 use super::reply::{Failure, Request};
 use crate::gateway::Gateway;
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chat_domain::{Membership, RoomId, Seq};
 
 use super::connection::Connection;
+use super::objects::{JoinedRoom, LeftRoom};
 use super::outbox::Packet;
-use super::protocol::{JoinedRoom, LeftRoom};
 use super::reply::{Failure, Request, encode};
 use crate::gateway::Gateway;
 

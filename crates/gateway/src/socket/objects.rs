@@ -1,0 +1,189 @@
+//! The objects that go out on the wire.
+
+use chat_domain::use_cases::Page;
+use chat_domain::{ClientMessageId, Message, RoomId, Seq, Standing, UserId};
+use serde::Serialize;
+
+/// `newMessage`, and `message` in an acknowledgement.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WireMessage<'a> {
+    id: i64,
+    room_id: u64,
+    seq: u64,
+    content: &'a str,
+    created_at: String,
+    user_id: &'a str,
+    user: WireUser<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_message_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct WireUser<'a> {
+    id: &'a str,
+    name: &'a str,
+}
+
+impl<'a> From<&'a Message> for WireMessage<'a> {
+    fn from(message: &'a Message) -> Self {
+        let id = message.author.id.as_str();
+        let client_message_id = message.client_message_id.as_ref();
+        Self {
+            id: message.id.get(),
+            room_id: message.room_id.get(),
+            seq: message.seq.get(),
+            content: message.content.as_str(),
+            created_at: message.created_at.to_string(),
+            user_id: id,
+            user: WireUser {
+                id,
+                name: message.author.name.as_str(),
+            },
+            client_message_id: client_message_id.map(ClientMessageId::as_str),
+        }
+    }
+}
+
+/// `joinedRoom`, and the acknowledgement of `joinRoom`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct JoinedRoom {
+    room_id: u64,
+    seq: u64,
+    read_seq: u64,
+    unread: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed: Option<Missed>,
+}
+
+/// What was not replayed, and is to be paged through.
+#[derive(Serialize)]
+struct Missed {
+    from: u64,
+    to: u64,
+}
+
+impl JoinedRoom {
+    /// Joined at this seam by a user whose pointer stands there; `missed_after` is
+    /// where the client stood if it has to page from there.
+    pub(crate) fn new(room_id: RoomId, seam: Seq, read: Seq, missed_after: Option<Seq>) -> Self {
+        Self {
+            room_id: room_id.get(),
+            seq: seam.get(),
+            read_seq: read.get(),
+            unread: seam.since(read),
+            missed: missed_after.map(|after| Missed {
+                from: after.next().get(),
+                to: seam.get(),
+            }),
+        }
+    }
+}
+
+/// `leftRoom`, and the acknowledgement of `leaveRoom`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct LeftRoom {
+    room_id: u64,
+}
+
+impl LeftRoom {
+    pub(crate) fn new(room_id: RoomId) -> Self {
+        Self {
+            room_id: room_id.get(),
+        }
+    }
+}
+
+/// The acknowledgement of `sendMessage`.
+#[derive(Serialize)]
+pub(crate) struct SendAck<'a> {
+    pub(crate) message: WireMessage<'a>,
+}
+
+/// The acknowledgement of `listMessages`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListAck<'a> {
+    messages: Vec<WireMessage<'a>>,
+    has_more: bool,
+}
+
+impl<'a> From<&'a Page> for ListAck<'a> {
+    fn from(page: &'a Page) -> Self {
+        Self {
+            messages: page.messages.iter().map(WireMessage::from).collect(),
+            has_more: page.has_more,
+        }
+    }
+}
+
+/// The acknowledgement of `markRead`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MarkReadAck {
+    room_id: u64,
+    seq: u64,
+    unread: u64,
+}
+
+impl MarkReadAck {
+    pub(crate) fn new(room_id: RoomId, standing: Standing) -> Self {
+        Self {
+            room_id: room_id.get(),
+            seq: standing.read.get(),
+            unread: standing.unread(),
+        }
+    }
+}
+
+/// `markedRead`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct MarkedRead<'a> {
+    room_id: u64,
+    user_id: &'a str,
+    seq: u64,
+}
+
+impl<'a> MarkedRead<'a> {
+    pub(crate) fn new(room_id: RoomId, user_id: &'a UserId, seq: Seq) -> Self {
+        Self {
+            room_id: room_id.get(),
+            user_id: user_id.as_str(),
+            seq: seq.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::{Content, DisplayName, MessageId, NewMessage, Timestamp, User};
+
+    use super::*;
+
+    #[test]
+    fn a_message_is_written_as_the_contract_shows_it() {
+        let message = NewMessage {
+            room_id: RoomId::new(1).unwrap(),
+            author: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            content: Content::new("hello").unwrap(),
+            client_message_id: ClientMessageId::new("c0ffee-1").ok(),
+            created_at: Timestamp::from_unix_millis(1_769_860_800_000),
+        }
+        .stored(MessageId::new(812), Seq::new(57).unwrap());
+        assert_eq!(
+            serde_json::to_value(WireMessage::from(&message)).unwrap(),
+            serde_json::json!({
+                "id": 812, "roomId": 1, "seq": 57, "content": "hello",
+                "createdAt": "2026-01-31T12:00:00.000Z",
+                "userId": "42", "user": { "id": "42", "name": "Ada" },
+                "clientMessageId": "c0ffee-1"
+            })
+        );
+    }
+}
