@@ -7,7 +7,6 @@ mod migrate;
 mod serve;
 mod token;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use chat_domain::BoxError;
@@ -58,22 +57,4 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
     // What still runs has had its deadline.
     runtime.shutdown_background();
     outcome
-}
-
-/// An error and its causes, in one line.
-pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let mut line = String::new();
-    let mut next = Some(error);
-    while let Some(cause) = next {
-        let text = cause.to_string();
-        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        // Some errors repeat their source in their own text.
-        if !line.contains(&text) {
-            let separator = if line.is_empty() { "" } else { ": " };
-            line.push_str(separator);
-            line.push_str(&text);
-        }
-        next = cause.source();
-    }
-    line
 }

@@ -19,6 +19,7 @@ mod app;
 pub mod commands;
 pub mod config;
 mod connection;
+mod error_line;
 mod gateway;
 mod http;
 pub mod logging;
@@ -33,6 +34,7 @@ mod wiring;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use app::{App, AppOptions, Demo, MintToken};
+pub use error_line::one_line;
 pub use gateway::Limits;
 pub use origin::{AllowedOrigins, Origin};
 

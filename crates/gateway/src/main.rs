@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use chat_gateway::commands::{command_line, one_line, run};
+use chat_gateway::commands::{command_line, run};
+use chat_gateway::one_line;
 use clap::error::ErrorKind;
 
 fn main() -> ExitCode {

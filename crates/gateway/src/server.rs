@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::task::TaskTracker;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::app::App;
@@ -44,20 +44,21 @@ pub async fn serve(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let app = Arc::new(app);
-    let connections = TaskTracker::new();
+    // Ends what is left when this returns: connections that serve no client.
+    let mut connections = JoinSet::new();
     let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
     let stall_check = tokio::spawn(app.gateway.clone().cut_off_stalled());
     tracing::info!(%address, "listening");
 
     tokio::select! {
-        () = accept(&listener, &app, &connections) => {}
+        () = accept(&listener, &app, &mut connections) => {}
         () = shutdown => {}
     }
     tracing::info!(connections = app.gateway.connections.count(), "draining");
     // Requests are still answered, so that whoever asks is told: `/readyz` that this
     // one is not ready, and who wants to connect that it is unavailable.
     let drained = tokio::select! {
-        () = accept(&listener, &app, &connections) => Ok(()),
+        () = accept(&listener, &app, &mut connections) => Ok(()),
         drained = tokio::time::timeout(DRAIN_DEADLINE, app.gateway.drain()) => drained,
     };
     drop(listener);
@@ -68,7 +69,6 @@ pub async fn serve(
     reconciliation.abort();
     stall_check.abort();
     app.gateway.tasks.close();
-    // Connections that serve no client (idle, or half-open) end with the process.
     let closed = async { app.gateway.tasks.wait().await };
     tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();
     tracing::info!("stopped");
@@ -76,8 +76,10 @@ pub async fn serve(
 }
 
 /// Accepts connections, for ever.
-async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &TaskTracker) {
+async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSet<()>) {
     loop {
+        // Those that have ended are forgotten.
+        while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((tcp, _)) => {
                 connections.spawn(serve_connection(app.clone(), tcp));

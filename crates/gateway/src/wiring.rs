@@ -11,8 +11,8 @@ use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository};
 use chat_domain::{BoxError, User};
 
 use crate::app::{App, AppOptions, Demo};
-use crate::commands::one_line;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
+use crate::error_line::one_line;
 
 /// The configured database.
 pub(crate) enum Database {

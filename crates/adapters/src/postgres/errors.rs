@@ -1,4 +1,4 @@
-//! What a failed commit says about the message.
+//! What a failed commit says about the message, and how the driver's errors are shown.
 
 use chat_domain::StorageError;
 use diesel::sql_types::Integer;
@@ -21,4 +21,16 @@ pub(super) async fn after_failed_commit(
         Ok(_) => StorageError::unavailable(error),
         Err(_) => StorageError::outcome_unknown(error),
     }
+}
+
+/// An error with its causes, which the driver's own text leaves out.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
 }

@@ -51,7 +51,7 @@ impl MessageRepository for Database {
             .order(messages::seq)
             .limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let connection = pool::checkout(&self.pool).await?;
-        let found = pool::read(connection, async |connection| {
+        let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
         found.await?.into_iter().map(rows::message).collect()
@@ -70,7 +70,7 @@ impl MessageRepository for Database {
             .order(messages::seq.desc())
             .limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let connection = pool::checkout(&self.pool).await?;
-        let found = pool::read(connection, async |connection| {
+        let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
         found.await?.into_iter().rev().map(rows::message).collect()
@@ -126,7 +126,7 @@ impl Database {
             .filter(messages::user_id.eq(message.author.id.as_str()))
             .filter(messages::client_message_id.eq(id));
         let connection = pool::checkout(&self.pool).await?;
-        let found = pool::read(connection, async |connection| {
+        let found = pool::run(connection, async |connection| {
             query.first::<rows::MessageRow>(connection).await.optional()
         });
         found.await?.map(rows::message).transpose()

@@ -13,7 +13,7 @@ use diesel_async::pooled_connection::{
 use tokio::time::timeout;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::{tls, url::PostgresUrl};
+use super::{errors, tls, url::PostgresUrl};
 
 pub(super) type Pool = pooled::Pool<AsyncPgConnection>;
 pub(super) type Pooled = pooled::Object<AsyncPgConnection>;
@@ -48,7 +48,7 @@ impl Connector {
                 .config
                 .connect(self.tls.clone())
                 .await
-                .map_err(|error| ConnectionError::BadConnection(with_causes(&error)))?;
+                .map_err(|error| ConnectionError::BadConnection(errors::with_causes(&error)))?;
             AsyncPgConnection::try_from_client_and_connection(client, connection).await
         };
         // The driver's own time-out counts for each address and ends before TLS.
@@ -83,9 +83,10 @@ pub(super) async fn checkout(pool: &Pool) -> Result<Pooled, StorageError> {
     pool.get().await.map_err(StorageError::unavailable)
 }
 
-/// Runs a query that stores nothing. If it is too slow, its connection is closed:
-/// what it still does is nobody's business.
-pub(super) async fn read<T, F>(mut connection: Pooled, query: F) -> Result<T, StorageError>
+/// Runs what may be run again: a query, or a write that does nothing the second
+/// time. If it is too slow, its connection is closed: what it still does is nobody's
+/// business.
+pub(super) async fn run<T, F>(mut connection: Pooled, query: F) -> Result<T, StorageError>
 where
     F: AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
 {
@@ -112,15 +113,4 @@ pub(super) async fn in_time<T>(work: impl Future<Output = QueryResult<T>>) -> Re
         Ok(outcome) => outcome.map_err(Failed::Refused),
         Err(_) => Err(Failed::TooSlow),
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }

@@ -19,7 +19,7 @@ impl RoomRepository for Database {
     async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
         let ids: Vec<i64> = room_ids.iter().map(|id| rows::number(id.get())).collect();
         let connection = pool::checkout(&self.pool).await?;
-        let found = pool::read(connection, async |connection| {
+        let found = pool::run(connection, async |connection| {
             rooms::table
                 .filter(rooms::id.eq_any(ids))
                 .select((rooms::id, rooms::last_seq))
@@ -35,7 +35,7 @@ impl RoomRepository for Database {
 
     async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError> {
         let connection = pool::checkout(&self.pool).await?;
-        let found = pool::read(connection, async |connection| {
+        let found = pool::run(connection, async |connection| {
             standing(connection, room_id, user_id).await
         });
         rows::standing(found.await?)
@@ -53,7 +53,7 @@ impl RoomRepository for Database {
             position: rows::number(position.get()),
         };
         let connection = pool::checkout(&self.pool).await?;
-        let marked = pool::read(connection, async |connection| {
+        let marked = pool::run(connection, async |connection| {
             let moved = mark.get_result::<i64>(connection).await.optional()?;
             Ok((moved, standing(connection, room_id, user_id).await?))
         });

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tokio_postgres::config::SslMode;
 
+use super::errors::with_causes;
+
 /// Where a PostgreSQL is, and how to talk to it. Its `Debug` shows no password.
 #[derive(Debug, Clone)]
 pub struct PostgresUrl {
@@ -55,7 +57,7 @@ impl FromStr for PostgresUrl {
         // The other settings are the driver's; it wants spaces as %20.
         let rest = rest.finish().replace('+', "%20");
         let mut config = tokio_postgres::Config::from_str(&format!("{base}?{rest}"))
-            .map_err(|error| InvalidUrl(chain(&error)))?;
+            .map_err(|error| InvalidUrl(with_causes(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(InvalidUrl("names no host".into()));
         }
@@ -82,13 +84,6 @@ impl FromStr for PostgresUrl {
             verify,
             root_certificates,
         })
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

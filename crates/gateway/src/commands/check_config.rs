@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use chat_domain::BoxError;
 use clap::Command;
 
-use super::{one_line, serve};
+use super::serve;
 use crate::config::{Config, LogConfig, Migrate, Problems, SETTINGS, Setting, Settings};
+use crate::error_line::one_line;
 
 pub(super) fn command() -> Command {
     Command::new("check-config").about("Say what each setting is, and whether serve would start")

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use chat_domain::BoxError;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::one_line;
 use crate::config::{LogConfig, Settings, StorageConfig};
+use crate::error_line::one_line;
 use crate::logging;
 use crate::wiring::Database;
 

@@ -7,8 +7,8 @@ use chat_domain::BoxError;
 use clap::Command;
 use tokio::net::TcpSocket;
 
-use super::one_line;
 use crate::config::{Config, LogConfig, Migrate, Settings};
+use crate::error_line::one_line;
 use crate::wiring::{self, Database};
 use crate::{logging, server};
 

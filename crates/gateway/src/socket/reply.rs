@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::outbox::Packet;
 use super::protocol::Malformed;
+use crate::error_line::one_line;
 
 /// The wire's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -95,7 +96,7 @@ impl Failure {
 
     /// Storage failed: the cause is logged, once, and not told.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
-        tracing::warn!(error = %chain(error), "storage failed");
+        tracing::warn!(error = %one_line(error), "storage failed");
         match error {
             StorageError::Unavailable(_) => Self::new(Code::Unavailable, unavailable),
             StorageError::OutcomeUnknown(_) => Self::new(
@@ -166,17 +167,6 @@ impl From<StorageError> for Failure {
     fn from(error: StorageError) -> Self {
         Self::storage(&error, "the room cannot be read now")
     }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 /// Which event of the client an answer is for.
