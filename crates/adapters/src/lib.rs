@@ -8,6 +8,8 @@
 //! Features: `postgres`, `sqlite`, `jwt` (all on by default).
 
 mod clock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod group_commit;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod local;

@@ -11,15 +11,19 @@ use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as pooled,
 };
 use tokio::time::timeout;
+use tokio_postgres::{Client, Connection, Socket, tls::MakeTlsConnect};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{errors, tls, url::PostgresUrl};
 
 pub(super) type Pool = pooled::Pool<AsyncPgConnection>;
 pub(super) type Pooled = pooled::Object<AsyncPgConnection>;
+/// The half of a connection that reads and writes.
+pub(super) type RawConnection =
+    Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// How long a connection may take to be had or made.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(4);
 /// How long a statement, and how long a commit, may take.
 pub(super) const STATEMENT_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -44,17 +48,21 @@ impl Connector {
 
     pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
         let connecting = async {
-            let (client, connection) = self
-                .config
-                .connect(self.tls.clone())
-                .await
-                .map_err(|error| ConnectionError::BadConnection(errors::with_causes(&error)))?;
+            let (client, connection) = self.connect_raw().await?;
             AsyncPgConnection::try_from_client_and_connection(client, connection).await
         };
         // The driver's own time-out counts for each address and ends before TLS.
         timeout(CONNECT_DEADLINE, connecting)
             .await
             .unwrap_or_else(|_| Err(ConnectionError::BadConnection("no answer in time".into())))
+    }
+
+    /// A connection of the driver's own, to be driven by the caller.
+    pub(super) async fn connect_raw(&self) -> ConnectionResult<(Client, RawConnection)> {
+        self.config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| ConnectionError::BadConnection(errors::with_causes(&error)))
     }
 }
 

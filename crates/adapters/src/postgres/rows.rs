@@ -1,26 +1,51 @@
 //! Rows to values, and back.
 
+use std::time::SystemTime;
+
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, MessageId, RoomId, Seq, Standing, StorageError,
     Timestamp, User, UserId,
 };
 use diesel::pg::data_types::PgTimestamp;
+use tokio_postgres::Row;
 
 /// Milliseconds from 1970 to 2000, where PostgreSQL's time starts.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
 
-/// A message with its author's name: `id, room_id, seq, user_id, name, content,
+/// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
 /// client_message_id, created_at`.
 pub(super) type MessageRow = (
     i64,
     i64,
     i64,
     String,
-    String,
+    Option<String>,
     String,
     Option<String>,
     PgTimestamp,
 );
+
+/// The same, as the driver itself reads it; the name may be missing.
+pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
+    let user_id: String = row.get(3);
+    let name: Option<String> = row.get(4);
+    let at: SystemTime = row.get(7);
+    let millis = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()),
+        Err(before) => i64::try_from(before.duration().as_millis()).map(|millis| -millis),
+    };
+    let millis = millis.map_err(StorageError::unavailable)?;
+    message((
+        row.get(0),
+        row.get(1),
+        row.get(2),
+        user_id,
+        name,
+        row.get(5),
+        row.get(6),
+        PgTimestamp((millis - EPOCH_MILLIS).saturating_mul(1000)),
+    ))
+}
 
 pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
     let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
@@ -29,8 +54,8 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
         room_id: room(room_id)?,
         seq: position(seq)?,
         author: User {
+            name: DisplayName::from_text(name.as_deref().unwrap_or(&user_id)),
             id: UserId::new(user_id).map_err(StorageError::unavailable)?,
-            name: DisplayName::from_text(&name),
         },
         content: Content::new(content).map_err(StorageError::unavailable)?,
         client_message_id: client_message_id
@@ -61,8 +86,4 @@ pub(super) fn standing(row: Option<(i64, Option<i64>)>) -> Result<Standing, Stor
 /// A room's or position's number as a column; it fits, being below 2^53.
 pub(super) fn number(value: u64) -> i64 {
     value.cast_signed()
-}
-
-pub(super) fn time(at: Timestamp) -> PgTimestamp {
-    PgTimestamp((at.unix_millis() - EPOCH_MILLIS).saturating_mul(1000))
 }

@@ -1,0 +1,515 @@
+//! Stores batches of messages on PostgreSQL, on a connection of its own.
+//!
+//! One transaction, three flights:
+//!
+//! 1. `BEGIN`, and with it the rooms: their counters are locked, in the order of
+//!    their numbers on every node, and moved by as many as the batch has for them.
+//! 2. One statement for the rest: authors that are new or renamed, read pointers,
+//!    messages. It joins nothing, so that its plan cannot go wrong with the tables'
+//!    sizes.
+//! 3. `COMMIT`.
+//!
+//! **Locks.** Rooms first, each batch in ascending order, then users in ascending
+//! order: no two transactions can wait for each other. Read pointers and message ids
+//! belong to rooms and are protected by them.
+//!
+//! **What is certain.** Before the third flight nothing can be stored: without a
+//! `COMMIT` the server rolls back. After it, an error that the server reports is a
+//! rollback; a connection that breaks, or an answer that does not come in time, leaves
+//! the outcome unknown. Then the old transaction still holds its rooms' counters until
+//! it ends: whatever is stored later in these rooms, by whichever connection, waits for
+//! it and is numbered after it. That is why no other lock is needed.
+//!
+//! This speaks to the driver directly: diesel does not tell the server's error code,
+//! which decides here what becomes of the neighbours.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use chat_domain::{BoxError, ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq};
+use chat_domain::{StorageError, Timestamp};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row, Statement};
+
+use super::pool::{CONNECT_DEADLINE, Connector, STATEMENT_DEADLINE};
+use super::rows;
+use crate::group_commit::{LockWait, NotStored, Store};
+
+/// How a session is set up. The server gives a statement up before the client does,
+/// so that the answer is certain and the locks are free; and a transaction whose client
+/// is out of reach ends, so that its rooms are not locked for hours. No table is
+/// read whole: the plans are made once, perhaps while the tables are empty.
+const SESSION: &str = "SET lock_timeout = 0; SET statement_timeout = '4500ms'; \
+     SET idle_in_transaction_session_timeout = '10s'; \
+     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
+
+/// Whatever the database's default level is: the counters' locks give the order, and a
+/// stricter level would refuse instead of wait.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '1s'";
+const BEGIN_PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '4s'";
+const BEGIN_PROBE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5ms'";
+
+/// Moves the rooms' counters. The condition holds only behind `BEGIN`: should that have
+/// failed, nothing is counted, instead of numbers that nobody has.
+const COUNT: &str = "INSERT INTO rooms AS room (id, last_seq) \
+     SELECT id, messages FROM unnest($1::bigint[], $2::bigint[]) AS batch (id, messages) \
+     WHERE current_setting('lock_timeout') <> '0' \
+     ON CONFLICT (id) DO UPDATE SET last_seq = room.last_seq + excluded.last_seq \
+     RETURNING id, last_seq";
+
+/// Stores the messages, under the numbers that were counted. A name that is known is
+/// neither written nor locked.
+const INSERT: &str = "WITH author AS (\
+     INSERT INTO users (id, name) \
+     SELECT id, name FROM unnest($1::text[], $2::text[]) AS batch (id, name) \
+     WHERE (SELECT known.name FROM users AS known WHERE known.id = batch.id) \
+     IS DISTINCT FROM batch.name \
+     ON CONFLICT (id) DO UPDATE SET name = excluded.name), \
+     pointer AS (\
+     INSERT INTO read_pointers (room_id, user_id, seq) \
+     SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[]) \
+     ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq) \
+     INSERT INTO messages (room_id, seq, user_id, content, client_message_id, created_at) \
+     SELECT * FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], \
+     $11::timestamptz[]) \
+     RETURNING id, room_id, seq";
+
+/// The stored messages under these ids, each by the index of the unique key.
+const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
+     client_message_id, created_at \
+     FROM unnest($1::bigint[], $2::text[], $3::text[]) \
+     AS batch (room_id, user_id, client_message_id) \
+     JOIN messages AS message USING (room_id, user_id, client_message_id) \
+     LEFT JOIN users AS author ON author.id = message.user_id";
+
+/// Which rooms there are, and which of these nobody has locked.
+const FIND: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[])";
+const FIND_FREE: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[]) \
+     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
+/// Waits for whoever is bringing the room into being.
+const TRY_NEW: &str =
+    "INSERT INTO rooms (id, last_seq) VALUES ($1::bigint, 1) ON CONFLICT (id) DO NOTHING";
+
+/// A connection that stores, opened when it is needed.
+pub(super) struct PostgresStore {
+    connector: Connector,
+    session: Option<Session>,
+}
+
+struct Session {
+    client: Client,
+    count: Statement,
+    insert: Statement,
+    originals: Statement,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Session {
+    /// Closes the connection at once, whatever the server is doing.
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Store for PostgresStore {
+    async fn store(
+        &mut self,
+        batch: &[Arc<NewMessage>],
+        wait: LockWait,
+    ) -> Result<Vec<(MessageId, Seq)>, NotStored> {
+        let began = Instant::now();
+        loop {
+            let (session, age) = self.take_session().await.map_err(unavailable)?;
+            match session.store(batch, wait).await {
+                Ok(stored) => {
+                    self.session = Some(session);
+                    return Ok(stored);
+                }
+                Err(Failed::Known(error)) => {
+                    self.session = session.rolled_back().await;
+                    return Err(error);
+                }
+                Err(Failed::Lock(error)) => {
+                    self.session = session.rolled_back().await;
+                    let locked = self.locked(batch).await;
+                    if !locked.is_empty() {
+                        return Err(NotStored::Locked(locked));
+                    }
+                    // Somebody has locked something else, or is gone by now.
+                    if began.elapsed() > STATEMENT_DEADLINE - Duration::from_millis(1500) {
+                        return Err(unavailable(error));
+                    }
+                }
+                Err(Failed::NotBegun(error)) => {
+                    drop(session);
+                    // One that was idle may have ended since.
+                    if age == Age::New {
+                        return Err(unavailable(error));
+                    }
+                }
+                Err(Failed::Broken(error)) => return Err(error),
+            }
+        }
+    }
+
+    async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
+        let (session, _) = self
+            .take_session()
+            .await
+            .map_err(StorageError::unavailable)?;
+        let found = in_time(session.originals(batch)).await;
+        let found = found.map_err(StorageError::unavailable)?;
+        let found = found.map_err(StorageError::unavailable)?;
+        self.session = Some(session);
+        found.iter().map(rows::from_driver).collect()
+    }
+}
+
+/// Why a transaction was not carried out.
+enum Failed {
+    /// The connection was closed before anything was said.
+    NotBegun(BoxError),
+    /// The server has said so, and lives.
+    Known(NotStored),
+    /// It has waited too long for a lock, or for another that waited for it.
+    Lock(BoxError),
+    /// The connection cannot be used any more.
+    Broken(NotStored),
+}
+
+#[derive(PartialEq, Eq)]
+enum Age {
+    New,
+    Used,
+}
+
+impl PostgresStore {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self {
+            connector,
+            session: None,
+        }
+    }
+
+    async fn take_session(&mut self) -> Result<(Session, Age), BoxError> {
+        let usable = self.session.take().filter(|s| !s.client.is_closed());
+        if let Some(session) = usable {
+            return Ok((session, Age::Used));
+        }
+        let opened = timeout(CONNECT_DEADLINE, Session::open(&self.connector)).await??;
+        Ok((opened, Age::New))
+    }
+
+    /// Which of the batch's rooms somebody else has locked, or is bringing into being.
+    /// None if that cannot be found out.
+    async fn locked(&mut self, batch: &[Arc<NewMessage>]) -> Vec<RoomId> {
+        let Some(session) = &self.session else {
+            return Vec::new();
+        };
+        let mut rooms: Vec<_> = batch.iter().map(|message| message.room_id).collect();
+        rooms.sort_unstable();
+        rooms.dedup();
+        match in_time(session.find_locked(&rooms)).await {
+            Ok(Ok(locked)) => locked,
+            Ok(Err(_)) | Err(_) => {
+                self.session = None;
+                Vec::new()
+            }
+        }
+    }
+}
+
+impl Session {
+    async fn open(connector: &Connector) -> Result<Self, BoxError> {
+        let (client, connection) = connector.connect_raw().await?;
+        let driver = tokio::spawn(async move {
+            // Whoever uses the connection is told as well.
+            connection.await.ok();
+        });
+        let prepare = async {
+            client.batch_execute(SESSION).await?;
+            tokio::try_join!(
+                client.prepare(COUNT),
+                client.prepare(INSERT),
+                client.prepare(ORIGINALS)
+            )
+        };
+        match prepare.await {
+            Ok((count, insert, originals)) => Ok(Self {
+                client,
+                count,
+                insert,
+                originals,
+                driver,
+            }),
+            Err(error) => {
+                driver.abort();
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        batch: &[Arc<NewMessage>],
+        wait: LockWait,
+    ) -> Result<Vec<(MessageId, Seq)>, Failed> {
+        let seqs = self.count(batch, wait).await?;
+        let columns = Columns::new(batch, &seqs);
+        let parameters: [&(dyn ToSql + Sync); 11] = [
+            &columns.users,
+            &columns.names,
+            &columns.pointer_rooms,
+            &columns.pointer_users,
+            &columns.pointers,
+            &columns.rooms,
+            &seqs,
+            &columns.authors,
+            &columns.contents,
+            &columns.client_message_ids,
+            &columns.times,
+        ];
+        let inserting = self.client.query(&self.insert, &parameters);
+        let inserted = match in_time(inserting).await {
+            Ok(inserted) => inserted.map_err(|error| refused(error, Step::Insert))?,
+            // Without a commit nothing is stored, and a closed connection cannot send one.
+            Err(error) => return Err(Failed::Broken(unavailable(error))),
+        };
+        // The order of the rows is not promised.
+        let ids: HashMap<(i64, i64), i64> = inserted
+            .iter()
+            .map(|row| ((row.get(1), row.get(2)), row.get(0)))
+            .collect();
+        let mut stored = Vec::with_capacity(batch.len());
+        for (room_id, seq) in columns.rooms.iter().zip(&seqs) {
+            let Some(id) = ids.get(&(*room_id, *seq)) else {
+                let reason = "a row was not inserted";
+                return Err(Failed::Known(NotStored::Row(reason.into())));
+            };
+            let seq = rows::position(*seq).map_err(|e| Failed::Known(NotStored::All(e)))?;
+            stored.push((MessageId::new(*id), seq));
+        }
+        match in_time(self.client.batch_execute("COMMIT")).await {
+            Ok(Ok(())) => Ok(stored),
+            Ok(Err(error)) => Err(refused(error, Step::Commit)),
+            Err(error) => {
+                let unknown = StorageError::outcome_unknown(error);
+                Err(Failed::Broken(NotStored::All(unknown)))
+            }
+        }
+    }
+
+    /// Begins, and takes a number for each message.
+    async fn count(&self, batch: &[Arc<NewMessage>], wait: LockWait) -> Result<Vec<i64>, Failed> {
+        let mut rooms = BTreeMap::<i64, i64>::new();
+        for message in batch {
+            *rooms
+                .entry(rows::number(message.room_id.get()))
+                .or_default() += 1;
+        }
+        let (ids, counts): (Vec<i64>, Vec<i64>) = rooms.iter().unzip();
+        let begin = match wait {
+            LockWait::Short => BEGIN,
+            LockWait::Long => BEGIN_PATIENTLY,
+        };
+        let begin = self.client.batch_execute(begin);
+        let parameters: [&(dyn ToSql + Sync); 2] = [&ids, &counts];
+        let count = self.client.query(&self.count, &parameters);
+        // Both are sent before either is answered.
+        let both = async { Ok(tokio::join!(biased; begin, count)) };
+        let counted = match in_time::<_, Error>(both).await {
+            Ok(Ok((Ok(()), Ok(counted)))) => counted,
+            Ok(Ok((Err(error), _) | (Ok(()), Err(error))) | Err(error)) => {
+                return Err(refused(error, Step::Count));
+            }
+            Err(error) => return Err(Failed::Broken(unavailable(error))),
+        };
+        // From a room's newest number to its first new one.
+        for row in &counted {
+            let (id, newest): (i64, i64) = (row.get(0), row.get(1));
+            if let Some(number) = rooms.get_mut(&id) {
+                *number = newest - *number + 1;
+            }
+        }
+        if counted.len() != rooms.len() {
+            let reason = "a room was not counted";
+            return Err(Failed::Known(NotStored::Row(reason.into())));
+        }
+        let seqs = batch.iter().map(|message| {
+            let next = rooms
+                .entry(rows::number(message.room_id.get()))
+                .or_default();
+            *next += 1;
+            *next - 1
+        });
+        Ok(seqs.collect())
+    }
+
+    async fn originals(&self, batch: &[Arc<NewMessage>]) -> Result<Vec<Row>, Error> {
+        let (mut rooms, mut users, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        for message in batch {
+            if let Some(id) = &message.client_message_id {
+                rooms.push(rows::number(message.room_id.get()));
+                users.push(message.author.id.as_str());
+                ids.push(id.as_str());
+            }
+        }
+        let parameters: [&(dyn ToSql + Sync); 3] = [&rooms, &users, &ids];
+        self.client.query(&self.originals, &parameters).await
+    }
+
+    /// Itself, ready for another transaction; or nothing.
+    async fn rolled_back(self) -> Option<Self> {
+        let rolled_back = in_time(self.client.batch_execute("ROLLBACK")).await;
+        matches!(rolled_back, Ok(Ok(()))).then_some(self)
+    }
+
+    /// Looks in transactions that are rolled back, so that nothing stays locked.
+    async fn find_locked(&self, rooms: &[RoomId]) -> Result<Vec<RoomId>, Error> {
+        let ids: Vec<i64> = rooms.iter().map(|id| rows::number(id.get())).collect();
+        let id = |row: &Row| row.get::<_, i64>(0);
+        self.client.batch_execute(BEGIN_PROBE).await?;
+        let known = self.client.query(FIND, &[&ids]).await;
+        let free = self.client.query(FIND_FREE, &[&ids]).await;
+        self.client.batch_execute("ROLLBACK").await?;
+        let (Ok(known), Ok(free)) = (known, free) else {
+            // The table itself is locked.
+            return Ok(Vec::new());
+        };
+        let known: Vec<i64> = known.iter().map(id).collect();
+        let free: Vec<i64> = free.iter().map(id).collect();
+        let mut locked = Vec::new();
+        for (room, id) in rooms.iter().zip(&ids) {
+            let is_locked = match known.contains(id) {
+                true => !free.contains(id),
+                false => self.is_being_made(*id).await?,
+            };
+            if is_locked {
+                locked.push(*room);
+            }
+        }
+        Ok(locked)
+    }
+
+    async fn is_being_made(&self, id: i64) -> Result<bool, Error> {
+        self.client.batch_execute(BEGIN_PROBE).await?;
+        let tried = self.client.execute(TRY_NEW, &[&id]).await;
+        self.client.batch_execute("ROLLBACK").await?;
+        let code = tried.as_ref().err().and_then(Error::code);
+        Ok(code == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
+}
+
+/// The batch, column by column, as the statement takes it.
+struct Columns<'a> {
+    users: Vec<&'a str>,
+    names: Vec<&'a str>,
+    pointer_rooms: Vec<i64>,
+    pointer_users: Vec<&'a str>,
+    pointers: Vec<i64>,
+    rooms: Vec<i64>,
+    authors: Vec<&'a str>,
+    contents: Vec<&'a str>,
+    client_message_ids: Vec<Option<&'a str>>,
+    times: Vec<SystemTime>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(batch: &'a [Arc<NewMessage>], seqs: &[i64]) -> Self {
+        let rooms: Vec<_> = batch
+            .iter()
+            .map(|m| rows::number(m.room_id.get()))
+            .collect();
+        let authors: Vec<_> = batch.iter().map(|m| m.author.id.as_str()).collect();
+        // Once each, the latest, in the order in which every node locks them.
+        let names: BTreeMap<_, _> = batch
+            .iter()
+            .map(|m| (m.author.id.as_str(), m.author.name.as_str()))
+            .collect();
+        let pointers: BTreeMap<_, _> = rooms.iter().zip(&authors).zip(seqs).collect();
+        let ids = batch.iter().map(|m| m.client_message_id.as_ref());
+        Self {
+            users: names.keys().copied().collect(),
+            names: names.values().copied().collect(),
+            pointer_rooms: pointers.keys().map(|(room_id, _)| **room_id).collect(),
+            pointer_users: pointers.keys().map(|(_, user_id)| **user_id).collect(),
+            pointers: pointers.values().map(|seq| **seq).collect(),
+            contents: batch.iter().map(|m| m.content.as_str()).collect(),
+            client_message_ids: ids.map(|id| id.map(ClientMessageId::as_str)).collect(),
+            times: batch.iter().map(|m| time(m.created_at)).collect(),
+            rooms,
+            authors,
+        }
+    }
+}
+
+fn time(at: Timestamp) -> SystemTime {
+    let millis = Duration::from_millis(at.unix_millis().unsigned_abs());
+    match at.unix_millis() < 0 {
+        true => SystemTime::UNIX_EPOCH - millis,
+        false => SystemTime::UNIX_EPOCH + millis,
+    }
+}
+
+/// Where a transaction has come to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Count,
+    Insert,
+    Commit,
+}
+
+/// What an error of the driver or the server means for the batch.
+fn refused(error: Error, step: Step) -> Failed {
+    let Some(reported) = error.as_db_error() else {
+        return match step {
+            Step::Count => Failed::NotBegun(error.into()),
+            Step::Insert => Failed::Broken(unavailable(error)),
+            Step::Commit => Failed::Broken(NotStored::All(StorageError::outcome_unknown(error))),
+        };
+    };
+    if reported.parsed_severity() != Some(Severity::Error) {
+        // The server's last word on this connection.
+        return match step {
+            Step::Count => Failed::NotBegun(error.into()),
+            Step::Insert => Failed::Broken(unavailable(error)),
+            Step::Commit => Failed::Broken(NotStored::All(StorageError::outcome_unknown(error))),
+        };
+    }
+    let code = reported.code();
+    if *code == SqlState::UNIQUE_VIOLATION
+        && reported.constraint() == Some("messages_client_message_id")
+    {
+        return Failed::Known(NotStored::Repeat);
+    }
+    let waited_for_a_lock = *code == SqlState::LOCK_NOT_AVAILABLE
+        || (*code == SqlState::QUERY_CANCELED && step == Step::Count)
+        || code.code().starts_with("40");
+    if waited_for_a_lock {
+        return Failed::Lock(error.into());
+    }
+    // Not the rows' fault: the connection's, the transaction's or the server's state, a
+    // table that is missing, a disk that is full, an operator.
+    let server = [
+        "08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "55", "57", "58", "XX",
+    ];
+    match server.contains(&&code.code()[..2]) {
+        true => Failed::Known(unavailable(error)),
+        false => Failed::Known(NotStored::Row(error.into())),
+    }
+}
+
+fn unavailable(reason: impl Into<BoxError>) -> NotStored {
+    NotStored::All(StorageError::unavailable(reason))
+}
+
+/// An answer, or the news that it did not come in time.
+async fn in_time<T, E>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<Result<T, E>, tokio::time::error::Elapsed> {
+    timeout(STATEMENT_DEADLINE, work).await
+}
