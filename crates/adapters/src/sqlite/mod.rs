@@ -11,11 +11,14 @@ mod pool;
 mod room_repository;
 mod rows;
 mod schema;
+mod store;
 mod writer;
 
 use std::path::PathBuf;
 
 use chat_domain::BoxError;
+
+use crate::group_commit::GroupCommit;
 
 /// A SQLite database: a file, connections that read it, and one that writes.
 #[derive(Clone)]
@@ -23,21 +26,28 @@ pub struct Database {
     file: file::DatabaseFile,
     pool: pool::Pool,
     writer: writer::Writer,
+    commits: GroupCommit,
 }
 
 impl Database {
     /// The database in this file. Neither the file nor its folder need exist:
     /// [`Database::migrate`] makes them. Must be called within a tokio runtime,
-    /// which runs the writer until the last clone of this is dropped.
+    /// which stores and writes until the last clone of this is dropped.
     ///
     /// # Errors
     /// When `pool_size` is 0.
     pub fn open(path: PathBuf, pool_size: usize) -> Result<Self, BoxError> {
         let file = file::DatabaseFile::new(path);
+        let pool = pool::build(file.clone(), pool_size)?;
+        let writer = writer::Writer::start(file.clone());
+        let stores = writer.clone();
+        // There is one writer: a second lane would only wait for it.
+        let commits = GroupCommit::start(1, move || store::SqliteStore::new(stores.clone()));
         Ok(Self {
-            pool: pool::build(file.clone(), pool_size)?,
-            writer: writer::Writer::start(file.clone()),
             file,
+            pool,
+            writer,
+            commits,
         })
     }
 }

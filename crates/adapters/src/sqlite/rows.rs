@@ -5,14 +5,14 @@ use chat_domain::{
     Timestamp, User, UserId,
 };
 
-/// A message with its author's name: `id, room_id, seq, user_id, name, content,
+/// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
 /// client_message_id, created_at`.
 pub(super) type MessageRow = (
     i64,
     i64,
     i64,
     String,
-    String,
+    Option<String>,
     String,
     Option<String>,
     String,
@@ -25,8 +25,8 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
         room_id: room(room_id)?,
         seq: position(seq)?,
         author: User {
+            name: DisplayName::from_text(name.as_deref().unwrap_or(&user_id)),
             id: UserId::new(user_id).map_err(StorageError::unavailable)?,
-            name: DisplayName::from_text(&name),
         },
         content: Content::new(content).map_err(StorageError::unavailable)?,
         client_message_id: client_message_id

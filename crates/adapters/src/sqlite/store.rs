@@ -1,0 +1,227 @@
+//! Stores batches of messages on SQLite: one transaction, carried out by the writer.
+//!
+//! Most of a single append's time is the commit's write to the disk, so the batch is
+//! a loop over the single inserts, whose statements diesel keeps prepared.
+//!
+//! Commits are carried out in this process, one after the other, by the one task that
+//! writes: when the next batch begins, the outcome of the last one stands, whether
+//! anybody knows it or not. Read pointers that are moved go between two batches.
+
+use std::sync::Arc;
+
+use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, Seq, StorageError};
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::prelude::*;
+use diesel::upsert::excluded;
+
+use super::message_repository::with_author;
+use super::schema::{messages, read_pointers, rooms, users};
+use super::writer::Writer;
+use super::{errors, rows};
+use crate::group_commit::{LockWait, NotStored, Store};
+
+/// Hands batches to the writer.
+pub(super) struct SqliteStore {
+    writer: Writer,
+}
+
+impl SqliteStore {
+    pub(super) fn new(writer: Writer) -> Self {
+        Self { writer }
+    }
+}
+
+impl Store for SqliteStore {
+    async fn store(
+        &mut self,
+        batch: &[Arc<NewMessage>],
+        _: LockWait,
+    ) -> Result<Vec<(MessageId, Seq)>, NotStored> {
+        let batch = batch.to_vec();
+        let stored = self
+            .writer
+            .write(move |connection| match append(connection, &batch) {
+                // The file is not at fault: the connection may be used again.
+                Err(error @ (NotStored::Repeat | NotStored::Row(_))) => Ok(Err(error)),
+                Err(NotStored::All(error)) => Err(error),
+                outcome => Ok(outcome),
+            });
+        stored.await.map_err(NotStored::All)?
+    }
+
+    async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
+        let batch = batch.to_vec();
+        let found = self.writer.write(move |connection| {
+            let mut found = Vec::new();
+            for message in &batch {
+                let original = find_original(connection, message);
+                found.extend(original.map_err(StorageError::unavailable)?);
+            }
+            Ok(found)
+        });
+        found.await?.into_iter().map(rows::message).collect()
+    }
+}
+
+/// Stores the batch in one transaction.
+fn append(
+    connection: &mut SqliteConnection,
+    batch: &[Arc<NewMessage>],
+) -> Result<Vec<(MessageId, Seq)>, NotStored> {
+    let unavailable = |error| NotStored::All(StorageError::unavailable(error));
+    // IMMEDIATE takes the write lock first: a transaction that reads before it writes
+    // could be refused half-way.
+    AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")
+        .map_err(unavailable)?;
+    let stored: QueryResult<Vec<_>> = batch.iter().map(|m| insert(connection, m)).collect();
+    match stored {
+        Ok(stored) => {
+            let commit = AnsiTransactionManager::commit_transaction(connection);
+            commit.map_err(|error| NotStored::All(errors::after_failed_commit(error)))?;
+            let stored = stored.into_iter().map(|(id, seq)| {
+                let seq = rows::position(seq).map_err(NotStored::All)?;
+                Ok((MessageId::new(id), seq))
+            });
+            stored.collect()
+        }
+        Err(error) => {
+            let rolled_back = AnsiTransactionManager::rollback_transaction(connection);
+            match rolled_back {
+                Ok(()) => Err(errors::of_row(error)),
+                // Without a commit nothing is stored, and the connection is not used
+                // again.
+                Err(_) => Err(unavailable(error)),
+            }
+        }
+    }
+}
+
+/// The message that its author stored under the same id.
+fn find_original(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+) -> QueryResult<Option<rows::MessageRow>> {
+    let Some(id) = &message.client_message_id else {
+        return Ok(None);
+    };
+    with_author()
+        .filter(messages::room_id.eq(rows::number(message.room_id.get())))
+        .filter(messages::user_id.eq(message.author.id.as_str()))
+        .filter(messages::client_message_id.eq(id.as_str()))
+        .first(connection)
+        .optional()
+}
+
+/// Numbers and stores one message, and its author, and moves the author's pointer.
+fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<(i64, i64)> {
+    let room_id = rows::number(message.room_id.get());
+    let author = &message.author;
+    let seq: i64 = diesel::insert_into(rooms::table)
+        .values((rooms::id.eq(room_id), rooms::last_seq.eq(1)))
+        .on_conflict(rooms::id)
+        .do_update()
+        .set(rooms::last_seq.eq(rooms::last_seq + 1))
+        .returning(rooms::last_seq)
+        .get_result(connection)?;
+    let known = users::table
+        .find(author.id.as_str())
+        .select(users::name)
+        .first::<String>(connection)
+        .optional()?;
+    // A name that is known is not written again: most messages touch no user.
+    if known.as_deref() != Some(author.name.as_str()) {
+        diesel::insert_into(users::table)
+            .values((
+                users::id.eq(author.id.as_str()),
+                users::name.eq(author.name.as_str()),
+            ))
+            .on_conflict(users::id)
+            .do_update()
+            .set(users::name.eq(excluded(users::name)))
+            .execute(connection)?;
+    }
+    let id: i64 = diesel::insert_into(messages::table)
+        .values((
+            messages::room_id.eq(room_id),
+            messages::seq.eq(seq),
+            messages::user_id.eq(author.id.as_str()),
+            messages::content.eq(message.content.as_str()),
+            messages::client_message_id.eq(message
+                .client_message_id
+                .as_ref()
+                .map(ClientMessageId::as_str)),
+            messages::created_at.eq(message.created_at.to_string()),
+        ))
+        .returning(messages::id)
+        .get_result(connection)?;
+    diesel::insert_into(read_pointers::table)
+        .values((
+            read_pointers::room_id.eq(room_id),
+            read_pointers::user_id.eq(author.id.as_str()),
+            read_pointers::seq.eq(seq),
+        ))
+        .on_conflict((read_pointers::room_id, read_pointers::user_id))
+        .do_update()
+        .set(read_pointers::seq.eq(excluded(read_pointers::seq)))
+        .execute(connection)?;
+    Ok((id, seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::ports::MessageRepository as _;
+    use chat_domain::{Content, DisplayName, RoomId, Timestamp, User, UserId};
+    use diesel::connection::SimpleConnection as _;
+
+    use super::*;
+    use crate::sqlite::Database;
+
+    /// A disk that is full, as SQLite sees it: the file may not grow.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_database_stores_nothing_until_there_is_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("chat.db"), 1).unwrap();
+        database.migrate().await.unwrap();
+        let mut connection = database.file.open().unwrap();
+        let pages: i64 = diesel::dsl::sql::<diesel::sql_types::BigInt>("PRAGMA page_count")
+            .get_result(&mut connection)
+            .unwrap();
+        let limit = |connection: &mut SqliteConnection, pages| {
+            let limit = format!("PRAGMA max_page_count = {pages}");
+            connection.batch_execute(&limit).unwrap();
+        };
+        let message = NewMessage {
+            room_id: RoomId::new(1).unwrap(),
+            author: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            content: Content::new("x".repeat(4000)).unwrap(),
+            client_message_id: None,
+            created_at: Timestamp::from_unix_millis(0),
+        };
+        let batch = [Arc::new(message)];
+
+        limit(&mut connection, pages + 3);
+        let mut stored = 0;
+        let refused = loop {
+            match append(&mut connection, &batch) {
+                Ok(_) => stored += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(refused, NotStored::All(StorageError::Unavailable(_))),
+            "{refused:?}"
+        );
+        let read = database
+            .after(batch[0].room_id, Seq::START, 100)
+            .await
+            .unwrap();
+        assert_eq!(read.len(), stored);
+
+        limit(&mut connection, pages + 100);
+        let after = append(&mut connection, &batch).unwrap();
+        assert_eq!(after[0].1.get(), stored as u64 + 1);
+    }
+}
