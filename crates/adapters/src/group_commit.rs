@@ -79,10 +79,6 @@ pub(crate) enum LockWait {
     /// For as long as another batch's commit may take: others wait too.
     Short,
     /// For as long as a sender waits.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "SQLite locks no rooms")
-    )]
     Long,
 }
 
@@ -94,6 +90,10 @@ pub(crate) enum NotStored {
     /// One of the rows is at fault, or may be: the others can be stored without it.
     Row(BoxError),
     /// Somebody else has locked these rooms.
+    #[cfg_attr(
+        not(feature = "postgres"),
+        expect(dead_code, reason = "SQLite locks no rooms")
+    )]
     Locked(Vec<RoomId>),
     /// None can be stored, or it is not known.
     All(StorageError),

@@ -3,11 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod databases;
+mod group_commit;
 mod message_repository;
 mod postgres_faults;
+mod postgres_group_commit;
 mod postgres_tls;
 mod room_repository;
 mod sqlite_faults;
+
+use std::future::poll_fn;
+use std::task::Poll;
 
 use chat_domain::ports::{AppendError, Appended, MessageRepository};
 use chat_domain::{
@@ -68,6 +73,27 @@ async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Mes
         Appended::Stored(message) => Ok(message),
         Appended::Repeat(message) => panic!("{message:?} was stored before"),
     }
+}
+
+/// Makes all calls before it awaits any; the outcomes in the order of the calls.
+async fn append_at_once(
+    log: &impl MessageRepository,
+    messages: impl IntoIterator<Item = NewMessage>,
+) -> Vec<Result<Appended, AppendError>> {
+    let mut calls = Vec::new();
+    for message in messages {
+        let mut call = log.append(message);
+        let answer = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        calls.push((call, answer));
+    }
+    let mut outcomes = Vec::new();
+    for (call, answer) in calls {
+        outcomes.push(match answer {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => call.await,
+        });
+    }
+    outcomes
 }
 
 /// The same message, with an id that its sender picked.

@@ -13,7 +13,7 @@ use crate::{append, by, hello, room, seq};
 
 impl Sqlite {
     /// A connection of somebody else.
-    fn other(&self) -> SqliteConnection {
+    pub(crate) fn other(&self) -> SqliteConnection {
         SqliteConnection::establish(self.path.to_str().unwrap()).unwrap()
     }
 }

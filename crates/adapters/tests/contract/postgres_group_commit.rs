@@ -1,0 +1,216 @@
+//! What happens on PostgreSQL while many append: locks, other nodes, broken connections.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use chat_adapters::postgres::Database;
+use chat_domain::ports::{AppendError, Appended, MessageRepository};
+use chat_domain::{Seq, StorageError};
+use tokio_postgres::{Client, NoTls};
+
+use crate::databases::Postgres;
+use crate::{append, append_at_once, by, hello, room, seq, with_id};
+
+impl Postgres {
+    /// Somebody else, in a transaction in which this was done.
+    pub(crate) async fn hold(&self, sql: &str) -> Client {
+        let url = self.server.url();
+        let connecting = tokio_postgres::connect(&url, NoTls);
+        let (client, connection) = connecting.await.unwrap();
+        tokio::spawn(connection);
+        client
+            .batch_execute(&format!("BEGIN; {sql}"))
+            .await
+            .unwrap();
+        client
+    }
+
+    fn other_node(&self) -> Database {
+        Database::open(&self.server.url().parse().unwrap(), 4).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_room_delays_only_itself() {
+    let postgres = Postgres::fresh().await;
+    let log = &postgres.database;
+    append(log, hello(room(3))).await.unwrap();
+    let lock = "SELECT 1 FROM rooms WHERE id = 3 FOR UPDATE";
+    let locker = postgres.hold(lock).await;
+    let stuck = {
+        let log = log.clone();
+        let messages = (0..20).map(|n| by("1", "x", room(3), &n.to_string()));
+        tokio::spawn(async move { append_at_once(&log, messages).await })
+    };
+    for round in 0..5 {
+        let began = Instant::now();
+        let others = (0..100).map(|n| by("1", "x", room([1, 2, 4, 5][n % 4]), "x"));
+        for outcome in append_at_once(log, others).await {
+            assert!(matches!(outcome, Ok(Appended::Stored(_))), "{outcome:?}");
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(2), "{round}: {took:?}");
+    }
+    assert!(!stuck.is_finished());
+    locker.batch_execute("COMMIT").await.unwrap();
+    for (outcome, number) in stuck.await.unwrap().into_iter().zip(2..) {
+        assert!(matches!(outcome, Ok(Appended::Stored(m)) if m.seq == seq(number)));
+    }
+    append(log, hello(room(3))).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_stays_locked_is_refused_and_harms_nobody() {
+    let postgres = Postgres::fresh().await;
+    let log = &postgres.database;
+    // Somebody is bringing it into being.
+    let locker = postgres.hold("INSERT INTO rooms VALUES (3, 7)").await;
+    let began = Instant::now();
+    let messages = (0..40).map(|n| by("1", "x", room(1 + n % 4), "x"));
+    for (outcome, n) in append_at_once(log, messages).await.into_iter().zip(0..) {
+        match outcome {
+            Ok(Appended::Stored(_)) => assert_ne!(n % 4, 2),
+            Err(AppendError::Storage(StorageError::Unavailable(_))) => assert_eq!(n % 4, 2),
+            other => panic!("{other:?}"),
+        }
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(8), "{took:?}");
+    // It is known by now: the others do not wait for it again.
+    let began = Instant::now();
+    let stuck = {
+        let log = log.clone();
+        tokio::spawn(async move { append(&log, hello(room(3))).await })
+    };
+    for _ in 0..20 {
+        append(log, hello(room(1))).await.unwrap();
+    }
+    let took = began.elapsed();
+    assert!(took < Duration::from_millis(900), "{took:?}");
+    locker.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(stuck.await.unwrap().unwrap().seq, seq(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_table_is_waited_for() {
+    let postgres = Postgres::fresh().await;
+    append(&postgres.database, hello(room(1))).await.unwrap();
+    for table in ["messages", "rooms", "read_pointers"] {
+        let locker = postgres.hold(&format!("LOCK TABLE {table}")).await;
+        let log = postgres.database.clone();
+        let waiting = tokio::spawn(async move { append(&log, hello(room(1))).await });
+        // Longer than the wait for one room.
+        let release = "SELECT pg_sleep(1.5); COMMIT";
+        locker.batch_execute(release).await.unwrap();
+        waiting.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_share_rooms_without_deadlock_or_hole() {
+    const ROOMS: u64 = 50;
+    let postgres = Postgres::fresh().await;
+    let nodes = [postgres.database.clone(), postgres.other_node()];
+    let mut writers = Vec::new();
+    for writer in 0..10_u64 {
+        let node = nodes[(writer % 2) as usize].clone();
+        writers.push(tokio::spawn(async move {
+            let user = (writer % 3).to_string();
+            for round in 0..10_u64 {
+                // Each writer goes through the rooms in another order.
+                let messages = (0..40).map(|n| {
+                    let place = (n * (writer + 7) + round) % ROOMS;
+                    let text = format!("{writer} {}", round * 40 + n);
+                    by(&user, &format!("name {writer}"), room(1 + place), &text)
+                });
+                for outcome in append_at_once(&node, messages).await {
+                    outcome.unwrap();
+                }
+            }
+        }));
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let mut total = 0;
+    for number in 1..=ROOMS {
+        let read = nodes[0].after(room(number), Seq::START, 5000).await;
+        let read = read.unwrap();
+        let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
+        assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
+        let mut last = HashMap::<String, u64>::new();
+        for message in &read {
+            let (writer, n) = message.content.as_str().split_once(' ').unwrap();
+            let n: u64 = n.parse().unwrap();
+            let before = last.insert(writer.to_owned(), n);
+            assert!(before.is_none_or(|before| before < n), "{writer} {n}");
+        }
+        total += read.len();
+    }
+    assert_eq!(total, 10 * 10 * 40);
+}
+
+/// What was told about each message, and what it was, in the order of the calls.
+type Told = Vec<(String, Result<Appended, AppendError>)>;
+
+async fn write_much(log: Database, writer: u64) -> Told {
+    let mut told = Vec::new();
+    for round in 0..30 {
+        let ids: Vec<_> = (0..20)
+            .map(|n| format!("{writer}-{}", round * 20 + n))
+            .collect();
+        let message = |id: &String| with_id(by("1", "x", room(1 + writer % 4), id), id);
+        let messages: Vec<_> = ids.iter().map(message).collect();
+        let outcomes = append_at_once(&log, messages).await;
+        told.extend(ids.iter().cloned().zip(outcomes));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_right_though_connections_are_ended() {
+    let postgres = Postgres::fresh().await;
+    let log = postgres.database.clone();
+    append(&log, hello(room(9))).await.unwrap();
+    let writing: Vec<_> = (0..8)
+        .map(|writer| tokio::spawn(write_much(log.clone(), writer)))
+        .collect();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let mut ended = 0;
+    while !writing.iter().all(tokio::task::JoinHandle::is_finished) {
+        let server = postgres.server.url();
+        let ending = tokio::task::spawn_blocking(move || chat_test_support::psql(&server, end));
+        let count = ending.await.unwrap().unwrap();
+        ended += count.trim().parse::<u32>().unwrap();
+    }
+    assert!(ended > 0);
+    let reader = postgres.other_node();
+    let mut stored = HashMap::new();
+    for number in 1..=4 {
+        let read = reader.after(room(number), Seq::START, 5000).await.unwrap();
+        let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
+        assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
+        for message in read {
+            stored.insert(message.content.as_str().to_owned(), message.seq);
+        }
+    }
+    for writer in writing {
+        let mut last = Seq::START;
+        for (id, outcome) in writer.await.unwrap() {
+            let found = stored.get(&id).copied();
+            match outcome {
+                Ok(Appended::Stored(message)) => assert_eq!(found, Some(message.seq), "{id}"),
+                Err(AppendError::Storage(StorageError::Unavailable(_))) => {
+                    assert_eq!(found, None, "{id}");
+                }
+                Err(AppendError::Storage(StorageError::OutcomeUnknown(_))) => {}
+                other => panic!("{id}: {other:?}"),
+            }
+            if let Some(found) = found {
+                assert!(found > last, "{id}: {found} after {last}");
+                last = found;
+            }
+        }
+    }
+}
