@@ -16,9 +16,14 @@ pub trait MessageRepository: Send + Sync {
     /// - A room's numbers are 1, 2, 3 … without holes, in the order of the
     ///   commits, whoever appends at the same time, from whichever process. The
     ///   first message brings the room into being.
-    /// - Of two calls by one caller, the first awaited before the second is made,
-    ///   the first has the lower number; also when the first one's outcome was
-    ///   unknown and it is stored later.
+    /// - Calls take their place in the order in which their futures are first polled
+    ///   (in that first poll, before anything else is waited for), and messages for
+    ///   one room are stored in that order: also when many are in progress and
+    ///   nobody awaits one before making the next, and also when the outcome of an
+    ///   earlier one was unknown and it is stored later.
+    /// - A call that was polled once is carried out, whether its future is dropped or
+    ///   not.
+    /// - A message that cannot be stored harms none of those stored with it.
     /// - A message with a `client_message_id` that its author has used in this
     ///   room before is not stored again, also if many try at once: it is
     ///   [`Appended::Repeat`] if the content is the same.
@@ -27,7 +32,8 @@ pub trait MessageRepository: Send + Sync {
     /// [`AppendError::Conflict`] if the id was used for another content;
     /// otherwise [`StorageError::Unavailable`] if the message is certainly not
     /// stored, [`StorageError::OutcomeUnknown`] if the connection to storage broke
-    /// while it was committed. An answer comes within seconds, whatever happens.
+    /// while it was committed. An answer comes within seconds, whatever happens; when
+    /// too many calls wait, a further one is [`StorageError::Unavailable`] at once.
     async fn append(&self, message: NewMessage) -> Result<Appended, AppendError>;
 
     /// The room's messages after the position, ascending, `limit` at the most;
