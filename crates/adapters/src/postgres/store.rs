@@ -23,76 +23,28 @@
 //! This speaks to the driver directly: diesel does not tell the server's error code,
 //! which decides here what becomes of the neighbours.
 
+mod failure;
+mod statements;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use chat_domain::{BoxError, ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq};
-use chat_domain::{StorageError, Timestamp};
+use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
+use self::failure::{Failed, Step, refused, unavailable};
+use self::statements::{
+    BEGIN, BEGIN_PATIENTLY, BEGIN_PROBE, COUNT, Columns, FIND, FIND_FREE, INSERT, ORIGINALS,
+    SESSION, TRY_NEW,
+};
 use super::pool::{CONNECT_DEADLINE, Connector, STATEMENT_DEADLINE};
 use super::rows;
 use crate::group_commit::{LockWait, NotStored, Store};
-
-/// How a session is set up. The server gives a statement up before the client does,
-/// so that the answer is certain and the locks are free; and a transaction whose client
-/// is out of reach ends, so that its rooms are not locked for hours. No table is
-/// read whole: the plans are made once, perhaps while the tables are empty.
-const SESSION: &str = "SET lock_timeout = 0; SET statement_timeout = '4500ms'; \
-     SET idle_in_transaction_session_timeout = '10s'; \
-     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
-
-/// Whatever the database's default level is: the counters' locks give the order, and a
-/// stricter level would refuse instead of wait.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '1s'";
-const BEGIN_PATIENTLY: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '4s'";
-const BEGIN_PROBE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5ms'";
-
-/// Moves the rooms' counters. The condition holds only behind `BEGIN`: should that have
-/// failed, nothing is counted, instead of numbers that nobody has.
-const COUNT: &str = "INSERT INTO rooms AS room (id, last_seq) \
-     SELECT id, messages FROM unnest($1::bigint[], $2::bigint[]) AS batch (id, messages) \
-     WHERE current_setting('lock_timeout') <> '0' \
-     ON CONFLICT (id) DO UPDATE SET last_seq = room.last_seq + excluded.last_seq \
-     RETURNING id, last_seq";
-
-/// Stores the messages, under the numbers that were counted. A name that is known is
-/// neither written nor locked.
-const INSERT: &str = "WITH author AS (\
-     INSERT INTO users (id, name) \
-     SELECT id, name FROM unnest($1::text[], $2::text[]) AS batch (id, name) \
-     WHERE (SELECT known.name FROM users AS known WHERE known.id = batch.id) \
-     IS DISTINCT FROM batch.name \
-     ON CONFLICT (id) DO UPDATE SET name = excluded.name), \
-     pointer AS (\
-     INSERT INTO read_pointers (room_id, user_id, seq) \
-     SELECT * FROM unnest($3::bigint[], $4::text[], $5::bigint[]) \
-     ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq) \
-     INSERT INTO messages (room_id, seq, user_id, content, client_message_id, created_at) \
-     SELECT * FROM unnest($6::bigint[], $7::bigint[], $8::text[], $9::text[], $10::text[], \
-     $11::timestamptz[]) \
-     RETURNING id, room_id, seq";
-
-/// The stored messages under these ids, each by the index of the unique key.
-const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
-     client_message_id, created_at \
-     FROM unnest($1::bigint[], $2::text[], $3::text[]) \
-     AS batch (room_id, user_id, client_message_id) \
-     JOIN messages AS message USING (room_id, user_id, client_message_id) \
-     LEFT JOIN users AS author ON author.id = message.user_id";
-
-/// Which rooms there are, and which of these nobody has locked.
-const FIND: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[])";
-const FIND_FREE: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[]) \
-     ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
-/// Waits for whoever is bringing the room into being.
-const TRY_NEW: &str =
-    "INSERT INTO rooms (id, last_seq) VALUES ($1::bigint, 1) ON CONFLICT (id) DO NOTHING";
 
 /// A connection that stores, opened when it is needed.
 pub(super) struct PostgresStore {
@@ -167,18 +119,6 @@ impl Store for PostgresStore {
         self.session = Some(session);
         found.iter().map(rows::from_driver).collect()
     }
-}
-
-/// Why a transaction was not carried out.
-enum Failed {
-    /// The connection was closed before anything was said.
-    NotBegun(BoxError),
-    /// The server has said so, and lives.
-    Known(NotStored),
-    /// It has waited too long for a lock, or for another that waited for it.
-    Lock(BoxError),
-    /// The connection cannot be used any more.
-    Broken(NotStored),
 }
 
 #[derive(PartialEq, Eq)]
@@ -402,109 +342,6 @@ impl Session {
         let code = tried.as_ref().err().and_then(Error::code);
         Ok(code == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }
-}
-
-/// The batch, column by column, as the statement takes it.
-struct Columns<'a> {
-    users: Vec<&'a str>,
-    names: Vec<&'a str>,
-    pointer_rooms: Vec<i64>,
-    pointer_users: Vec<&'a str>,
-    pointers: Vec<i64>,
-    rooms: Vec<i64>,
-    authors: Vec<&'a str>,
-    contents: Vec<&'a str>,
-    client_message_ids: Vec<Option<&'a str>>,
-    times: Vec<SystemTime>,
-}
-
-impl<'a> Columns<'a> {
-    fn new(batch: &'a [Arc<NewMessage>], seqs: &[i64]) -> Self {
-        let rooms: Vec<_> = batch
-            .iter()
-            .map(|m| rows::number(m.room_id.get()))
-            .collect();
-        let authors: Vec<_> = batch.iter().map(|m| m.author.id.as_str()).collect();
-        // Once each, the latest, in the order in which every node locks them.
-        let names: BTreeMap<_, _> = batch
-            .iter()
-            .map(|m| (m.author.id.as_str(), m.author.name.as_str()))
-            .collect();
-        let pointers: BTreeMap<_, _> = rooms.iter().zip(&authors).zip(seqs).collect();
-        let ids = batch.iter().map(|m| m.client_message_id.as_ref());
-        Self {
-            users: names.keys().copied().collect(),
-            names: names.values().copied().collect(),
-            pointer_rooms: pointers.keys().map(|(room_id, _)| **room_id).collect(),
-            pointer_users: pointers.keys().map(|(_, user_id)| **user_id).collect(),
-            pointers: pointers.values().map(|seq| **seq).collect(),
-            contents: batch.iter().map(|m| m.content.as_str()).collect(),
-            client_message_ids: ids.map(|id| id.map(ClientMessageId::as_str)).collect(),
-            times: batch.iter().map(|m| time(m.created_at)).collect(),
-            rooms,
-            authors,
-        }
-    }
-}
-
-fn time(at: Timestamp) -> SystemTime {
-    let millis = Duration::from_millis(at.unix_millis().unsigned_abs());
-    match at.unix_millis() < 0 {
-        true => SystemTime::UNIX_EPOCH - millis,
-        false => SystemTime::UNIX_EPOCH + millis,
-    }
-}
-
-/// Where a transaction has come to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Count,
-    Insert,
-    Commit,
-}
-
-/// What an error of the driver or the server means for the batch.
-fn refused(error: Error, step: Step) -> Failed {
-    let Some(reported) = error.as_db_error() else {
-        return match step {
-            Step::Count => Failed::NotBegun(error.into()),
-            Step::Insert => Failed::Broken(unavailable(error)),
-            Step::Commit => Failed::Broken(NotStored::All(StorageError::outcome_unknown(error))),
-        };
-    };
-    if reported.parsed_severity() != Some(Severity::Error) {
-        // The server's last word on this connection.
-        return match step {
-            Step::Count => Failed::NotBegun(error.into()),
-            Step::Insert => Failed::Broken(unavailable(error)),
-            Step::Commit => Failed::Broken(NotStored::All(StorageError::outcome_unknown(error))),
-        };
-    }
-    let code = reported.code();
-    if *code == SqlState::UNIQUE_VIOLATION
-        && reported.constraint() == Some("messages_client_message_id")
-    {
-        return Failed::Known(NotStored::Repeat);
-    }
-    let waited_for_a_lock = *code == SqlState::LOCK_NOT_AVAILABLE
-        || (*code == SqlState::QUERY_CANCELED && step == Step::Count)
-        || code.code().starts_with("40");
-    if waited_for_a_lock {
-        return Failed::Lock(error.into());
-    }
-    // Not the rows' fault: the connection's, the transaction's or the server's state, a
-    // table that is missing, a disk that is full, an operator.
-    let server = [
-        "08", "0A", "25", "26", "28", "3D", "3F", "42", "53", "55", "57", "58", "XX",
-    ];
-    match server.contains(&&code.code()[..2]) {
-        true => Failed::Known(unavailable(error)),
-        false => Failed::Known(NotStored::Row(error.into())),
-    }
-}
-
-fn unavailable(reason: impl Into<BoxError>) -> NotStored {
-    NotStored::All(StorageError::unavailable(reason))
 }
 
 /// An answer, or the news that it did not come in time.
