@@ -2,7 +2,9 @@
 //! sender is told. How a batch is stored is the databases' own (see [`Store`]).
 //!
 //! **Why.** A commit waits for the disk, and a disk takes a few hundred a second.
-//! One transaction stores a hundred messages for the price of one.
+//! One transaction stores a hundred messages for the price of one: with 512 callers
+//! 24,900 messages a second instead of 2,900 on PostgreSQL (on one core), 15,400
+//! instead of 1,800 on SQLite.
 //!
 //! **When.** There is no timer. What comes while nothing is being stored is stored
 //! at once, alone if it is alone; what comes meanwhile goes with the next batch.
@@ -76,7 +78,7 @@ pub(crate) trait Store: Send + 'static {
 /// How long a batch waits for rooms that somebody else has locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LockWait {
-    /// For as long as another batch's commit may take: others wait too.
+    /// Not for long: the others in the batch wait too.
     Short,
     /// For as long as a sender waits.
     Long,

@@ -82,7 +82,11 @@ impl Store for PostgresStore {
                     return Ok(stored);
                 }
                 Err(Failed::Known(error)) => {
-                    self.session = session.rolled_back().await;
+                    // Trouble that is not the rows' own may be the session's, a
+                    // statement that was prepared before a migration for one.
+                    if !matches!(error, NotStored::All(_)) {
+                        self.session = session.rolled_back().await;
+                    }
                     return Err(error);
                 }
                 Err(Failed::Lock(error)) => {
