@@ -2,8 +2,10 @@
 //!
 //! Each is prepared once for each connection. A thousand messages cost the server 25 ms
 //! of CPU; with foreign keys from messages and pointers to rooms and users it was 35,
-//! which is why there are none. The primary key costs less than could be measured. Their plans (PostgreSQL 15; 512 messages
-//! in 64 rooms by 64 users, 181,000 messages stored before):
+//! which is why there are none. The primary key costs less than could be measured.
+//!
+//! Their plans (PostgreSQL 15; 512 messages in 64 rooms by 64 users, 181,000 messages
+//! stored before):
 //!
 //! ```text
 //! Insert on rooms room (actual rows=64 loops=1)
