@@ -3,6 +3,7 @@
 mod check_config;
 mod dev;
 mod healthcheck;
+mod loadtest;
 mod migrate;
 mod serve;
 mod token;
@@ -30,6 +31,7 @@ pub fn command_line() -> Command {
             token::command(),
             check_config::command(),
             healthcheck::command(),
+            loadtest::command(),
         ])
 }
 
@@ -51,6 +53,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
             "token" => token::run(&settings, arguments),
             "check-config" => check_config::run(&settings).await,
             "healthcheck" => healthcheck::run(&settings).await,
+            "loadtest" => loadtest::run(&settings, arguments),
             other => Err(format!("there is no command {other}").into()),
         }
     });

@@ -1,0 +1,124 @@
+//! One connection: its socket, and what waits on either side of it.
+
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
+
+use mio::net::TcpStream;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::ledger::View;
+
+/// How much may wait for a server that does not read, in bytes.
+const MAX_UNSENT: usize = 1 << 20;
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Connecting,
+    /// It has asked for a WebSocket.
+    Upgrading,
+    /// It waits for the Engine.IO session.
+    Opening,
+    /// It has shown its token.
+    Entering,
+    Ready,
+    Joining,
+    Joined,
+    Closed,
+}
+
+pub(super) struct Client {
+    pub(super) socket: TcpStream,
+    pub(super) state: State,
+    pub(super) room: usize,
+    /// How many messages it has sent.
+    pub(super) sent: u32,
+    pub(super) view: View,
+    /// The beginning of a frame.
+    pub(super) received: Vec<u8>,
+    unsent: Vec<u8>,
+}
+
+impl Client {
+    /// Begins to connect.
+    pub(super) fn dial(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        room: usize,
+    ) -> io::Result<Self> {
+        let domain = Domain::for_address(address);
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(source) = source {
+            // The ports of the run before are free again.
+            socket.set_reuse_address(true)?;
+            socket.bind(&SocketAddr::new(source, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if !is_in_progress(&error) => return Err(error),
+            _ => {}
+        }
+        Ok(Self {
+            socket: TcpStream::from_std(socket.into()),
+            state: State::Connecting,
+            room,
+            sent: 0,
+            view: View::from(None),
+            received: Vec::new(),
+            unsent: Vec::new(),
+        })
+    }
+
+    /// Writes at once what the socket takes, and keeps the rest.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = match self.unsent.is_empty() {
+            true => self.write_now(bytes)?,
+            false => 0,
+        };
+        if self.unsent.len() + bytes.len() - written > MAX_UNSENT {
+            return Err(io::Error::other("the server does not read"));
+        }
+        self.unsent.extend_from_slice(&bytes[written..]);
+        Ok(())
+    }
+
+    /// Writes what was kept, as far as the socket takes it.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let unsent = std::mem::take(&mut self.unsent);
+        let written = self.write_now(&unsent)?;
+        self.unsent.extend_from_slice(&unsent[written..]);
+        Ok(())
+    }
+
+    /// How much was read; `None` if there is nothing now.
+    #[inline]
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match self.socket.read(buffer) {
+                Ok(count) => return Ok(Some(count)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn write_now(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.socket.write(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+fn is_in_progress(error: &io::Error) -> bool {
+    let code = rustix::io::Errno::from_io_error(error);
+    code == Some(rustix::io::Errno::INPROGRESS) || error.kind() == ErrorKind::WouldBlock
+}

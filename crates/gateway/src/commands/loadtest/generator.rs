@@ -1,0 +1,456 @@
+//! All connections of a run, in one loop on one thread: what is cheap enough to share a
+//! machine with the server that it measures.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{Duration, Instant};
+
+use chat_domain::BoxError;
+use mio::event::Event;
+use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::client::{Client, State};
+use super::content::Stamp;
+use super::frames::{self, Frame, Kind};
+use super::ledger::{Delivery, Ledger};
+use super::packets::{self, Packet};
+use super::target::{Target, Tokens};
+
+/// How much is read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// How often waiting for connections looks around.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// How many complaints of the server are repeated.
+const MAX_COMPLAINTS: u32 = 3;
+
+/// What follows when a message comes back to its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refill {
+    /// The next one is sent.
+    Next,
+    Nothing,
+}
+
+/// A time on the load test's clock: nanoseconds since it began.
+pub(super) type Nanos = u64;
+
+pub(super) struct Generator {
+    pub(super) ledger: Ledger,
+    pub(super) refill: Refill,
+    target: Target,
+    tokens: Tokens,
+    began: Instant,
+    poll: Poll,
+    clients: Vec<Client>,
+    ready: usize,
+    joined: usize,
+    /// While connections are made, the first that failed ends the run.
+    is_set_up: bool,
+    failure: Option<String>,
+    complaints: u32,
+    // Used again and again, so that nothing is allocated for a frame.
+    events: Option<Events>,
+    inbox: Vec<u8>,
+    packet: String,
+    frame: Vec<u8>,
+}
+
+impl Generator {
+    /// For the rooms 1 to `rooms`.
+    ///
+    /// # Errors
+    /// What the machine refuses.
+    pub(super) fn new(target: Target, tokens: Tokens, rooms: usize) -> Result<Self, BoxError> {
+        Ok(Self {
+            ledger: Ledger::new(getrandom::u32()?, rooms),
+            refill: Refill::Nothing,
+            target,
+            tokens,
+            began: Instant::now(),
+            poll: Poll::new()?,
+            clients: Vec::new(),
+            ready: 0,
+            joined: 0,
+            is_set_up: false,
+            failure: None,
+            complaints: 0,
+            events: Some(Events::with_capacity(256)),
+            inbox: vec![0; READ_BYTES],
+            packet: String::new(),
+            frame: Vec::new(),
+        })
+    }
+
+    #[inline]
+    pub(super) fn now(&self) -> Nanos {
+        nanos(self.began.elapsed())
+    }
+
+    /// Makes this many connections, at most `parallel` of them at once; how long it took.
+    ///
+    /// # Errors
+    /// The first that could not be made, or that they were not made in time.
+    pub(super) fn connect(
+        &mut self,
+        count: usize,
+        parallel: usize,
+        deadline: Duration,
+        room: impl Fn(usize) -> usize,
+    ) -> Result<Duration, BoxError> {
+        let start = self.now();
+        while self.ready < count {
+            while self.clients.len() < count && self.clients.len() - self.ready < parallel {
+                self.dial(room(self.clients.len()))?;
+            }
+            self.turn(self.now() + nanos(PATIENCE))?;
+            self.check_progress(self.ready, count, "are connected", start, deadline)?;
+        }
+        Ok(Duration::from_nanos(self.now() - start))
+    }
+
+    /// Lets every connection join its room.
+    ///
+    /// # Errors
+    /// The first that could not, or that they did not in time.
+    pub(super) fn join(&mut self, deadline: Duration) -> Result<(), BoxError> {
+        let start = self.now();
+        for n in 0..self.clients.len() {
+            self.clients[n].state = State::Joining;
+            self.packet.clear();
+            let room = self.clients[n].room;
+            write!(self.packet, "42[\"joinRoom\",{{\"roomId\":{room}}}]")?;
+            self.send_packet(n);
+            if n % 64 == 63 {
+                self.turn(self.now())?;
+            }
+        }
+        while self.joined < self.clients.len() {
+            self.turn(self.now() + nanos(PATIENCE))?;
+            let count = self.clients.len();
+            self.check_progress(
+                self.joined,
+                count,
+                "have joined their rooms",
+                start,
+                deadline,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// From now on a connection that ends is counted, and the run goes on.
+    pub(super) fn set_up_is_done(&mut self) {
+        self.is_set_up = true;
+    }
+
+    /// Sends a message; its latency counts from `due`.
+    pub(super) fn say(&mut self, n: usize, due: Nanos) {
+        let client = &mut self.clients[n];
+        if client.state != State::Joined {
+            return;
+        }
+        client.sent += 1;
+        let stamp = Stamp {
+            due,
+            sender: n as u32,
+            number: client.sent,
+        };
+        let mut packet = std::mem::take(&mut self.packet);
+        packet.clear();
+        let room = client.room;
+        // Writing to a string cannot fail.
+        let _ = write!(
+            packet,
+            "42[\"sendMessage\",{{\"roomId\":{room},\"content\":\""
+        );
+        self.ledger.sending(room, stamp, &mut packet);
+        packet.push_str("\"}]");
+        self.packet = packet;
+        self.send_packet(n);
+    }
+
+    /// Serves the connections once; waits for something to do until `until` at most.
+    ///
+    /// # Errors
+    /// What the machine refuses.
+    pub(super) fn turn(&mut self, until: Nanos) -> io::Result<()> {
+        // Taken out, because what happens needs all of the rest.
+        let Some(mut events) = self.events.take() else {
+            return Ok(());
+        };
+        let outcome = self.wait(&mut events, until);
+        for event in &events {
+            self.serve(event);
+        }
+        self.events = Some(events);
+        outcome
+    }
+
+    /// Waiting in the selector is rounded up to milliseconds, and so would be when a
+    /// message is sent.
+    fn wait(&mut self, events: &mut Events, until: Nanos) -> io::Result<()> {
+        const MILLISECOND: Duration = Duration::from_millis(1);
+        let left = Duration::from_nanos(until.saturating_sub(self.now()));
+        let whole = Duration::from_millis(left.as_millis() as u64);
+        let outcome = self.poll.poll(events, Some(whole));
+        let outcome = if left < MILLISECOND && !left.is_zero() && events.is_empty() {
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut selector = [PollFd::new(self.poll.registry(), PollFlags::IN)];
+            poll(&mut selector, Some(&timeout)).map_err(io::Error::from)?;
+            self.poll.poll(events, Some(Duration::ZERO))
+        } else {
+            outcome
+        };
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn dial(&mut self, room: usize) -> Result<(), BoxError> {
+        let n = self.clients.len();
+        let address = self.target.address;
+        let source = self.target.source(n);
+        let mut client = Client::dial(address, source, room)
+            .map_err(|error| format!("connection {} to {address}: {error}", n + 1))?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll
+            .registry()
+            .register(&mut client.socket, Token(n), interest)?;
+        self.clients.push(client);
+        Ok(())
+    }
+
+    fn check_progress(
+        &self,
+        done: usize,
+        of: usize,
+        what: &str,
+        start: Nanos,
+        deadline: Duration,
+    ) -> Result<(), BoxError> {
+        let how_far = |why: &str| match done {
+            0 => why.to_owned(),
+            _ => format!("{why} ({done} of {of} connections {what})"),
+        };
+        if let Some(failure) = &self.failure {
+            return Err(how_far(failure).into());
+        }
+        if done < of && self.now() - start > nanos(deadline) {
+            let address = self.target.address;
+            let why = format!("{address} does not answer within {} s", deadline.as_secs());
+            return Err(how_far(&why).into());
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn serve(&mut self, event: &Event) {
+        let Token(n) = event.token();
+        match self.clients[n].state {
+            State::Closed => return,
+            State::Connecting => {
+                if let Ok(Some(error)) | Err(error) = self.clients[n].socket.take_error() {
+                    let address = self.target.address;
+                    return self.close(n, &format!("{address} cannot be reached: {error}"));
+                }
+                if event.is_writable() {
+                    self.clients[n].state = State::Upgrading;
+                    self.send_raw(n);
+                }
+            }
+            _ if event.is_writable() => {
+                if let Err(error) = self.clients[n].flush() {
+                    return self.close(n, &error.to_string());
+                }
+            }
+            _ => {}
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.receive(n, event.is_read_closed());
+        }
+    }
+
+    fn send_raw(&mut self, n: usize) {
+        let request = self.target.upgrade();
+        if let Err(error) = self.clients[n].write(request.as_bytes()) {
+            self.close(n, &error.to_string());
+        }
+    }
+
+    /// Sends the packet that was prepared.
+    fn send_packet(&mut self, n: usize) {
+        self.frame.clear();
+        frames::write(&mut self.frame, Kind::Text, self.packet.as_bytes());
+        if let Err(error) = self.clients[n].write(&self.frame) {
+            self.close(n, &error.to_string());
+        }
+    }
+
+    fn receive(&mut self, n: usize, is_ending: bool) {
+        let mut inbox = std::mem::take(&mut self.inbox);
+        while self.clients[n].state != State::Closed {
+            match self.clients[n].read(&mut inbox) {
+                Ok(Some(0)) => self.close(n, "the server closed the connection"),
+                Ok(Some(count)) => {
+                    self.take_in(n, &inbox[..count]);
+                    // Less than there is space for is all there is.
+                    if count < inbox.len() && !is_ending {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => self.close(n, &error.to_string()),
+            }
+        }
+        self.inbox = inbox;
+    }
+
+    #[inline]
+    fn take_in(&mut self, n: usize, bytes: &[u8]) {
+        let now = self.now();
+        let outcome = if self.clients[n].received.is_empty() {
+            self.consume(n, bytes, now).map(|used| {
+                self.clients[n].received.extend_from_slice(&bytes[used..]);
+            })
+        } else {
+            let mut received = std::mem::take(&mut self.clients[n].received);
+            received.extend_from_slice(bytes);
+            self.consume(n, &received, now).map(|used| {
+                received.drain(..used);
+                self.clients[n].received = received;
+            })
+        };
+        if let Err(why) = outcome {
+            self.close(n, &why);
+        }
+    }
+
+    /// Does what the received bytes say; how many of them are done with.
+    fn consume(&mut self, n: usize, bytes: &[u8], now: Nanos) -> Result<usize, String> {
+        let mut used = 0;
+        if self.clients[n].state == State::Upgrading {
+            let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
+                return match bytes.len() {
+                    0..8192 => Ok(0),
+                    _ => Err("the server answers with something that is not HTTP".to_owned()),
+                };
+            };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                let status = String::from_utf8_lossy(bytes);
+                let status = status.lines().next().unwrap_or_default();
+                return Err(format!("the server refuses WebSockets: {status}"));
+            }
+            self.clients[n].state = State::Opening;
+            used = end + 4;
+        }
+        while let Some((frame, length)) =
+            frames::read(&bytes[used..]).map_err(|what| format!("the server sent {what}"))?
+        {
+            match frame {
+                Frame::Text(text) => self.act(n, text, now)?,
+                Frame::Ping(payload) => {
+                    self.frame.clear();
+                    frames::write(&mut self.frame, Kind::Pong, payload);
+                    let written = self.clients[n].write(&self.frame);
+                    written.map_err(|error| error.to_string())?;
+                }
+                Frame::Close => return Err("the server closed the connection".to_owned()),
+                Frame::Other => {}
+            }
+            used += length;
+        }
+        Ok(used)
+    }
+
+    #[inline]
+    fn act(&mut self, n: usize, text: &[u8], now: Nanos) -> Result<(), String> {
+        let client = &mut self.clients[n];
+        match packets::read(text) {
+            Packet::Message(text) => {
+                let delivery = self.ledger.delivered(n as u32, &mut client.view, text, now);
+                if delivery == Delivery::Own && self.refill == Refill::Next {
+                    self.say(n, now);
+                }
+            }
+            Packet::Ping => self.send_text(n, "3"),
+            Packet::Opened if client.state == State::Opening => {
+                client.state = State::Entering;
+                let token = self.tokens.token(n);
+                self.send_text(n, &format!("40{{\"token\":\"Bearer {token}\"}}"));
+            }
+            Packet::Connected if client.state == State::Entering => {
+                client.state = State::Ready;
+                self.ready += 1;
+            }
+            Packet::Refused(text) => {
+                let reason = packets::reason(text);
+                return Err(match client.state {
+                    State::Opening | State::Entering => {
+                        format!("the server refused the token of user {}: {reason}", n + 1)
+                    }
+                    _ => format!("the server disconnected user {}: {reason}", n + 1),
+                });
+            }
+            Packet::Joined(text) if client.state == State::Joining => {
+                client.state = State::Joined;
+                client.view = self.ledger.joined(client.room, text);
+                self.joined += 1;
+            }
+            Packet::Error(text) if client.state == State::Joined => {
+                self.ledger.refused(client.room);
+                self.complain(&format!("refused: {}", packets::reason(text)));
+                if self.refill == Refill::Next {
+                    self.say(n, now);
+                }
+            }
+            Packet::Error(text) => {
+                let reason = packets::reason(text);
+                return Err(format!("the server refused user {}: {reason}", n + 1));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn send_text(&mut self, n: usize, text: &str) {
+        self.packet.clear();
+        self.packet.push_str(text);
+        self.send_packet(n);
+    }
+
+    fn close(&mut self, n: usize, why: &str) {
+        let client = &mut self.clients[n];
+        if client.state == State::Joined {
+            self.ledger.left(client.room);
+        }
+        client.state = State::Closed;
+        client.received = Vec::new();
+        // It may be gone already.
+        let _ = self.poll.registry().deregister(&mut client.socket);
+        let _ = client.socket.shutdown(std::net::Shutdown::Both);
+        if self.is_set_up {
+            self.ledger.counts.lost += 1;
+            self.complain(&format!("connection {} was lost: {why}", n + 1));
+        } else {
+            self.failure.get_or_insert_with(|| why.to_owned());
+        }
+    }
+
+    fn complain(&mut self, text: &str) {
+        self.complaints += 1;
+        if self.complaints <= MAX_COMPLAINTS {
+            eprintln!("loadtest: {text}");
+        }
+    }
+}
+
+pub(super) fn nanos(duration: Duration) -> Nanos {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

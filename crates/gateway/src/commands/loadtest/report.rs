@@ -1,0 +1,233 @@
+//! The result of a run, for people and for programs.
+
+use std::fmt::{self, Write as _};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::histogram::Latency;
+use super::ledger::Counts;
+use super::measure::Phase;
+use super::plan::Scenario;
+
+/// The result: with `--json` one object with exactly these names. What a scenario has no
+/// figure for, or what was not measured, is `null`.
+///
+/// The rates, the latency and the costs at the top are those of the phase that a scenario
+/// is about: s1's only one, s2's closed loop, s4's highest rate that was kept up with
+/// (else its first). The counts are those of the whole run.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    scenario: &'static str,
+    parameters: Scenario,
+    connections_per_second: f64,
+    messages_per_second: Option<f64>,
+    deliveries_per_second: Option<f64>,
+    latency_ms: Option<Latency>,
+    sent: u64,
+    /// Messages that came back to their senders.
+    acknowledged: u64,
+    /// Of all messages to all members; `expected` is how many there should be.
+    deliveries: u64,
+    expected: u64,
+    missing: u64,
+    doubled: u64,
+    misordered: u64,
+    /// Messages that the server refused.
+    errors: u64,
+    /// Connections that ended under load.
+    connections_lost: u64,
+    server_cpu_seconds_per_1000_messages: Option<f64>,
+    server_cpu_seconds_per_1000_deliveries: Option<f64>,
+    database_cpu_seconds_per_1000_messages: Option<f64>,
+    generator_cpu_seconds_per_1000_messages: Option<f64>,
+    generator_cpu_seconds_per_1000_deliveries: Option<f64>,
+    server_kib_per_connection: Option<f64>,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// What only one scenario has.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Outcome {
+    ClosedLoop {
+        #[serde(skip)]
+        phase: Phase,
+    },
+    OneRoom {
+        /// The most that any phase reached.
+        saturation_deliveries_per_second: f64,
+        saturation_server_cpu_seconds_per_1000_deliveries: Option<f64>,
+        /// The most with a 99th percentile of 250 ms at most.
+        deliveries_per_second_p99_250: f64,
+        closed: Phase,
+        /// At half of the saturation.
+        half: Phase,
+        ramp: Vec<Step>,
+    },
+    Idle {
+        #[serde(skip)]
+        server_kib_per_connection: Option<f64>,
+        server_cpu_seconds_per_1000_connections: Option<f64>,
+        /// The server's, in the whole idle time.
+        idle_cpu_seconds: Option<f64>,
+    },
+    Rooms {
+        /// The highest rate that was kept up with.
+        max_messages_per_second: f64,
+        at_max: Option<Phase>,
+        base: Phase,
+    },
+}
+
+/// A phase at a given rate.
+#[derive(Debug, Serialize)]
+pub(super) struct Step {
+    offered_messages_per_second: f64,
+    sustained: bool,
+    #[serde(flatten)]
+    pub(super) phase: Phase,
+}
+
+impl Step {
+    pub(super) fn new(rate: f64, sustained: bool, phase: Phase) -> Self {
+        Self {
+            offered_messages_per_second: rate,
+            sustained,
+            phase,
+        }
+    }
+
+    /// Progress, for the one who waits.
+    pub(super) fn show(&self, name: &str) {
+        eprintln!(
+            "loadtest: {name}: {:.0} messages/s offered, {:.0} deliveries/s, p99 {:.1} ms: {}",
+            self.offered_messages_per_second,
+            self.phase.deliveries_per_second,
+            self.phase.p99(),
+            if self.sustained {
+                "kept up with"
+            } else {
+                "too much"
+            }
+        );
+    }
+}
+
+impl Outcome {
+    fn main_phase(&self) -> Option<&Phase> {
+        match self {
+            Self::ClosedLoop { phase } => Some(phase),
+            Self::OneRoom { closed, .. } => Some(closed),
+            Self::Idle { .. } => None,
+            Self::Rooms { at_max, base, .. } => Some(at_max.as_ref().unwrap_or(base)),
+        }
+    }
+}
+
+impl Report {
+    pub(super) fn new(
+        scenario: Scenario,
+        connections_per_second: f64,
+        counts: Counts,
+        outcome: Outcome,
+    ) -> Self {
+        let phase = outcome.main_phase();
+        let cost = |of: fn(&Phase) -> Option<f64>| phase.and_then(of);
+        Self {
+            scenario: scenario.name(),
+            parameters: scenario,
+            connections_per_second,
+            messages_per_second: phase.map(|phase| phase.messages_per_second),
+            deliveries_per_second: phase.map(|phase| phase.deliveries_per_second),
+            latency_ms: phase.and_then(|phase| phase.latency_ms),
+            sent: counts.sent,
+            acknowledged: counts.acknowledged,
+            deliveries: counts.deliveries,
+            expected: counts.expected,
+            missing: counts.missing(),
+            doubled: counts.doubled,
+            misordered: counts.misordered,
+            errors: counts.errors,
+            connections_lost: counts.lost,
+            server_cpu_seconds_per_1000_messages: cost(|p| p.server_cpu_seconds_per_1000_messages),
+            server_cpu_seconds_per_1000_deliveries: cost(|p| {
+                p.server_cpu_seconds_per_1000_deliveries
+            }),
+            database_cpu_seconds_per_1000_messages: cost(|p| {
+                p.database_cpu_seconds_per_1000_messages
+            }),
+            generator_cpu_seconds_per_1000_messages: cost(|p| {
+                p.generator_cpu_seconds_per_1000_messages
+            }),
+            generator_cpu_seconds_per_1000_deliveries: cost(|p| {
+                p.generator_cpu_seconds_per_1000_deliveries
+            }),
+            server_kib_per_connection: match &outcome {
+                Outcome::Idle {
+                    server_kib_per_connection,
+                    ..
+                } => *server_kib_per_connection,
+                _ => None,
+            },
+            outcome,
+        }
+    }
+
+    /// Whether everything arrived once and in order, on connections that held.
+    pub(super) fn is_clean(&self) -> bool {
+        self.missing + self.doubled + self.misordered + self.connections_lost == 0
+    }
+}
+
+/// A table of the same names as the JSON's, one figure a line.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = serde_json::to_value(self).map_err(|_| fmt::Error)?;
+        let mut rows = Vec::new();
+        collect("", &value, &mut rows);
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, figure) in rows {
+            writeln!(f, "{name:width$}  {figure}")?;
+        }
+        Ok(())
+    }
+}
+
+fn collect(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
+    let inner = |key: &str| match name {
+        "" => key.to_owned(),
+        _ => format!("{name}.{key}"),
+    };
+    match value {
+        Value::Null => {}
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                collect(&inner(key), value, rows);
+            }
+        }
+        Value::Array(items) => {
+            for (n, value) in items.iter().enumerate() {
+                collect(&inner(&(n + 1).to_string()), value, rows);
+            }
+        }
+        Value::String(text) => rows.push((name.to_owned(), text.clone())),
+        Value::Number(number) => rows.push((name.to_owned(), figure(number))),
+        Value::Bool(_) => rows.push((name.to_owned(), value.to_string())),
+    }
+}
+
+/// A number with as many digits as mean something.
+fn figure(number: &serde_json::Number) -> String {
+    let value = number.as_f64().unwrap_or_default();
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = match value.abs() {
+        _ if number.is_u64() => write!(text, "{number}"),
+        100.0.. => write!(text, "{value:.0}"),
+        1.0.. => write!(text, "{value:.2}"),
+        _ => write!(text, "{value:.5}"),
+    };
+    text
+}
