@@ -9,6 +9,7 @@ mod support;
 mod delivery;
 mod events;
 mod handshake;
+mod loadtest;
 mod operations;
 mod origins;
 mod rooms;

@@ -110,6 +110,8 @@ pub(super) struct Meter {
     pub(super) generator: Generator,
     pub(super) processes: Processes,
     random: Random,
+    /// Deliveries that were waited for long enough.
+    written_off: u64,
 }
 
 impl Meter {
@@ -118,6 +120,7 @@ impl Meter {
             generator,
             processes,
             random: Random(0x2545_F491_4F6C_DD1D),
+            written_off: 0,
         }
     }
 
@@ -166,7 +169,8 @@ impl Meter {
         })
     }
 
-    /// Reads until everything has arrived that is expected, or nothing has for `quiet`.
+    /// Reads until everything has arrived that is expected, or nothing has for `quiet`;
+    /// what is missing then is not waited for again.
     ///
     /// # Errors
     /// What the machine refuses.
@@ -180,8 +184,11 @@ impl Meter {
             if counts.deliveries != last.0 {
                 last = (counts.deliveries, now);
             }
-            let is_quiet = now - last.1 > nanos(quiet);
-            if counts.missing() == 0 || is_quiet || now - begin > nanos(deadline) {
+            if counts.missing() <= self.written_off {
+                return Ok(());
+            }
+            if now - last.1 > nanos(quiet) || now - begin > nanos(deadline) {
+                self.written_off = counts.missing();
                 return Ok(());
             }
             self.generator
