@@ -80,13 +80,15 @@ impl Target {
 /// One token for each user.
 pub(super) enum Tokens {
     /// Of the users 1, 2, 3 …, signed with the configured secret.
-    Minted {
-        key: hmac::Key,
-        issuer: Option<String>,
-        audience: Option<String>,
-    },
+    Minted(Box<Minter>),
     /// Somebody else's.
     Listed(Vec<String>),
+}
+
+pub(super) struct Minter {
+    key: hmac::Key,
+    issuer: Option<String>,
+    audience: Option<String>,
 }
 
 impl Tokens {
@@ -97,11 +99,11 @@ impl Tokens {
             format!("{error}; or give the tokens of another server's users with --tokens-file")
         })?;
         let secret = settings.get("JWT_SECRET").unwrap_or_default();
-        Ok(Self::Minted {
+        Ok(Self::Minted(Box::new(Minter {
             key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()),
             issuer: options.issuer,
             audience: options.audience,
-        })
+        })))
     }
 
     /// The tokens in a text, one a line.
@@ -139,31 +141,30 @@ impl Tokens {
     pub(super) fn token(&self, connection: usize) -> String {
         match self {
             Self::Listed(tokens) => tokens.get(connection).cloned().unwrap_or_default(),
-            Self::Minted {
-                key,
-                issuer,
-                audience,
-            } => {
-                let now = SystemTime::now().duration_since(UNIX_EPOCH);
-                let now = now.map_or(0, |now| now.as_secs());
-                let user = connection + 1;
-                // A number, as the founding contract's servers want it: that of the
-                // command `token` is a text.
-                let mut claims = json!({
-                    "sub": user, "name": format!("user{user}"),
-                    "iat": now, "exp": now + TOKEN_SECONDS,
-                });
-                for (claim, value) in [("iss", issuer), ("aud", audience)] {
-                    if let Some(value) = value {
-                        claims[claim] = Value::from(value.as_str());
-                    }
-                }
-                let header = base64url(br#"{"alg":"HS256","typ":"JWT"}"#);
-                let signed = format!("{header}.{}", base64url(claims.to_string().as_bytes()));
-                let signature = hmac::sign(key, signed.as_bytes());
-                format!("{signed}.{}", base64url(signature.as_ref()))
+            Self::Minted(minter) => minter.mint(connection + 1),
+        }
+    }
+}
+
+impl Minter {
+    fn mint(&self, user: usize) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        // The subject is a number, as the founding contract's servers want it: that of the
+        // command `token` is a text.
+        let mut claims = json!({
+            "sub": user, "name": format!("user{user}"),
+            "iat": now, "exp": now + TOKEN_SECONDS,
+        });
+        for (claim, value) in [("iss", &self.issuer), ("aud", &self.audience)] {
+            if let Some(value) = value {
+                claims[claim] = Value::from(value.as_str());
             }
         }
+        let header = base64url(br#"{"alg":"HS256","typ":"JWT"}"#);
+        let signed = format!("{header}.{}", base64url(claims.to_string().as_bytes()));
+        let signature = hmac::sign(&self.key, signed.as_bytes());
+        format!("{signed}.{}", base64url(signature.as_ref()))
     }
 }
 
