@@ -14,7 +14,7 @@ use std::thread::available_parallelism;
 use chat_test_support::{Cluster, ClusterOptions, Janitor};
 use serde_json::Value;
 
-use self::contestant::{Contestant, JWT_SECRET, Schema, Server, kept_environment};
+use self::contestant::{Contestant, JWT_SECRET, Promises, Schema, Server, kept_environment};
 use self::plan::{DatabaseKind, Plan, Scenario};
 use self::results::{Run, table};
 use crate::Error;
@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let names: Vec<String> = bench.contestants.iter().map(|c| c.name.clone()).collect();
     println!(
         "Median (lowest–highest) of {} runs, {}. In every run each acknowledged message was in \
-         the table, and no delivery was missing, doubled or out of order.\n",
+         the table; no delivery of ours was missing, doubled or out of order.\n",
         plan.repeats, bench.conditions
     );
     print!("{}", table(&plan.scenarios, &names, &runs));
@@ -140,7 +140,7 @@ impl Bench {
         let url = self.database.renew(&contestant.schema)?;
         let core = (self.is_pinned == Pinning::Pinned).then_some(SERVER_CORE);
         let server = contestant.start(&url, core, &self.folder.join("server.log"))?;
-        let result = self.load(&server, scenario)?;
+        let result = self.load(&server, scenario, contestant.keeps)?;
         let rows = self.database.count_messages()?;
         let acknowledged = result["acknowledged"].as_u64();
         if acknowledged != Some(rows) {
@@ -159,7 +159,7 @@ impl Bench {
         })
     }
 
-    fn load(&self, server: &Server, scenario: &Scenario) -> Result<Value, Error> {
+    fn load(&self, server: &Server, scenario: &Scenario, keeps: Promises) -> Result<Value, Error> {
         let mut load = Command::new(&self.gateway);
         load.arg("loadtest")
             .args(["--url", &format!("http://127.0.0.1:{}", server.port)])
@@ -177,7 +177,7 @@ impl Bench {
         let output = load.output()?;
         let result = serde_json::from_slice(&output.stdout);
         match result {
-            Ok(result) if output.status.success() => Ok(result),
+            Ok(result) if output.status.success() || keeps == Promises::None => Ok(result),
             Ok(result) => Err(format!("a promise was broken: {result}").into()),
             Err(_) => Err("the load test could not be run".into()),
         }

@@ -29,6 +29,16 @@ pub(super) struct Contestant {
     folder: PathBuf,
     environment: Vec<(&'static str, String)>,
     pub(super) schema: Schema,
+    pub(super) keeps: Promises,
+}
+
+/// What a run may not show. The founding contract promises no order, and some peers keep
+/// none: that is a figure of theirs, and no reason to stop.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Promises {
+    /// Nothing is missing, doubled or out of order.
+    All,
+    None,
 }
 
 /// Where a contestant's tables come from.
@@ -57,6 +67,7 @@ impl Contestant {
                 ("RUST_LOG", "warn".to_owned()),
             ],
             schema: Schema::Own,
+            keeps: Promises::All,
         }
     }
 
@@ -83,6 +94,7 @@ impl Contestant {
             program,
             arguments,
             schema: Schema::Sql(peer_schema(&folder, schema)?),
+            keeps: Promises::None,
             folder,
             environment,
         })

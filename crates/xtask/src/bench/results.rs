@@ -121,6 +121,15 @@ const ROOMS: &[Figure] = &[
     ),
 ];
 
+/// Shown only where there are any.
+const BROKEN: &[Figure] = &[
+    lower("deliveries missing", "/missing"),
+    lower("deliveries doubled", "/doubled"),
+    lower("deliveries out of order", "/misordered"),
+    lower("messages refused", "/errors"),
+    lower("connections lost", "/connections_lost"),
+];
+
 /// Medians with the lowest and the highest, in Markdown: a column for each contestant,
 /// ours first, and with peers the ratio of ours to the best of them.
 pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]) -> String {
@@ -139,7 +148,7 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
             ScenarioKind::S3 => IDLE,
             ScenarioKind::S4 => ROOMS,
         };
-        for figure in figures {
+        for figure in figures.iter().chain(BROKEN) {
             let spreads: Vec<Option<Spread>> = contestants
                 .iter()
                 .map(|contestant| {
@@ -152,6 +161,12 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
                     Spread::of(values.collect())
                 })
                 .collect();
+            let mut present = spreads.iter().flatten();
+            if BROKEN.iter().any(|broken| broken.label == figure.label)
+                && present.all(|spread| spread.max == 0.0)
+            {
+                continue;
+            }
             let mut cells = vec![scenario.name.clone(), figure.label.to_owned()];
             cells.extend(spreads.iter().map(|spread| match spread {
                 Some(spread) => spread.show(),
@@ -308,5 +323,20 @@ mod tests {
         let table = table(&scenarios, &contestants, &runs);
         assert!(table.contains("| s1w1 | messages/s | 300 | 100 | 200 | 1.50 |"));
         assert!(table.contains("| s1w1 | p99, ms | 5.00 | 40.0 | 10.0 | 0.50 |"));
+        assert!(!table.contains("out of order"), "{table}");
+    }
+
+    #[test]
+    fn broken_promises_stand_in_the_table() {
+        let scenarios = ["s1w1".parse().unwrap()];
+        let contestants = ["ours", "a"].map(str::to_owned);
+        let mut runs = [run("ours", 300.0, 5.0), run("a", 100.0, 40.0)];
+        runs[0].result["misordered"] = json!(0);
+        runs[1].result["misordered"] = json!(17);
+        let table = table(&scenarios, &contestants, &runs);
+        assert!(
+            table.contains("| s1w1 | deliveries out of order | 0 | 17.0 | 0.00 |"),
+            "{table}"
+        );
     }
 }

@@ -216,11 +216,17 @@ impl Meter {
                 let counts = self.generator.ledger.counts;
                 let seconds = (now - shown.0) as f64 / 1e9;
                 let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
-                eprintln!(
-                    "loadtest: {name}: {:.0} messages/s, {:.0} deliveries/s",
-                    rate(counts.acknowledged, shown.1.acknowledged),
-                    rate(counts.deliveries, shown.1.deliveries),
-                );
+                let messages = rate(counts.acknowledged, shown.1.acknowledged);
+                let deliveries = rate(counts.deliveries, shown.1.deliveries);
+                let left = (until - now) as f64 / 1e9;
+                if deliveries > 0.0 {
+                    eprintln!(
+                        "loadtest: {name}: {messages:.0} messages/s, {deliveries:.0} \
+                         deliveries/s, {left:.0} s left"
+                    );
+                } else {
+                    eprintln!("loadtest: {name}: nothing arrives, {left:.0} s left");
+                }
                 shown = (now, counts);
             }
             let mut wake = until.min(shown.0 + nanos(PROGRESS));
