@@ -67,7 +67,7 @@ struct Bench {
     contestants: Vec<Contestant>,
     gateway: PathBuf,
     database: Database,
-    is_pinned: Pinning,
+    pinning: Pinning,
     conditions: String,
     folder: PathBuf,
     _cleaner: Janitor,
@@ -98,7 +98,7 @@ impl Bench {
         }
 
         // Pinned are this process and all that it starts, but the servers.
-        let is_pinned = pin()?;
+        let pinning = pin()?;
         let database = match plan.database {
             DatabaseKind::Postgres => {
                 install_missing(&[postgres::NEED])?;
@@ -110,7 +110,7 @@ impl Bench {
                 Database::Sqlite(folder.join("chat.db"))
             }
         };
-        let place = match is_pinned {
+        let place = match pinning {
             Pinning::Pinned => format!(
                 "the server on core {SERVER_CORE}, the database and the load on core {OTHER_CORE}"
             ),
@@ -124,7 +124,7 @@ impl Bench {
             contestants,
             gateway,
             database,
-            is_pinned,
+            pinning,
             conditions: format!("{kind}, {place}"),
             folder,
             _cleaner: cleaner,
@@ -138,7 +138,7 @@ impl Bench {
         repeat: usize,
     ) -> Result<Run, Error> {
         let url = self.database.renew(&contestant.schema)?;
-        let core = (self.is_pinned == Pinning::Pinned).then_some(SERVER_CORE);
+        let core = (self.pinning == Pinning::Pinned).then_some(SERVER_CORE);
         let server = contestant.start(&url, core, &self.folder.join("server.log"))?;
         let result = self.load(&server, scenario, contestant.keeps)?;
         let rows = self.database.count_messages()?;

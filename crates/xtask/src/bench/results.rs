@@ -35,6 +35,13 @@ enum Better {
     Lower,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shown {
+    Always,
+    /// Not where it is zero for everybody.
+    IfAny,
+}
+
 /// A line of the table.
 struct Figure {
     label: &'static str,
@@ -121,7 +128,7 @@ const ROOMS: &[Figure] = &[
     ),
 ];
 
-/// Shown only where there are any.
+/// What no run should have.
 const BROKEN: &[Figure] = &[
     lower("deliveries missing", "/missing"),
     lower("deliveries doubled", "/doubled"),
@@ -148,7 +155,9 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
             ScenarioKind::S3 => IDLE,
             ScenarioKind::S4 => ROOMS,
         };
-        for figure in figures.iter().chain(BROKEN) {
+        let figures = figures.iter().map(|figure| (figure, Shown::Always));
+        let broken = BROKEN.iter().map(|figure| (figure, Shown::IfAny));
+        for (figure, shown) in figures.chain(broken) {
             let spreads: Vec<Option<Spread>> = contestants
                 .iter()
                 .map(|contestant| {
@@ -161,10 +170,8 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
                     Spread::of(values.collect())
                 })
                 .collect();
-            let mut present = spreads.iter().flatten();
-            if BROKEN.iter().any(|broken| broken.label == figure.label)
-                && present.all(|spread| spread.max == 0.0)
-            {
+            let is_none = |spread: &Spread| spread.max == 0.0;
+            if shown == Shown::IfAny && spreads.iter().flatten().all(is_none) {
                 continue;
             }
             let mut cells = vec![scenario.name.clone(), figure.label.to_owned()];
@@ -245,10 +252,10 @@ fn number(value: f64) -> String {
             groups.join(",")
         }
         100.0.. => format!("{value:.0}"),
+        _ if value.fract() == 0.0 => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
         1.0.. => format!("{value:.2}"),
         0.001.. => format!("{value:.4}"),
-        0.0 => "0".to_owned(),
         _ => format!("{value:.6}"),
     }
 }
@@ -287,6 +294,7 @@ mod tests {
             (999.6, "1000"),
             (123.4, "123"),
             (12.34, "12.3"),
+            (17.0, "17"),
             (1.234, "1.23"),
             (0.123_45, "0.1235"),
             (0.000_123, "0.000123"),
@@ -322,7 +330,7 @@ mod tests {
         ];
         let table = table(&scenarios, &contestants, &runs);
         assert!(table.contains("| s1w1 | messages/s | 300 | 100 | 200 | 1.50 |"));
-        assert!(table.contains("| s1w1 | p99, ms | 5.00 | 40.0 | 10.0 | 0.50 |"));
+        assert!(table.contains("| s1w1 | p99, ms | 5 | 40 | 10 | 0.50 |"));
         assert!(!table.contains("out of order"), "{table}");
     }
 
@@ -335,7 +343,7 @@ mod tests {
         runs[1].result["misordered"] = json!(17);
         let table = table(&scenarios, &contestants, &runs);
         assert!(
-            table.contains("| s1w1 | deliveries out of order | 0 | 17.0 | 0.00 |"),
+            table.contains("| s1w1 | deliveries out of order | 0 | 17 | 0.00 |"),
             "{table}"
         );
     }

@@ -149,8 +149,9 @@ impl Generator {
                 tv_nsec: left.subsec_nanos().into(),
             };
             let mut selector = [PollFd::new(self.poll.registry(), PollFlags::IN)];
-            poll(&mut selector, Some(&timeout)).map_err(io::Error::from)?;
-            self.poll.poll(events, Some(Duration::ZERO))
+            poll(&mut selector, Some(&timeout))
+                .map_err(io::Error::from)
+                .and_then(|_| self.poll.poll(events, Some(Duration::ZERO)))
         } else {
             outcome
         };
@@ -172,7 +173,7 @@ impl Generator {
                 }
                 if event.is_writable() {
                     self.clients[n].state = State::Upgrading;
-                    self.send_raw(n);
+                    self.ask_for_websocket(n);
                 }
             }
             _ if event.is_writable() => {
@@ -187,7 +188,7 @@ impl Generator {
         }
     }
 
-    fn send_raw(&mut self, n: usize) {
+    fn ask_for_websocket(&mut self, n: usize) {
         let request = self.target.upgrade();
         if let Err(error) = self.clients[n].write(request.as_bytes()) {
             self.close(n, &error.to_string());
