@@ -62,7 +62,13 @@ pub(super) fn command() -> Command {
              Exit code 0 only if nothing was missing, doubled or misordered, and no connection \
              lost.",
         )
-        .arg(argument("url", "the server").default_value("http://127.0.0.1:3001"))
+        // Apart from the settings, which every command knows.
+        .next_help_heading("Load")
+        .arg(
+            argument("url", "the server")
+                .value_name("URL")
+                .default_value("http://127.0.0.1:3001"),
+        )
         .args(plan::flags())
         .arg(argument("tokens-file", "a token a line, instead of JWT_SECRET").value_name("PATH"))
         .arg(process(

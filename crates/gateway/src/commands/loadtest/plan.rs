@@ -155,6 +155,7 @@ pub(super) fn flags() -> impl Iterator<Item = Arg> {
     let scenario = Arg::new("scenario")
         .long("scenario")
         .help("what to run")
+        .value_name("NAME")
         .required(true)
         .action(ArgAction::Set)
         .value_parser(PossibleValuesParser::new(NAMES));
