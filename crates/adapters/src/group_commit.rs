@@ -45,8 +45,9 @@ use tokio::sync::{mpsc, oneshot};
 /// How many messages may wait; and how many more behind rooms that are being stored.
 const QUEUE: usize = 10_000;
 /// What has waited longer is refused instead of stored: its sender is told before it
-/// gives up. Longer than a commit may take, behind which it may have waited.
-const QUEUE_DEADLINE: Duration = Duration::from_secs(6);
+/// gives up. Longer than a commit may take, behind which it may have waited, and the
+/// locks that are left by one that took too long.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(8);
 /// How many messages are stored at once.
 const BATCH: usize = 512;
 /// How many bytes of text are stored at once; one message may go beyond.
@@ -139,8 +140,11 @@ impl GroupCommit {
 struct Waiting {
     since: Instant,
     message: Arc<NewMessage>,
-    answer: oneshot::Sender<Result<Appended, AppendError>>,
+    answer: Answer,
 }
+
+/// Tells a sender what became of its message.
+type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
 impl Waiting {
     fn room_id(&self) -> RoomId {

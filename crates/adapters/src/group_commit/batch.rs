@@ -7,22 +7,44 @@ use std::time::Instant;
 use chat_domain::ports::Appended;
 use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, UserId};
 
-use super::{BATCH_DEADLINE, Failure, LockWait, NotStored, Store, Waiting};
+use super::{Answer, BATCH_DEADLINE, Failure, LockWait, NotStored, Store, Waiting};
 
 /// How often a repeat is looked for whose original has just been deleted.
 const ATTEMPTS: usize = 3;
 
-/// Stores a batch and answers its senders. Returns those whose rooms are locked, in
-/// their order, for another try; after a long wait they are refused, and only the
-/// rooms are named.
-pub(super) async fn write<S: Store>(
-    store: &mut S,
-    batch: Vec<Waiting>,
-    wait: LockWait,
-) -> (Vec<Waiting>, HashSet<RoomId>) {
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// What is stored, to be told to the senders. The others are told already.
+    pub(super) stored: Vec<Stored>,
+    /// Those whose rooms are locked, in their order, for another try; after a long wait
+    /// they are refused instead.
+    pub(super) left: Vec<Waiting>,
+    /// The rooms that are locked.
+    pub(super) locked: HashSet<RoomId>,
+}
+
+/// A message that is stored, and its sender.
+pub(super) struct Stored {
+    message: Message,
+    answer: Answer,
+}
+
+impl Stored {
+    pub(super) fn tell(self) {
+        // A sender that is gone needs no answer.
+        self.answer.send(Ok(Appended::Stored(self.message))).ok();
+    }
+}
+
+/// Stores a batch.
+pub(super) async fn write<S: Store>(store: &mut S, batch: Vec<Waiting>, wait: LockWait) -> Outcome {
     let began = Instant::now();
-    let mut left = Vec::new();
-    let mut locked = HashSet::new();
+    let Outcome {
+        stored: mut done,
+        mut left,
+        mut locked,
+    } = Outcome::default();
     // What is still to be stored, the earliest last. A room's messages may be in
     // several parts, which are stored in their order.
     let mut parts = vec![Part::new(batch)];
@@ -32,7 +54,7 @@ pub(super) async fn write<S: Store>(
             continue;
         }
         match store.store(&part.messages(), wait).await {
-            Ok(stored) => part.stored(stored),
+            Ok(stored) => done.extend(part.stored(stored)),
             Err(NotStored::Repeat) => match store.originals(&part.messages()).await {
                 Ok(originals) => parts.extend(part.without(&originals)),
                 Err(error) => part.fail(&error.into()),
@@ -69,7 +91,11 @@ pub(super) async fn write<S: Store>(
             waiting.refuse("somebody else holds the room's lock");
         }
     }
-    (left, locked)
+    Outcome {
+        stored: done,
+        left,
+        locked,
+    }
 }
 
 /// Messages that are stored together.
@@ -115,8 +141,10 @@ impl Part {
         self.leads.iter().map(|l| l.first.message.clone()).collect()
     }
 
-    fn stored(self, stored: Vec<(MessageId, Seq)>) {
-        for (lead, (id, seq)) in self.leads.into_iter().zip(stored) {
+    /// Those that lead are stored under these numbers; who follows one is told now that
+    /// it is a repeat.
+    fn stored(self, stored: Vec<(MessageId, Seq)>) -> impl Iterator<Item = Stored> {
+        self.leads.into_iter().zip(stored).map(|(lead, (id, seq))| {
             let Waiting {
                 message, answer, ..
             } = lead.first;
@@ -124,9 +152,8 @@ impl Part {
             for follower in lead.followers {
                 follower.repeats(&message);
             }
-            // A sender that is gone needs no answer.
-            answer.send(Ok(Appended::Stored(message))).ok();
-        }
+            Stored { message, answer }
+        })
     }
 
     fn fail(self, failure: &Failure) {

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use chat_domain::RoomId;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
 
-use super::{BATCH, BATCH_BYTES, LockWait, PATIENCE, QUEUE, QUEUE_DEADLINE, Store, Waiting, batch};
+use super::batch::{self, Outcome, Stored};
+use super::{BATCH, BATCH_BYTES, LockWait, PATIENCE, QUEUE, QUEUE_DEADLINE, Store, Waiting};
 
 /// How long a room that was found locked is kept out of others' batches, unless it is
 /// found free before.
@@ -29,6 +30,8 @@ pub(super) struct Committer<S, F> {
     busy: HashSet<RoomId>,
     /// The rooms that were found locked, and until when that is remembered.
     locked: HashMap<RoomId, Instant>,
+    /// What is stored and not told yet.
+    stored: Vec<Stored>,
     running: JoinSet<Done<S>>,
     batches: HashMap<Id, Batch>,
     idle: Vec<S>,
@@ -70,11 +73,10 @@ struct Batch {
     since: Instant,
 }
 
-/// A batch that was answered, but for what was left of it.
+/// A batch that has come to its end.
 struct Done<S> {
     store: S,
-    left: Vec<Waiting>,
-    locked: HashSet<RoomId>,
+    outcome: Outcome,
 }
 
 impl<S: Store, F: Fn() -> S> Committer<S, F> {
@@ -87,6 +89,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             held_count: 0,
             busy: HashSet::new(),
             locked: HashMap::new(),
+            stored: Vec::new(),
             running: JoinSet::new(),
             batches: HashMap::new(),
             idle: std::iter::repeat_with(&open).take(lanes).collect(),
@@ -100,6 +103,12 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
                 self.start_free();
             }
             self.start_locked();
+            if !self.stored.is_empty() {
+                // The next batch is on its way before those who hear of this one keep
+                // the processor: the database does not wait for them.
+                yield_now().await;
+                self.stored.drain(..).for_each(Stored::tell);
+            }
             // What has just been started blocks the next one.
             let blocked_until = self.blocked_until();
             let may_take = blocked_until.is_none() && !self.idle.is_empty();
@@ -196,12 +205,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let rooms: HashSet<_> = batch.iter().map(Waiting::room_id).collect();
         self.busy.extend(&rooms);
         let task = self.running.spawn(async move {
-            let (left, locked) = batch::write(&mut store, batch, wait).await;
-            Done {
-                store,
-                left,
-                locked,
-            }
+            let outcome = batch::write(&mut store, batch, wait).await;
+            Done { store, outcome }
         });
         let since = Instant::now();
         self.batches.insert(task.id(), Batch { rooms, wait, since });
@@ -215,26 +220,31 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
                 tracing::error!(%error, "a batch was not stored");
                 let done = Done {
                     store: (self.open)(),
-                    left: Vec::new(),
-                    locked: HashSet::new(),
+                    outcome: Outcome::default(),
                 };
                 (error.id(), done)
             }
         };
         self.idle.push(done.store);
+        let Outcome {
+            stored,
+            left,
+            locked,
+        } = done.outcome;
+        self.stored.extend(stored);
         let Some(batch) = self.batches.remove(&id) else {
             return;
         };
         let until = Instant::now() + LOCKED_FOR;
         // Before what was held meanwhile, which came later.
-        for waiting in done.left.into_iter().rev() {
+        for waiting in left.into_iter().rev() {
             self.held_count += 1;
             let held = self.held.entry(waiting.room_id()).or_default();
             held.push_front(waiting);
         }
         for room_id in &batch.rooms {
             self.busy.remove(room_id);
-            if done.locked.contains(room_id) {
+            if locked.contains(room_id) {
                 self.locked.insert(*room_id, until);
             } else {
                 self.locked.remove(room_id);

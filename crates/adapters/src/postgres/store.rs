@@ -1,24 +1,24 @@
 //! Stores batches of messages on PostgreSQL, on a connection of its own.
 //!
-//! One transaction, three flights:
+//! One transaction, two flights:
 //!
 //! 1. `BEGIN`, and with it the rooms: their counters are locked, in the order of
 //!    their numbers on every node, and moved by as many as the batch has for them.
 //! 2. One statement for the rest: authors that are new or renamed, read pointers,
-//!    messages. It joins nothing, so that its plan cannot go wrong with the tables'
-//!    sizes.
-//! 3. `COMMIT`.
+//!    messages; and with it `COMMIT`. The statement joins nothing, so that its plan
+//!    cannot go wrong with the tables' sizes.
 //!
 //! **Locks.** Rooms first, each batch in ascending order, then users in ascending
 //! order: no two transactions can wait for each other. Read pointers and message ids
 //! belong to rooms and are protected by them.
 //!
-//! **What is certain.** Before the third flight nothing can be stored: without a
+//! **What is certain.** Before the second flight nothing can be stored: without a
 //! `COMMIT` the server rolls back. After it, an error that the server reports is a
-//! rollback; a connection that breaks, or an answer that does not come in time, leaves
-//! the outcome unknown. Then the old transaction still holds its rooms' counters until
-//! it ends: whatever is stored later in these rooms, by whichever connection, waits for
-//! it and is numbered after it. That is why no other lock is needed.
+//! rollback (a statement that hangs ends in one, before anybody stops waiting for it);
+//! a connection that breaks, or an answer that does not come in time, leaves the outcome
+//! unknown. Then the old transaction still holds its rooms' counters until it ends:
+//! whatever is stored later in these rooms, by whichever connection, waits for it and is
+//! numbered after it. That is why no other lock is needed.
 //!
 //! This speaks to the driver directly: diesel does not tell the server's error code,
 //! which decides here what becomes of the neighbours.
@@ -204,7 +204,8 @@ impl Session {
     ) -> Result<Vec<(MessageId, Seq)>, Failed> {
         let seqs = self.count(batch, wait).await?;
         let columns = Columns::new(batch, &seqs);
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let count = rows::number(batch.len() as u64);
+        let parameters: [&(dyn ToSql + Sync); 12] = [
             &columns.users,
             &columns.names,
             &columns.pointer_rooms,
@@ -216,35 +217,32 @@ impl Session {
             &columns.contents,
             &columns.client_message_ids,
             &columns.times,
+            &count,
         ];
-        let inserting = self.client.query(&self.insert, &parameters);
-        let inserted = match in_time(inserting).await {
-            Ok(inserted) => inserted.map_err(|error| refused(error, Step::Insert))?,
-            // Without a commit nothing is stored, and a closed connection cannot send one.
-            Err(error) => return Err(Failed::Broken(unavailable(error))),
+        let insert = self.client.query(&self.insert, &parameters);
+        let commit = self.client.batch_execute("COMMIT");
+        // Both are sent before either is answered.
+        let both = async { Ok::<_, Error>(tokio::join!(biased; insert, commit)) };
+        let inserted = match in_time(both).await {
+            Ok(Ok((Ok(inserted), Ok(())))) => inserted,
+            Ok(Ok((Err(error), _))) => return Err(refused(error, Step::Insert)),
+            Ok(Ok((Ok(_), Err(error))) | Err(error)) => return Err(refused(error, Step::Commit)),
+            Err(error) => {
+                let unknown = StorageError::outcome_unknown(error);
+                return Err(Failed::Broken(NotStored::All(unknown)));
+            }
         };
         // The order of the rows is not promised.
         let ids: HashMap<(i64, i64), i64> = inserted
             .iter()
             .map(|row| ((row.get(1), row.get(2)), row.get(0)))
             .collect();
-        let mut stored = Vec::with_capacity(batch.len());
-        for (room_id, seq) in columns.rooms.iter().zip(&seqs) {
-            let Some(id) = ids.get(&(*room_id, *seq)) else {
-                let reason = "a row was not inserted";
-                return Err(Failed::Known(NotStored::Row(reason.into())));
-            };
-            let seq = rows::position(*seq).map_err(|e| Failed::Known(NotStored::All(e)))?;
-            stored.push((MessageId::new(*id), seq));
-        }
-        match in_time(self.client.batch_execute("COMMIT")).await {
-            Ok(Ok(())) => Ok(stored),
-            Ok(Err(error)) => Err(refused(error, Step::Commit)),
-            Err(error) => {
-                let unknown = StorageError::outcome_unknown(error);
-                Err(Failed::Broken(NotStored::All(unknown)))
-            }
-        }
+        let stored = columns.rooms.iter().zip(&seqs).map(|(room_id, seq)| {
+            let id = ids.get(&(*room_id, *seq)).copied().unwrap_or_default();
+            Ok((MessageId::new(id), rows::position(*seq)?))
+        });
+        let stored: Result<_, StorageError> = stored.collect();
+        stored.map_err(|error| Failed::Known(NotStored::All(error)))
     }
 
     /// Begins, and takes a number for each message.

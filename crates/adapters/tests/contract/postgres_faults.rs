@@ -199,7 +199,7 @@ async fn a_statement_that_hangs_is_an_answer() {
 const NAMES: [&str; 3] = [
     "0001_messages",
     "0002_repeats_and_pointers",
-    "0003_fewer_checks",
+    "0003_cheaper_appends",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

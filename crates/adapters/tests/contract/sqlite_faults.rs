@@ -91,7 +91,7 @@ async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
 const NAMES: [&str; 3] = [
     "0001_messages",
     "0002_repeats_and_pointers",
-    "0003_fewer_checks",
+    "0003_cheaper_appends",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

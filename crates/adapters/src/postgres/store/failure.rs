@@ -34,8 +34,11 @@ pub(super) fn refused(error: Error, step: Step) -> Failed {
     }) else {
         return match step {
             Step::Count => Failed::NotBegun(error.into()),
-            Step::Insert => Failed::Broken(unavailable(error)),
-            Step::Commit => Failed::Broken(NotStored::All(StorageError::outcome_unknown(error))),
+            // It has said so instead of carrying the statement out, and will not commit.
+            Step::Insert if error.as_db_error().is_some() => Failed::Broken(unavailable(error)),
+            Step::Insert | Step::Commit => {
+                Failed::Broken(NotStored::All(StorageError::outcome_unknown(error)))
+            }
         };
     };
     let code = reported.code();
