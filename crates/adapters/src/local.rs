@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use async_trait::async_trait;
-use chat_domain::Message;
+use chat_domain::StoredMessage;
 use chat_domain::ports::{PointerMoved, RoomEventListener, RoomEvents};
 
 /// Carries hints to the listeners of this process, and nowhere else. Nothing is
@@ -26,7 +26,7 @@ impl LocalRoomEvents {
 
 #[async_trait]
 impl RoomEvents for LocalRoomEvents {
-    async fn message_stored(&self, message: Arc<Message>) {
+    async fn message_stored(&self, message: Arc<StoredMessage>) {
         self.tell(|listener| listener.on_message_stored(message.clone()));
     }
 

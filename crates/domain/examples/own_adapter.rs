@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use chat_domain::{
     Content, DisplayName, Identity, Membership, Message, MessageId, NewMessage, RoomAccess, RoomId,
-    Seq, StorageError, Timestamp, User, UserId,
+    Seq, StorageError, StoredMessage, Timestamp, User, UserId,
     ports::{
         AppendError, Appended, Clock, MessageRepository, PointerMoved, RoomEventListener,
         RoomEvents,
@@ -93,7 +93,7 @@ struct Terminal;
 
 #[async_trait]
 impl RoomEvents for Terminal {
-    async fn message_stored(&self, message: Arc<Message>) {
+    async fn message_stored(&self, message: Arc<StoredMessage>) {
         println!(
             "{} room {} #{} {}: {}",
             message.created_at,

@@ -58,7 +58,7 @@ pub use ids::{
     ClientMessageId, InvalidClientMessageId, InvalidNumber, InvalidUserId, MAX_NUMBER, MessageId,
     RoomId, Seq, UserId,
 };
-pub use message::{Content, InvalidContent, Message, NewMessage};
+pub use message::{Content, InvalidContent, Message, NewMessage, StoredMessage};
 pub use room::{Membership, Standing};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};

@@ -1,5 +1,8 @@
 //! What is said: before it is stored, and after.
 
+use std::ops::Deref;
+use std::sync::OnceLock;
+
 use crate::{ClientMessageId, MessageId, RoomId, Seq, Timestamp, User};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
@@ -97,6 +100,37 @@ impl NewMessage {
             client_message_id: self.client_message_id,
             created_at: self.created_at,
         }
+    }
+}
+
+/// A stored message on its way to everybody who is told of it. It is encoded once, by
+/// whoever needs it first, for all of them.
+#[derive(Debug)]
+pub struct StoredMessage {
+    message: Message,
+    encoded: OnceLock<Box<str>>,
+}
+
+impl StoredMessage {
+    /// The message as the transport writes it. A process has one encoding: the first
+    /// caller's counts.
+    pub fn encoded(&self, encode: impl FnOnce(&Message) -> Box<str>) -> &str {
+        self.encoded.get_or_init(|| encode(&self.message))
+    }
+}
+
+impl From<Message> for StoredMessage {
+    fn from(message: Message) -> Self {
+        let encoded = OnceLock::new();
+        Self { message, encoded }
+    }
+}
+
+impl Deref for StoredMessage {
+    type Target = Message;
+
+    fn deref(&self) -> &Message {
+        &self.message
     }
 }
 

@@ -82,13 +82,15 @@ impl<T> RoomSequencer<T> {
         }
     }
 
+    /// Whether the next message in order is here.
+    pub fn has_next(&self) -> bool {
+        let first = self.waiting.first_key_value();
+        first.is_some_and(|(&first, _)| first == self.released.next())
+    }
+
     /// The next message in order, if it is here.
     pub fn release(&mut self) -> Option<(Seq, T)> {
-        let entry = self.waiting.first_entry()?;
-        if *entry.key() != self.released.next() {
-            return None;
-        }
-        let (seq, item) = entry.remove_entry();
+        let (seq, item) = self.has_next().then(|| self.waiting.pop_first())??;
         self.released = seq;
         Some((seq, item))
     }
@@ -98,7 +100,7 @@ impl<T> RoomSequencer<T> {
     /// while the next one is here, or nothing newer is known.
     pub fn missing(&self) -> Option<std::ops::Range<Seq>> {
         let end = match self.waiting.first_key_value() {
-            Some((&first, _)) if first == self.released.next() => return None,
+            Some(_) if self.has_next() => return None,
             Some((&first, _)) => Seq::new(first.get() - 1).unwrap_or(self.released),
             None => self.newest,
         };

@@ -10,6 +10,7 @@ use chat_domain::{BoxError, User};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::expiry::Expiries;
 use crate::gateway::{Connections, Gateway, Limits};
 use crate::http;
 use crate::origin::AllowedOrigins;
@@ -74,6 +75,7 @@ impl App {
             log: options.rooms,
             rooms,
             connections: Connections::default(),
+            expiries: Expiries::default(),
             limits: options.limits,
             draining: CancellationToken::new(),
             tasks,

@@ -1,5 +1,4 @@
-//! One accepted TCP connection: its deadlines, its kill switch, and what has been
-//! written to it.
+//! One accepted TCP connection: its deadlines, its kill switch, and who writes to it.
 //!
 //! The [`Stream`] goes to hyper (and from there, after an upgrade, to the
 //! WebSocket); the [`Wire`] stays in other hands and can end the connection in
@@ -21,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-use frames::FrameCounter;
+pub(crate) use frames::FrameCounter;
 
 /// A peer that takes nothing for this long, with data waiting for it, is cut off.
 const WRITE_DEADLINE: Duration = Duration::from_secs(10);
@@ -33,6 +32,9 @@ const UNCONFIRMED_DEADLINE: Duration = Duration::from_secs(20);
 /// it for its own bookkeeping.
 const SEND_BUFFER: usize = 128 * 1024;
 
+/// How much of what a peer sends on a WebSocket is read at once.
+const READ_AHEAD: usize = 4096;
+
 /// How a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -42,11 +44,13 @@ pub(crate) enum Ending {
     Abort,
 }
 
-/// Who is told what happens on a connection once it carries a WebSocket.
-pub(crate) trait WireObserver: Send + Sync {
-    /// The machine took some bytes, with which so many packets of Socket.IO are out
-    /// whole.
-    fn written(&self, packets: usize);
+/// Who writes to a connection once it carries a WebSocket, and says when it is read.
+pub(crate) trait WireOwner: Send + Sync {
+    /// Somebody else writes something: it is taken whole, and leaves soon and in its
+    /// turn.
+    fn write(&self, bytes: &[u8]);
+    /// Nobody writes any more: what waits leaves now, as far as it can.
+    fn finish(&self);
     /// Ready when more may be read: what the peer already sent has to be answered
     /// first, and the answers wait for the peer to read.
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()>;
@@ -56,7 +60,7 @@ pub(crate) trait WireObserver: Send + Sync {
 pub(crate) struct Wire {
     tcp: TcpStream,
     ended: AtomicBool,
-    observer: OnceLock<Weak<dyn WireObserver>>,
+    owner: OnceLock<Weak<dyn WireOwner>>,
 }
 
 impl Wire {
@@ -73,14 +77,31 @@ impl Wire {
         socket.shutdown(Shutdown::Both).ok();
     }
 
-    /// From now on this connection carries a WebSocket, and the observer is told
-    /// of it; only the first one counts.
-    pub(crate) fn observe(&self, observer: Weak<dyn WireObserver>) {
-        self.observer.set(observer).ok();
+    /// From now on this connection carries a WebSocket, and everything that is
+    /// written goes by its owner; only the first one counts.
+    pub(crate) fn belongs_to(&self, owner: Weak<dyn WireOwner>) {
+        self.owner.set(owner).ok();
     }
 
-    fn observer(&self) -> Option<Arc<dyn WireObserver>> {
-        self.observer.get()?.upgrade()
+    fn owner(&self) -> Option<Arc<dyn WireOwner>> {
+        self.owner.get()?.upgrade()
+    }
+
+    /// Writes as much as the machine takes now.
+    ///
+    /// # Errors
+    /// `WouldBlock` if it takes nothing now; otherwise the connection has ended.
+    pub(crate) fn try_write_vectored(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.check()?;
+        self.tcp.try_write_vectored(slices)
+    }
+
+    /// Ends when the machine may take more.
+    ///
+    /// # Errors
+    /// When the connection has ended.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await
     }
 
     fn check(&self) -> io::Result<()> {
@@ -94,7 +115,8 @@ impl Wire {
 /// The connection as hyper reads and writes it.
 pub(crate) struct Stream {
     wire: Arc<Wire>,
-    frames: FrameCounter,
+    /// What the peer sent and nobody has asked for yet; empty while it is idle.
+    unread: Unread,
     /// Runs while a write waits; `None` before the first one that does.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalled: bool,
@@ -122,9 +144,9 @@ impl Stream {
             wire: Arc::new(Wire {
                 tcp,
                 ended: AtomicBool::new(false),
-                observer: OnceLock::new(),
+                owner: OnceLock::new(),
             }),
-            frames: FrameCounter::default(),
+            unread: Unread::default(),
             stalled: None,
             is_stalled: false,
         })
@@ -134,6 +156,12 @@ impl Stream {
     /// keeps it longer keeps it weakly.
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
+    }
+
+    /// Has this read again before anything else. A copy is kept: even an empty slice
+    /// would keep the buffer that it is of.
+    pub(crate) fn unread(&mut self, bytes: &[u8]) {
+        self.unread = Unread::of(bytes);
     }
 
     /// A write waits: if it does so for too long, the connection ends.
@@ -172,33 +200,58 @@ impl Stream {
             }
         }
     }
+}
 
-    /// Tells the observer which packets went out with the bytes that were taken.
-    fn count_packets<'a>(&mut self, taken: usize, slices: impl Iterator<Item = &'a [u8]>) {
-        let Some(observer) = self.wire.observer() else {
-            return;
-        };
-        let mut left = taken;
-        let mut packets = 0;
-        for slice in slices {
-            let part = &slice[..left.min(slice.len())];
-            packets += self.frames.advance(part);
-            left -= part.len();
+/// Bytes that were read before they were asked for.
+#[derive(Default)]
+struct Unread {
+    bytes: Box<[u8]>,
+    taken: usize,
+}
+
+impl Unread {
+    fn of(bytes: &[u8]) -> Self {
+        let bytes = bytes.into();
+        Self { bytes, taken: 0 }
+    }
+
+    /// Gives as much as is asked for, and keeps the rest.
+    fn read(bytes: &[u8], buf: &mut ReadBuf<'_>) -> Self {
+        let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
+        buf.put_slice(now);
+        Self::of(later)
+    }
+
+    /// Gives as much as is asked for, if there is anything.
+    fn take(&mut self, buf: &mut ReadBuf<'_>) -> bool {
+        let left = &self.bytes[self.taken..];
+        if left.is_empty() {
+            return false;
         }
-        observer.written(packets);
+        let now = &left[..left.len().min(buf.remaining())];
+        buf.put_slice(now);
+        self.taken += now.len();
+        if self.taken == self.bytes.len() {
+            *self = Self::default();
+        }
+        true
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let wire = &self.wire;
-        if let Some(observer) = wire.observer() {
+        if self.unread.take(buf) {
+            return Poll::Ready(Ok(()));
+        }
+        let Self { wire, unread, .. } = &mut *self;
+        let owner = wire.owner();
+        if let Some(owner) = &owner {
             // An ended connection wakes its reader by itself.
-            if observer.poll_may_read(cx).is_pending() {
+            if owner.poll_may_read(cx).is_pending() {
                 return match wire.check() {
                     Ok(()) => Poll::Pending,
                     Err(error) => Poll::Ready(Err(error)),
@@ -208,9 +261,20 @@ impl AsyncRead for Stream {
         loop {
             wire.check()?;
             ready!(wire.tcp.poll_read_ready(cx))?;
-            match wire.tcp.try_read_buf(buf) {
+            let read = match &owner {
+                // The library's buffer is small, and one is kept for each connection.
+                Some(_) => {
+                    let mut ahead = [0; READ_AHEAD];
+                    let read = wire.tcp.try_read(&mut ahead);
+                    read.map(|count| {
+                        *unread = Unread::read(&ahead[..count], buf);
+                    })
+                }
+                None => wire.tcp.try_read_buf(buf).map(|_| ()),
+            };
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome.map(|_| ())),
+                outcome => return Poll::Ready(outcome),
             }
         }
     }
@@ -222,9 +286,14 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let taken = ready!(self.poll_write_with(cx, |tcp| tcp.try_write(buf)))?;
-        self.count_packets(taken, std::iter::once(buf));
-        Poll::Ready(Ok(taken))
+        match self.wire.owner() {
+            Some(owner) => {
+                self.wire.check()?;
+                owner.write(buf);
+                Poll::Ready(Ok(buf.len()))
+            }
+            None => self.poll_write_with(cx, |tcp| tcp.try_write(buf)),
+        }
     }
 
     fn poll_write_vectored(
@@ -232,16 +301,22 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let taken = ready!(self.poll_write_with(cx, |tcp| tcp.try_write_vectored(bufs)))?;
-        self.count_packets(taken, bufs.iter().map(|slice| &**slice));
-        Poll::Ready(Ok(taken))
+        match self.wire.owner() {
+            Some(owner) => {
+                self.wire.check()?;
+                bufs.iter().for_each(|buf| owner.write(buf));
+                Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()))
+            }
+            None => self.poll_write_with(cx, |tcp| tcp.try_write_vectored(bufs)),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    /// Nothing is kept back: what was taken is with the machine.
+    /// What was taken is with the machine, or with the owner, who does not wait to be
+    /// asked: a response, a greeting and a heartbeat then leave in one write.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.wire.check())
     }
@@ -252,6 +327,14 @@ impl AsyncWrite for Stream {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
             outcome => outcome,
         })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(owner) = self.wire.owner() {
+            owner.finish();
+        }
     }
 }
 

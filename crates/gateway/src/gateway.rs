@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::Ending;
+use crate::expiry::Expiries;
 use crate::lock;
 use crate::rooms::Rooms;
 use crate::socket::connection::Connection;
@@ -42,6 +43,7 @@ pub(crate) struct Gateway {
     pub(crate) log: Arc<dyn RoomRepository>,
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) connections: Connections,
+    pub(crate) expiries: Expiries,
     pub(crate) limits: Limits,
     /// Cancelled when the gateway is about to stop.
     pub(crate) draining: CancellationToken,

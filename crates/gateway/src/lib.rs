@@ -11,6 +11,7 @@
 //! - `connection`: one TCP connection, its deadlines and its kill switch;
 //! - `transport`: the HTTP requests of Engine.IO, `session`: what they belong to;
 //! - `socket`: the handshake, the events, and what waits for a client;
+//! - `expiry`: whose token ends when;
 //! - `rooms`: who is in which room, and the order in which they see its messages;
 //! - `http`: health, readiness, metrics, and the demo page;
 //! - `commands`: what the binary can do.
@@ -20,6 +21,7 @@ pub mod commands;
 pub mod config;
 mod connection;
 mod error_line;
+mod expiry;
 mod gateway;
 mod http;
 pub mod logging;

@@ -11,43 +11,43 @@
 //! behind: it is served from the log, in pages, as it takes what it was given, until
 //! it has caught up. A replay after a join is the same, before the member is shown
 //! anything live.
+//!
+//! What is released together is shown together, as one piece. A room of many is walked
+//! by a task of its own, without the room's lock and in turns with everything else.
 
+mod catching_up;
 mod members;
 mod order;
 mod reads;
+mod run;
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use chat_domain::ports::{MessageRepository, PointerMoved, RoomEventListener, RoomRepository};
-use chat_domain::{Message, RoomId, Seq, StorageError};
-use serde_json::value::RawValue;
+use chat_domain::{RoomId, Seq, StorageError, StoredMessage};
 use socketioxide_core::Sid;
+use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
-use self::members::{Member, Members};
+use self::members::{Member, Members, Shown};
 use self::order::Order;
 use self::reads::Reads;
+use self::run::{Run, new_message};
 use crate::lock;
 use crate::socket::connection::Connection;
-use crate::socket::objects::WireMessage;
-use crate::socket::outbox::Packet;
-use crate::socket::reply::encode;
+use crate::socket::packet::Packet;
 
 /// How many messages are read from the log at once.
 const PAGE: usize = 100;
-/// Two commits and their hints may cross: a gap this young closes by itself.
-const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// How often active rooms are compared with the log. What a hint lost is shown
 /// within a second: this, and the time to read it.
 const RECONCILIATION: Duration = Duration::from_millis(500);
-/// How long a member that has fallen behind waits for a log that cannot be read.
-const LOG_RETRY: Duration = Duration::from_millis(500);
-
-type Frame = Arc<RawValue>;
+/// A room of so many is shown its messages in the turn of whoever brings them.
+const FEW_MEMBERS: usize = 32;
+/// How many members of a larger one are served before everything else has its turn.
+const TURN: usize = 128;
 
 /// The rooms of this node.
 pub(crate) struct Rooms {
@@ -55,8 +55,6 @@ pub(crate) struct Rooms {
     messages: Arc<dyn MessageRepository>,
     log: Arc<dyn RoomRepository>,
     tasks: TaskTracker,
-    /// Tells one stay in a room from the next.
-    stays: AtomicU64,
     /// This, for the tasks that outlast a call.
     this: Weak<Self>,
 }
@@ -75,6 +73,8 @@ struct State {
     entering: usize,
     /// Whether a task reads the log for this room.
     is_reading: bool,
+    /// Whether a task shows this room's messages. Nobody else does meanwhile.
+    is_showing: bool,
 }
 
 /// Somebody who is about to enter a room, which is kept active meanwhile.
@@ -95,7 +95,6 @@ impl Rooms {
             messages,
             log,
             tasks,
-            stays: AtomicU64::new(0),
             this: this.clone(),
         })
     }
@@ -113,6 +112,7 @@ impl Rooms {
                     reads: Reads::default(),
                     entering: 0,
                     is_reading: false,
+                    is_showing: false,
                 }),
             })
         });
@@ -130,7 +130,7 @@ impl Rooms {
             return;
         };
         let mut state = lock(&room.state);
-        state.members.by_id.remove(&connection);
+        state.members.leave(connection);
         let is_idle = state.is_idle();
         drop(state);
         if is_idle {
@@ -175,103 +175,76 @@ impl Rooms {
         };
         let mut state = lock(&room.state);
         change(&mut state.order);
-        state.show(room_id);
-        self.serve_fallen(&room, &mut state);
+        self.show(&room, state);
+    }
+
+    /// Shows what can be shown to everybody who keeps up, and reads what is missing.
+    fn show(&self, room: &Arc<Room>, mut state: MutexGuard<'_, State>) {
+        if state.is_showing {
+            return;
+        }
+        if state.order.has_next() && state.members.len() > FEW_MEMBERS {
+            if let Some(this) = self.this.upgrade() {
+                state.is_showing = true;
+                self.tasks.spawn(this.show_in_turns(room.clone()));
+            }
+            return;
+        }
+        while let Some(run) = state.next_run() {
+            for member in state.members.iter() {
+                self.show_to(room, member, &run);
+            }
+        }
+        state.tell_reads(room.id);
+        self.read_missing(room, &mut state);
+    }
+
+    async fn show_in_turns(self: Arc<Self>, room: Arc<Room>) {
+        // What else is about to be released is shown with it.
+        yield_now().await;
+        loop {
+            let (run, members) = {
+                let mut state = lock(&room.state);
+                let Some(run) = state.next_run() else {
+                    state.is_showing = false;
+                    state.tell_reads(room.id);
+                    self.read_missing(&room, &mut state);
+                    return;
+                };
+                (run, state.members.all())
+            };
+            for members in members.chunks(TURN) {
+                for member in members {
+                    self.show_to(&room, member, &run);
+                }
+                yield_now().await;
+            }
+        }
+    }
+
+    fn show_to(&self, room: &Arc<Room>, member: &Arc<Member>, run: &Run) {
+        if member.show(run) == Shown::FellBehind
+            && let Some(this) = self.this.upgrade()
+        {
+            let served = this.serve_fallen(room.clone(), member.clone());
+            self.tasks.spawn(served);
+        }
+    }
+
+    fn read_missing(&self, room: &Arc<Room>, state: &mut State) {
         if state.order.missing().is_some()
             && !state.is_reading
             && let Some(this) = self.this.upgrade()
         {
             state.is_reading = true;
-            drop(state);
-            self.tasks.spawn(this.fill_gap(room));
-        }
-    }
-
-    /// Sees to it that whoever has fallen behind just now is served from the log.
-    fn serve_fallen(&self, room: &Arc<Room>, state: &mut State) {
-        for id in std::mem::take(&mut state.members.fallen) {
-            if let (Some(member), Some(this)) = (state.members.by_id.get(&id), self.this.upgrade())
-            {
-                let member = (member.connection.clone(), member.stay);
-                self.tasks.spawn(this.serve_from_log(room.clone(), member));
-            }
-        }
-    }
-
-    /// Gives a member what it missed, as it takes it, until it has caught up or is
-    /// gone.
-    async fn serve_from_log(self: Arc<Self>, room: Arc<Room>, member: (Arc<Connection>, u64)) {
-        let (connection, stay) = member;
-        while connection.session.outbox().space().await.is_ok() {
-            let missed = match lock(&room.state).catch_up(room.id, connection.id, stay) {
-                CaughtUp::Not(missed) => missed,
-                CaughtUp::OrGone => return,
-            };
-            let page = match self.messages.after(room.id, missed.start, PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(%error, room = %room.id, "the log cannot be read");
-                    tokio::time::sleep(LOG_RETRY).await;
-                    continue;
-                }
-            };
-            let is_empty = page.is_empty();
-            for message in page {
-                if connection.session.outbox().space().await.is_err() {
-                    return;
-                }
-                let mut state = lock(&room.state);
-                // Checked each time: after it has left, nothing of the room goes to it.
-                let Some(member) = state.members.staying(connection.id, stay) else {
-                    return;
-                };
-                member.give(message.seq, frame(&message));
-            }
-            if is_empty && let Some(member) = lock(&room.state).members.staying(connection.id, stay)
-            {
-                // All of it had been stored before the log was read: it was deleted.
-                member.cursor = missed.end;
-            }
-        }
-    }
-
-    /// Reads the log until nothing is missing, or it cannot be read: then the next
-    /// comparison tries again.
-    async fn fill_gap(self: Arc<Self>, room: Arc<Room>) {
-        tokio::time::sleep(GAP_PATIENCE).await;
-        loop {
-            let missing = {
-                let mut state = lock(&room.state);
-                match state.order.missing() {
-                    Some(missing) if !state.is_idle() => missing,
-                    _ => {
-                        state.is_reading = false;
-                        return;
-                    }
-                }
-            };
-            let page = self.messages.after(room.id, missing.start, PAGE).await;
-            let mut state = lock(&room.state);
-            match page {
-                Ok(page) => {
-                    state.fill(room.id, missing.end, &page);
-                    self.serve_fallen(&room, &mut state);
-                }
-                Err(error) => {
-                    state.is_reading = false;
-                    tracing::warn!(%error, room = %room.id, "the log cannot be read");
-                    return;
-                }
-            }
+            self.tasks.spawn(this.fill_gap(room.clone()));
         }
     }
 }
 
 impl RoomEventListener for Rooms {
-    fn on_message_stored(&self, message: Arc<Message>) {
-        self.advance(message.room_id, |order| {
-            order.offer(message.seq, frame(&message));
-        });
+    fn on_message_stored(&self, message: Arc<StoredMessage>) {
+        self.advance(message.room_id, |order| order.offer(&message));
     }
 
     fn on_pointer_moved(&self, moved: PointerMoved) {
@@ -295,10 +268,10 @@ impl Entrance<'_> {
         newest: Seq,
         welcome: impl FnOnce(Seq) -> P,
     ) {
+        self.start(newest);
         let mut state = lock(&self.room.state);
-        self.start(&mut state, newest);
         let seam = state.order.released();
-        self.admit(&mut state, connection, seam, welcome);
+        admit(&mut state, connection, seam, welcome);
     }
 
     /// Gives the connection everything after `cursor`, from the log, as it takes it;
@@ -314,12 +287,12 @@ impl Entrance<'_> {
         mut cursor: Seq,
         welcome: impl FnOnce(Seq) -> P,
     ) -> Result<(), StorageError> {
-        self.start(&mut lock(&self.room.state), newest);
+        self.start(newest);
         loop {
             {
                 let mut state = lock(&self.room.state);
                 if cursor >= state.order.released() {
-                    self.admit(&mut state, connection, cursor, welcome);
+                    admit(&mut state, connection, cursor, welcome);
                     return Ok(());
                 }
             }
@@ -332,7 +305,7 @@ impl Entrance<'_> {
             let is_last = page.len() < PAGE;
             for message in page {
                 cursor = message.seq;
-                let packet = Packet::Event("newMessage", frame(&message));
+                let packet = new_message(&message.into());
                 if connection.send_in_time(packet).await.is_err() {
                     // It is gone: nobody is let in, and nobody waits for an answer.
                     return Ok(());
@@ -346,31 +319,25 @@ impl Entrance<'_> {
         }
     }
 
-    fn start(&self, state: &mut State, newest: Seq) {
+    fn start(&self, newest: Seq) {
+        let mut state = lock(&self.room.state);
         state.order.start(newest);
-        state.show(self.room.id);
-        self.rooms.serve_fallen(&self.room, state);
+        self.rooms.show(&self.room, state);
     }
+}
 
-    fn admit<P: IntoIterator<Item = Packet>>(
-        &self,
-        state: &mut State,
-        connection: &Arc<Connection>,
-        seam: Seq,
-        welcome: impl FnOnce(Seq) -> P,
-    ) {
-        connection.send(welcome(seam));
-        // Whoever has gone meanwhile would stay for ever.
-        if !connection.is_closed() {
-            let member = Member {
-                connection: connection.clone(),
-                stay: self.rooms.stays.fetch_add(1, Ordering::Relaxed),
-                cursor: seam,
-                is_behind: false,
-                late_reads: reads::LateReads::default(),
-            };
-            state.members.by_id.insert(connection.id, member);
-        }
+fn admit<P: IntoIterator<Item = Packet>>(
+    state: &mut State,
+    connection: &Arc<Connection>,
+    seam: Seq,
+    welcome: impl FnOnce(Seq) -> P,
+) {
+    // In an earlier stay, too, nothing goes to it from here on.
+    state.members.leave(connection.id);
+    connection.send(welcome(seam));
+    // Whoever has gone meanwhile would stay for ever.
+    if !connection.is_closed() {
+        state.members.enter(connection.clone(), seam);
     }
 }
 
@@ -387,66 +354,21 @@ impl Drop for Entrance<'_> {
 
 impl State {
     fn is_idle(&self) -> bool {
-        self.members.by_id.is_empty() && self.entering == 0
+        self.members.is_empty() && self.entering == 0
     }
 
-    /// Shows a page of the log, read where the messages up to `end` were missing.
-    /// Messages are numbered in the order of their commits: a number that the page
-    /// leaps over, or does not reach though it is the last one, was deleted.
-    fn fill(&mut self, room_id: RoomId, end: Seq, page: &[Message]) {
-        let Order::From(sequencer) = &mut self.order else {
-            return;
-        };
-        let is_last = page.len() < PAGE;
-        let mut next = sequencer.released().next();
-        for message in page {
-            if message.seq > next {
-                sequencer.skip(message.seq.before());
-            }
-            sequencer.offer(message.seq, frame(message));
-            next = message.seq.next();
-            self.members.show(sequencer);
-        }
-        if is_last && next <= end {
-            sequencer.skip(end);
-        }
-        self.show(room_id);
-    }
-
-    /// Sends everything that is next to everybody who keeps up.
-    fn show(&mut self, room_id: RoomId) {
-        if let Order::From(sequencer) = &mut self.order {
-            self.members.show(sequencer);
-            self.tell_reads(room_id);
-        }
-    }
-
-    /// Whether a member has everything that was shown: then it is shown again what
-    /// is live.
-    fn catch_up(&mut self, room_id: RoomId, id: Sid, stay: u64) -> CaughtUp {
-        let released = self.order.released();
-        let Some(member) = self.members.staying(id, stay) else {
-            return CaughtUp::OrGone;
-        };
-        if member.cursor < released {
-            return CaughtUp::Not(member.cursor..released);
-        }
-        member.is_behind = false;
-        member.tell_late_reads(room_id);
-        CaughtUp::OrGone
+    fn next_run(&mut self) -> Option<Run> {
+        self.order.next_run(self.members.len())
     }
 
     /// Tells everybody who has read up to where, as often as may be.
     fn tell_reads(&mut self, room_id: RoomId) {
         let released = self.order.released();
-        let members = &mut self.members.by_id;
+        let members = &self.members;
         self.reads.tell(released, members.len(), |user_id, seq| {
             let packet = reads::packet(room_id, user_id, seq);
-            for member in members.values_mut() {
-                let has_seen = !member.is_behind && member.cursor >= seq;
-                if !(has_seen && member.give_live(packet.clone())) {
-                    member.late_reads.note(user_id, seq);
-                }
+            for member in members.iter() {
+                member.tell_read(&packet, user_id, seq);
             }
         });
     }
@@ -454,23 +376,8 @@ impl State {
     fn begin_interval(&mut self, room_id: RoomId) {
         self.reads.begin_interval();
         self.tell_reads(room_id);
-        for member in self.members.by_id.values_mut() {
-            if !member.is_behind {
-                member.tell_late_reads(room_id);
-            }
+        for member in self.members.iter() {
+            member.tell_late_reads(room_id);
         }
     }
-}
-
-/// Where a member that is served from the log stands.
-enum CaughtUp {
-    /// What is to be read for it: what is after the range's start, up to and
-    /// including its end.
-    Not(Range<Seq>),
-    /// It has caught up, or is not there any more: nothing is to be done.
-    OrGone,
-}
-
-fn frame(message: &Message) -> Frame {
-    encode(&WireMessage::from(message))
 }

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::connection::{Stream, Wire};
+use crate::expiry::Expiries;
 use crate::transport::Transport;
 
 /// How long a client may take to send a request's head, also the first one, and
@@ -48,6 +49,9 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
     let stall_check = tokio::spawn(app.gateway.clone().cut_off_stalled());
+    let expiry_check = tokio::spawn(Expiries::end_expired(app.gateway.clone()));
+    // Ends when this returns, after the last packet.
+    let _flushers = app.transport.flushers().start();
     tracing::info!(%address, "listening");
 
     tokio::select! {
@@ -68,6 +72,7 @@ pub async fn serve(
     }
     reconciliation.abort();
     stall_check.abort();
+    expiry_check.abort();
     app.gateway.tasks.close();
     let closed = async { app.gateway.tasks.wait().await };
     tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();

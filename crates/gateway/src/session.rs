@@ -2,7 +2,7 @@
 //!
 //! A session begins with a request without `sid`. It is known to the library by
 //! the request's extensions, to later requests by its id ([`Sessions`]), and to
-//! the WebSocket that carries it (now, or after an upgrade) as its observer.
+//! the WebSocket that carries it (now, or after an upgrade) as its owner.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Ending, Wire, WireObserver};
+use crate::connection::{Ending, Wire, WireOwner};
 use crate::lock;
+use crate::socket::flusher::Flushers;
 use crate::socket::outbox::Outbox;
 
 /// How long the last packets may take to leave before the transport is closed.
@@ -21,7 +22,7 @@ const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
 
 /// An Engine.IO session.
 pub(crate) struct Session {
-    outbox: Outbox,
+    outbox: Arc<Outbox>,
     wire: Mutex<Option<Weak<Wire>>>,
     /// What later requests of long-polling call it; unset for a session that
     /// began as a WebSocket.
@@ -39,15 +40,16 @@ impl Session {
     }
 
     /// What waits for this client.
-    pub(crate) fn outbox(&self) -> &Outbox {
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
     /// The WebSocket of this connection carries the session from now on.
     pub(crate) fn carried_by(self: &Arc<Self>, wire: &Arc<Wire>) {
         *lock(&self.wire) = Some(Arc::downgrade(wire));
-        let observer: Weak<Self> = Arc::downgrade(self);
-        wire.observe(observer);
+        self.outbox.carried_by(wire);
+        let owner: Weak<Self> = Arc::downgrade(self);
+        wire.belongs_to(owner);
         if self.ended.is_cancelled() {
             wire.end(Ending::Finish);
         }
@@ -104,9 +106,13 @@ impl Session {
     }
 }
 
-impl WireObserver for Session {
-    fn written(&self, packets: usize) {
-        self.outbox.left(packets);
+impl WireOwner for Session {
+    fn write(&self, bytes: &[u8]) {
+        self.outbox.write_for_library(bytes);
+    }
+
+    fn finish(&self) {
+        self.outbox.flush();
     }
 
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -130,9 +136,15 @@ type EndPolling = Box<dyn Fn(&str) + Send + Sync>;
 pub(crate) struct Sessions {
     polling: Mutex<HashMap<Box<str>, Weak<Session>>>,
     end_polling: OnceLock<EndPolling>,
+    flushers: Flushers,
 }
 
 impl Sessions {
+    /// Who writes what waits for the clients.
+    pub(crate) fn flushers(&self) -> &Flushers {
+        &self.flushers
+    }
+
     /// Says how a long-polling session is ended; once.
     pub(crate) fn end_polling_with(&self, end: impl Fn(&str) + Send + Sync + 'static) {
         self.end_polling.set(Box::new(end)).ok();
@@ -141,7 +153,7 @@ impl Sessions {
     /// A session for a request without `sid`.
     pub(crate) fn begin(self: &Arc<Self>) -> Arc<Session> {
         Arc::new(Session {
-            outbox: Outbox::default(),
+            outbox: Outbox::new(self.flushers.next()),
             wire: Mutex::new(None),
             sid: OnceLock::new(),
             ended: CancellationToken::new(),

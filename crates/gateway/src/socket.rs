@@ -5,11 +5,13 @@
 //! answered that a client can send, and in the order in which it came.
 
 pub(crate) mod connection;
+pub(crate) mod flusher;
 mod handshake;
 mod inbox;
 mod messages;
 pub(crate) mod objects;
 pub(crate) mod outbox;
+pub(crate) mod packet;
 pub(crate) mod protocol;
 pub(crate) mod reply;
 mod rooms;
@@ -84,34 +86,32 @@ async fn admit(gateway: &Arc<Gateway>, socket: &SocketRef, auth: &Auth) -> Resul
             return Err(refusal);
         }
     };
-    let (connection, arrivals) = Connection::new(
+    let connection = Connection::new(
         socket.id,
         identity,
         session.clone(),
         gateway.limits.max_in_flight,
     );
     gateway.connections.add(&connection);
+    gateway.expiries.add(&connection);
 
     let events = Events {
         gateway: gateway.clone(),
         connection: connection.clone(),
     };
     socket.on_fallback(events);
-    let leaving = (gateway.clone(), connection.clone());
+    let leaving = (gateway.clone(), connection);
     socket.on_disconnect(move || {
         let (gateway, connection) = leaving;
         // Not in the caller's turn: it may hold the outbox.
         async move {
-            connection.close();
+            connection.close(&gateway);
             let session = connection.session.clone();
             gateway
                 .tasks
                 .spawn(async move { session.end_when_flushed().await });
         }
     });
-    gateway
-        .tasks
-        .spawn(connection.run(gateway.clone(), arrivals));
     Ok(())
 }
 
@@ -125,8 +125,9 @@ struct Events {
 
 impl Drop for Events {
     fn drop(&mut self) {
-        self.connection.close();
+        self.connection.close(&self.gateway);
         self.gateway.connections.remove(self.connection.id);
+        self.gateway.expiries.remove(&self.connection);
     }
 }
 

@@ -11,20 +11,25 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_TYPE, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    UPGRADE,
+};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tungstenite::handshake::derive_accept_key;
 
-use crate::connection::{Ending, Wire};
+use crate::connection::{Ending, Stream, Wire};
 use crate::gateway::Gateway;
 use crate::origin::AllowedOrigins;
 use crate::session::{Session, Sessions};
-use crate::socket;
+use crate::socket::{self, flusher::Flushers};
 
 /// Where Engine.IO is.
 pub(crate) const PATH: &str = "/socket.io";
@@ -38,8 +43,9 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 const LIBRARY_QUEUE: usize = 128;
 /// The largest integer that every JSON parser reads: no limit.
 const NO_LIMIT: u64 = chat_domain::MAX_NUMBER;
-/// What is read from a WebSocket at once; kept for each connection.
-const READ_BUFFER: usize = 4096;
+/// What the library keeps for each connection to read a WebSocket; what was read from
+/// the machine waits in the connection.
+const READ_BUFFER: usize = 128;
 /// Engine.IO's record separator, between the packets of a response.
 const SEPARATOR: u8 = 0x1e;
 /// Engine.IO's packet that says nothing: it ends a request while the session moves
@@ -101,6 +107,11 @@ impl Transport {
             origins,
             cors,
         }
+    }
+
+    /// Who writes what waits for the clients.
+    pub(crate) fn flushers(&self) -> &Flushers {
+        self.sessions.flushers()
     }
 
     /// Whether a request is for here.
@@ -169,7 +180,10 @@ impl Transport {
         let session = self.sessions.begin();
         request.extensions_mut().insert(session.clone());
         if is_websocket {
-            return self.upgrade(wire, &session, request).await;
+            return match accept_key(&request) {
+                Some(key) => self.open_websocket(wire, &session, request, &key),
+                None => self.upgrade(wire, &session, request).await,
+            };
         }
         let response = self.library(request).await;
         let (response, body) = read_whole(response).await;
@@ -181,7 +195,46 @@ impl Transport {
         response
     }
 
-    /// A WebSocket, for a new session or for one that upgrades.
+    /// A WebSocket for a new session. The library gets the connection itself, and of
+    /// the request only what is looked at later: what it gets it keeps, and hyper's
+    /// buffer with it.
+    fn open_websocket(
+        &self,
+        wire: &Arc<Wire>,
+        session: &Arc<Session>,
+        mut request: Request<Incoming>,
+        key: &str,
+    ) -> Response<Body> {
+        let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) else {
+            return answer(StatusCode::BAD_REQUEST, "malformed Sec-WebSocket-Key");
+        };
+        session.carried_by(wire);
+        let upgraded = hyper::upgrade::on(&mut request);
+        let kept = kept_of(&request, session);
+        let mut library = self.library.clone();
+        // Ends with the response: hyper drops the other half with the connection.
+        tokio::spawn(async move {
+            let Ok(upgraded) = upgraded.await else { return };
+            let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+                return;
+            };
+            let mut stream = parts.io.into_inner();
+            stream.unread(&parts.read_buf);
+            if let Err(error) = library.call((stream, kept)).await {
+                tracing::debug!(%error, "a WebSocket cannot be served");
+            }
+        });
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+        response
+    }
+
+    /// A WebSocket for a session that upgrades, or a request for one that is answered
+    /// with what is wrong.
     async fn upgrade(
         &self,
         wire: &Arc<Wire>,
@@ -240,6 +293,42 @@ impl Transport {
         let Ok(response) = self.library.clone().call(request).await;
         response.map(Body::new)
     }
+}
+
+/// The key of a request for a WebSocket in which nothing is wrong; the library answers
+/// others.
+fn accept_key<B>(request: &Request<B>) -> Option<String> {
+    let query = request.uri().query().unwrap_or_default();
+    let headers = request.headers();
+    let names = |header, name: &str| {
+        let values = headers.get_all(header).iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(name))
+    };
+    let is_well = request.method() == Method::GET
+        && parameter(query, "EIO") == Some("4")
+        && names(UPGRADE, "websocket")
+        && names(CONNECTION, "upgrade");
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_well)?;
+    key.to_str().ok().map(str::to_owned)
+}
+
+/// What is looked at after the request: its query, where a token may be, the header for
+/// one, and the session. Copies: slices would keep the connection's buffer.
+fn kept_of<B>(request: &Request<B>, session: &Arc<Session>) -> Request<()> {
+    let mut kept = Request::new(());
+    if let Ok(uri) = request.uri().to_string().parse() {
+        *kept.uri_mut() = uri;
+    }
+    if let Some(token) = request.headers().get(AUTHORIZATION)
+        && let Ok(token) = HeaderValue::from_bytes(token.as_bytes())
+    {
+        kept.headers_mut().insert(AUTHORIZATION, token);
+    }
+    kept.extensions_mut().insert(session.clone());
+    kept
 }
 
 /// Ends a long-polling session as its client would: with a packet «close».

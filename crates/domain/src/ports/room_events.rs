@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
-use crate::{Message, RoomId, Seq, UserId};
+use crate::{RoomId, Seq, StoredMessage, UserId};
 
 /// Carries hints to whoever shows a room: this node, and others.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -13,7 +13,7 @@ pub trait RoomEvents: Send + Sync {
     /// Tells that a message is stored. It is a hint: it may be lost, doubled, or
     /// overtaken by another, and the log stays the truth. That is why there is no
     /// error.
-    async fn message_stored(&self, message: Arc<Message>);
+    async fn message_stored(&self, message: Arc<StoredMessage>);
 
     /// Tells that a user's read pointer has moved. A hint as well: one that is lost
     /// is made good by the user's next.
@@ -28,7 +28,7 @@ pub trait RoomEvents: Send + Sync {
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 pub trait RoomEventListener: Send + Sync {
     /// A message is stored. Called in somebody else's turn: it must not block.
-    fn on_message_stored(&self, message: Arc<Message>);
+    fn on_message_stored(&self, message: Arc<StoredMessage>);
 
     /// A read pointer has moved. Called in somebody else's turn: it must not block.
     fn on_pointer_moved(&self, moved: PointerMoved);

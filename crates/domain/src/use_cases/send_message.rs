@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    ClientMessageId, Content, Identity, Membership, Message, NewMessage, RoomId, StorageError,
+    ClientMessageId, Content, Identity, Membership, NewMessage, RoomId, StorageError,
+    StoredMessage,
     ports::{AppendError, Appended, Clock, MessageRepository, RoomEvents},
 };
 
@@ -64,7 +65,7 @@ impl SendMessage {
         identity: &Identity,
         membership: &Membership,
         sent: SentMessage,
-    ) -> Result<Arc<Message>, SendMessageError> {
+    ) -> Result<Arc<StoredMessage>, SendMessageError> {
         if !membership.contains(sent.room_id) {
             return Err(SendMessageError::NotInRoom);
         }
@@ -77,11 +78,11 @@ impl SendMessage {
         };
         match self.messages.append(message).await? {
             Appended::Stored(message) => {
-                let message = Arc::new(message);
+                let message = Arc::new(StoredMessage::from(message));
                 self.events.message_stored(message.clone()).await;
                 Ok(message)
             }
-            Appended::Repeat(message) => Ok(Arc::new(message)),
+            Appended::Repeat(message) => Ok(Arc::new(message.into())),
         }
     }
 }
@@ -119,7 +120,7 @@ mod tests {
         }
 
         /// Ada, who is in room 1, writes to the room.
-        async fn write_to(self, room: u64) -> Result<Arc<Message>, SendMessageError> {
+        async fn write_to(self, room: u64) -> Result<Arc<StoredMessage>, SendMessageError> {
             let mut clock = MockClock::new();
             clock
                 .expect_now()

@@ -3,7 +3,7 @@
 /// Reads along in what is written after the upgrade: first the response's head,
 /// then frames, which a server sends unmasked.
 #[derive(Debug, Default)]
-pub(super) struct FrameCounter {
+pub(crate) struct FrameCounter {
     state: State,
 }
 
@@ -40,7 +40,7 @@ const MESSAGE: u8 = b'4';
 impl FrameCounter {
     /// How many packets of Socket.IO end within these bytes, which follow those
     /// of the calls before.
-    pub(super) fn advance(&mut self, mut bytes: &[u8]) -> usize {
+    pub(crate) fn advance(&mut self, mut bytes: &[u8]) -> usize {
         let mut packets = 0;
         while let Some(&byte) = bytes.first() {
             match &mut self.state {

@@ -12,8 +12,7 @@ use chat_domain::{RoomId, Seq, UserId};
 use tokio::time::Instant;
 
 use crate::socket::objects::MarkedRead;
-use crate::socket::outbox::Packet;
-use crate::socket::reply::encode;
+use crate::socket::packet::Packet;
 
 /// How long a user's next event waits at the least.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -117,10 +116,7 @@ impl LateReads {
 
 /// `markedRead`.
 pub(super) fn packet(room_id: RoomId, user_id: &UserId, seq: Seq) -> Packet {
-    Packet::Event(
-        "markedRead",
-        encode(&MarkedRead::new(room_id, user_id, seq)),
-    )
+    Packet::event("markedRead", &MarkedRead::new(room_id, user_id, seq))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
 use chat_domain::{Membership, RoomId, Seq};
 
 use super::connection::Connection;
-use super::objects::{ListAck, MarkReadAck, SendAck, WireMessage};
+use super::objects::{ListAck, MarkReadAck, message_json};
 use super::reply::{Failure, Request};
 use crate::gateway::Gateway;
 
@@ -19,10 +19,7 @@ pub(super) async fn send(
         .send_message
         .execute(&connection.identity, membership, sent)
         .await?;
-    let ack = SendAck {
-        message: WireMessage::from(&*message),
-    };
-    connection.send(request.success(&ack));
+    connection.send(request.stored(message.encoded(message_json)));
     Ok(())
 }
 

@@ -45,6 +45,15 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
     }
 }
 
+/// A message as JSON: what `newMessage` carries, and the acknowledgement's `message`.
+pub(crate) fn message_json(message: &Message) -> Box<str> {
+    match serde_json::to_string(&WireMessage::from(message)) {
+        Ok(json) => json.into_boxed_str(),
+        // Its keys are strings, and no part of it can fail.
+        Err(error) => unreachable!("a message cannot be encoded: {error}"),
+    }
+}
+
 /// `joinedRoom`, and the acknowledgement of `joinRoom`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -94,12 +103,6 @@ impl LeftRoom {
             room_id: room_id.get(),
         }
     }
-}
-
-/// The acknowledgement of `sendMessage`.
-#[derive(Serialize)]
-pub(crate) struct SendAck<'a> {
-    pub(crate) message: WireMessage<'a>,
 }
 
 /// The acknowledgement of `listMessages`.

@@ -290,23 +290,26 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        let mut keys = HashSet::new();
+        // The known keys that were there, by their place in the match below.
+        let mut known = [false; 7];
+        let mut unknown = HashSet::new();
         while let Some(Text(key)) = map.next_key()? {
-            match &*key {
-                "roomId" => fields.room_id = map.next_value_seed(PresentSeed)?,
-                "content" => fields.content = map.next_value_seed(PresentSeed)?,
-                "clientMessageId" => {
-                    fields.client_message_id = map.next_value_seed(PresentSeed)?;
-                }
-                "afterSeq" => fields.after_seq = map.next_value_seed(PresentSeed)?,
-                "beforeSeq" => fields.before_seq = map.next_value_seed(PresentSeed)?,
-                "seq" => fields.seq = map.next_value_seed(PresentSeed)?,
-                "limit" => fields.limit = map.next_value_seed(PresentSeed)?,
+            let (place, field) = match &*key {
+                "roomId" => (0, &mut fields.room_id),
+                "content" => (1, &mut fields.content),
+                "clientMessageId" => (2, &mut fields.client_message_id),
+                "afterSeq" => (3, &mut fields.after_seq),
+                "beforeSeq" => (4, &mut fields.before_seq),
+                "seq" => (5, &mut fields.seq),
+                "limit" => (6, &mut fields.limit),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
+                    fields.has_duplicates |= !unknown.insert(key);
+                    continue;
                 }
-            }
-            fields.has_duplicates |= !keys.insert(key);
+            };
+            *field = map.next_value_seed(PresentSeed)?;
+            fields.has_duplicates |= std::mem::replace(&mut known[place], true);
         }
         Ok(fields)
     }

@@ -1,14 +1,12 @@
 //! Answers: what an event produced, or what went wrong, in the wire's codes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chat_domain::use_cases::{JoinRoomError, ListMessagesError, MarkReadError, SendMessageError};
 use chat_domain::{ClientMessageId, RoomId, StorageError};
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use super::outbox::Packet;
+use super::packet::Packet;
 use super::protocol::Malformed;
 use crate::error_line::one_line;
 
@@ -193,7 +191,16 @@ impl Request {
             produced: &'a T,
         }
         let id = self.ack?;
-        Some(Packet::Ack(id, encode(&Success { ok: true, produced })))
+        Some(Packet::ack(id, &Success { ok: true, produced }))
+    }
+
+    /// The acknowledgement of a message that is stored, which is encoded already.
+    pub(crate) fn stored(&self, message: &str) -> Option<Packet> {
+        let id = self.ack?;
+        Some(Packet::ack_of_json(
+            id,
+            [r#"{"ok":true,"message":"#, message, "}"],
+        ))
     }
 
     /// The `error` event, which everybody gets, and after it the acknowledgement
@@ -225,45 +232,35 @@ impl Request {
         }
         let (code, message) = (failure.code, &*failure.message);
         let retryable = code.is_retryable();
-        let event = encode(&ErrorEvent {
+        let event = ErrorEvent {
             message,
             code,
             event: self.event.as_deref(),
             room_id: self.room_id.map(RoomId::get),
             client_message_id: self.client_message_id.as_ref().map(ClientMessageId::as_str),
             retryable,
-        });
+        };
         let ack = self.ack.map(|id| {
             let error = RefusedError {
                 code,
                 message,
                 retryable,
             };
-            Packet::Ack(id, encode(&Refused { ok: false, error }))
+            Packet::ack(id, &Refused { ok: false, error })
         });
-        std::iter::once(Packet::Event("error", event)).chain(ack)
-    }
-}
-
-/// Encodes an object of ours.
-pub(crate) fn encode(value: &impl Serialize) -> Arc<RawValue> {
-    match serde_json::value::to_raw_value(value) {
-        Ok(json) => json.into(),
-        // Our objects have string keys and no failing parts.
-        Err(error) => unreachable!("an object of the wire cannot be encoded: {error}"),
+        std::iter::once(Packet::event("error", &event)).chain(ack)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::socket::packet::Parts;
 
     fn json(packet: &Packet) -> serde_json::Value {
-        match packet {
-            Packet::Event(_, json) | Packet::Ack(_, json) => {
-                serde_json::from_str(json.get()).unwrap()
-            }
-            Packet::Disconnect => panic!("no JSON"),
+        match packet.parts() {
+            Parts::Event(_, json) | Parts::Ack(_, json) => serde_json::from_str(json).unwrap(),
+            Parts::Disconnect => panic!("no JSON"),
         }
     }
 
@@ -277,7 +274,7 @@ mod tests {
         };
         let failure = Failure::from(SendMessageError::NotInRoom);
         let packets: Vec<_> = request.failure(&failure).collect();
-        assert!(matches!(packets[0], Packet::Event("error", _)));
+        assert!(matches!(packets[0].parts(), Parts::Event("error", _)));
         assert_eq!(
             json(&packets[0]),
             serde_json::json!({
@@ -286,7 +283,7 @@ mod tests {
                 "retryable": false
             })
         );
-        assert!(matches!(packets[1], Packet::Ack(3, _)));
+        assert!(matches!(packets[1].parts(), Parts::Ack(3, _)));
         assert_eq!(
             json(&packets[1]),
             serde_json::json!({"ok": false, "error": {

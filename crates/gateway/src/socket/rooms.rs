@@ -6,8 +6,8 @@ use chat_domain::{Membership, RoomId, Seq};
 
 use super::connection::Connection;
 use super::objects::{JoinedRoom, LeftRoom};
-use super::outbox::Packet;
-use super::reply::{Failure, Request, encode};
+use super::packet::Packet;
+use super::reply::{Failure, Request};
 use crate::gateway::Gateway;
 
 /// The most messages that are replayed; who missed more pages through them.
@@ -30,7 +30,7 @@ pub(super) async fn join(
     let missed_after = after.filter(|_| missed > REPLAY_LIMIT);
     let welcome = |seam| {
         let joined = JoinedRoom::new(room_id, seam, standing.read, missed_after);
-        let event = Packet::Event("joinedRoom", encode(&joined));
+        let event = Packet::event("joinedRoom", &joined);
         std::iter::once(event).chain(request.success(&joined))
     };
     match after {
@@ -60,6 +60,6 @@ pub(super) fn leave(
     gateway.rooms.leave(room_id, connection.id);
     membership.leave(room_id);
     let left = LeftRoom::new(room_id);
-    let event = Packet::Event("leftRoom", encode(&left));
+    let event = Packet::event("leftRoom", &left);
     connection.send(std::iter::once(event).chain(request.success(&left)));
 }

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use chat_test_support::wait_until;
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{Database, Gateway, token};
+use crate::support::{Database, Gateway, SOON, token};
 
 async fn user(gateway: &Gateway, id: &str) -> Client {
     Client::connect(gateway.address, &token(id, "x")).await
@@ -450,6 +451,12 @@ async fn what_is_sent_after_an_unknown_outcome_is_numbered_after_it() {
     );
     let slow = json!({"roomId": 1, "content": "slow", "clientMessageId": "slow-1"});
     let slowly = ada.start("sendMessage", &slow).await;
+    // What comes before is committed with it, and as unknown.
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    wait_until(SOON, "the commit runs", || {
+        Ok((database.sql(sleeping) == "1").then_some(()))
+    })
+    .unwrap();
     let after = ada
         .start("sendMessage", &json!({"roomId": 1, "content": "after"}))
         .await;
