@@ -2,6 +2,7 @@
 //! them and what they say checked against the database.
 
 mod contestant;
+mod growth;
 mod plan;
 mod results;
 
@@ -15,6 +16,7 @@ use chat_test_support::{Cluster, ClusterOptions, Janitor};
 use serde_json::Value;
 
 use self::contestant::{Contestant, JWT_SECRET, Promises, Schema, Server, kept_environment};
+use self::growth::{LEAVE_OLD_LOG, Point};
 use self::plan::{DatabaseKind, Plan, Scenario};
 use self::results::{Run, table};
 use crate::Error;
@@ -31,6 +33,9 @@ const OTHER_CORE: usize = 1;
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let plan = Plan::parse(arguments)?;
     let bench = Bench::prepare(&plan)?;
+    if !plan.growth.is_empty() {
+        return bench.grow_all(&plan);
+    }
     let mut runs: Vec<Run> = Vec::new();
     // The repeats are outermost, so that a machine that changes changes for everybody.
     for repeat in 1..=plan.repeats {
@@ -140,7 +145,7 @@ impl Bench {
         let url = self.database.renew(&contestant.schema)?;
         let core = (self.pinning == Pinning::Pinned).then_some(SERVER_CORE);
         let server = contestant.start(&url, core, &self.folder.join("server.log"))?;
-        let result = self.load(&server, scenario, contestant.keeps)?;
+        let result = self.load(&server, &scenario.flags(), contestant.keeps)?;
         let rows = self.database.count_messages()?;
         let acknowledged = result["acknowledged"].as_u64();
         if acknowledged != Some(rows) {
@@ -159,11 +164,74 @@ impl Bench {
         })
     }
 
-    fn load(&self, server: &Server, scenario: &Scenario, keeps: Promises) -> Result<Value, Error> {
+    fn grow_all(&self, plan: &Plan) -> Result<ExitCode, Error> {
+        println!(
+            "Median (lowest–highest) of {} runs, {}.\n",
+            plan.repeats, self.conditions
+        );
+        for growth in &plan.growth {
+            let mut lines = Vec::new();
+            for point in growth.points()? {
+                step(&format!("growth of {}: {}", growth.name(), point.label));
+                let results = self
+                    .measure_point(&point, plan.repeats)
+                    .map_err(|error| format!("{} {}: {error}", growth.name(), point.label))?;
+                lines.extend(growth.lines(point.label, results));
+            }
+            println!("{}", growth.table(&lines));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// All runs against one server and on one database: filling it may take minutes.
+    fn measure_point(&self, point: &Point, repeats: usize) -> Result<Vec<Value>, Error> {
+        let [ours, ..] = &self.contestants[..] else {
+            return Err("there is nobody to measure".into());
+        };
+        let url = self.database.renew(&ours.schema)?;
+        let Database::Postgres(cluster) = &self.database else {
+            return Err("growth is measured on PostgreSQL".into());
+        };
+        for statement in LEAVE_OLD_LOG {
+            cluster.psql(DATABASE, statement)?;
+        }
+        if let Some(filling) = point.filling {
+            run_command(
+                Command::new(&self.gateway)
+                    .arg("migrate")
+                    .env_clear()
+                    .envs(kept_environment())
+                    .env("DATABASE_URL", &url)
+                    .stdout(Stdio::null()),
+            )?;
+            step(&format!("filling in {} rows", filling.messages));
+            for statement in filling.statements() {
+                cluster.psql(DATABASE, &statement)?;
+            }
+        }
+        let core = (self.pinning == Pinning::Pinned).then_some(SERVER_CORE);
+        let server = ours.start(&url, core, &self.folder.join("server.log"))?;
+        let mut results = Vec::new();
+        for _ in 0..repeats {
+            results.push(self.load(&server, &point.flags, Promises::All)?);
+        }
+        let before = point.filling.map_or(0, |filling| filling.messages);
+        let stored = results
+            .iter()
+            .filter_map(|result| result["acknowledged"].as_u64());
+        let expected = before + stored.sum::<u64>();
+        let rows = self.database.count_messages()?;
+        if rows != expected {
+            return Err(format!("{rows} messages are in the table instead of {expected}").into());
+        }
+        Ok(results)
+    }
+
+    fn load(&self, server: &Server, flags: &[String], keeps: Promises) -> Result<Value, Error> {
         let mut load = Command::new(&self.gateway);
         load.arg("loadtest")
             .args(["--url", &format!("http://127.0.0.1:{}", server.port)])
-            .args(scenario.flags())
+            .args(flags)
             .args(["--server-pid", &server.process().to_string()])
             .arg("--json")
             .env_clear()
@@ -252,16 +320,17 @@ fn count_in_file(file: &Path, sql: &str) -> Result<String, Error> {
 
 fn build_gateway() -> Result<PathBuf, Error> {
     step("cargo build --release -p chat-gateway");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run_command(Command::new(cargo).current_dir(workspace()).args([
-        "build",
-        "--release",
-        "--package",
-        "chat-gateway",
-    ]))?;
+    run_command(cargo("build").args(["--release", "--package", "chat-gateway"]))?;
     let target = std::env::var_os("CARGO_TARGET_DIR")
         .map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(target.join("release/chat-gateway"))
+}
+
+fn cargo(command: &str) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut cargo = Command::new(program);
+    cargo.current_dir(workspace()).arg(command);
+    cargo
 }
 
 /// A server of our own, as PostgreSQL ships it. One that does not wait for the disk would

@@ -38,6 +38,11 @@ The developer's commands.
             --folder       where databases are kept: on a real disk (the system's
                            temporary folder)
             --json         every run, as the load test printed it
+
+    cargo xtask bench --growth [rooms,members,rows,connections,history]
+                      [--repeats N] [--folder DIR]
+        how throughput, CPU time and the latency of pages change as these become
+        many: a table each (all of them)
 ";
 
 /// What a command fails with: one line for the person at the terminal.

@@ -3,10 +3,11 @@
 //!
 //! | scenario | what |
 //! |---|---|
-//! | s1 | closed loop: every sender in a room of its own, with a fixed number of messages in flight |
+//! | s1 | closed loop: every sender in rooms of its own, with a fixed number of messages in flight |
 //! | s2 | one room: a closed loop of a few senders; then more and more messages a second until two steps fail; then half of the best |
 //! | s3 | connections that do nothing: how fast they are made, what they cost |
 //! | s4 | small rooms, messages at random times: the highest rate with a bounded p99 |
+//! | s5 | pages of a room's history, one after the other: at its end, in its middle, at its beginning |
 //!
 //! Latency is the time from when a message is due (sent, in a closed loop) until a
 //! `newMessage` arrives, of all deliveries. A message is acknowledged when it comes back to
@@ -54,9 +55,9 @@ pub(super) fn command() -> Command {
     Command::new("loadtest")
         .about("Put a server under load and say how it did")
         .after_help(
-            "s1: senders with a room each and messages in flight. s2: one room, until it is too \
+            "s1: senders with rooms of their own and messages in flight. s2: one room, until it is too \
              much. s3: idle connections. s4: small rooms, messages at random times, until the p99 \
-             is too high.\n\n\
+             is too high. s5: pages of a room that has messages.\n\n\
              Tokens of the users 1, 2, 3 … are signed with JWT_SECRET. Turn the server's limits \
              off (MESSAGE_RATE=0), or they are what is measured.\n\n\
              Exit code 0 only if nothing was missing, doubled or misordered, and no connection \

@@ -144,6 +144,51 @@ async fn each_scenario_has_figures_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn senders_may_have_several_rooms_and_idle_neighbours() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let ran = loadtest(
+        gateway.address,
+        &format!("{S1} --rooms-each 5 --idle-connections 10 --steady-rate 50 --json"),
+    )
+    .await;
+    let result = ran.json();
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.error);
+    assert!(
+        result["steady"]["latency_ms"]["p50"].is_number(),
+        "{result}"
+    );
+    assert_eq!(database.sql("SELECT count(*) FROM rooms"), "20", "{result}");
+    // The first connection's, each in its turn.
+    let apart = database.sql("SELECT max(last_seq) - min(last_seq) FROM rooms WHERE id <= 5");
+    assert!(["0", "1"].contains(&apart.as_str()), "{apart}: {result}");
+    assert_eq!(result["deliveries"], result["expected"], "{result}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_read_at_the_end_in_the_middle_and_at_the_beginning() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let s5 = "--scenario s5 --calls 3 --json";
+    let ran = loadtest(gateway.address, s5).await;
+    assert!(ran.error.contains("room 1 has 0 messages"), "{}", ran.error);
+
+    let stored = loadtest(gateway.address, &format!("{S1} --json"))
+        .await
+        .json();
+    let ran = loadtest(gateway.address, s5).await;
+    assert_eq!(ran.code, 0, "{}{} {stored}", ran.out, ran.error);
+    let result = ran.json();
+    assert!(result["newest"].as_u64().unwrap() >= 50, "{result}");
+    for place in ["end", "middle", "beginning"] {
+        for direction in ["before_ms", "after_ms"] {
+            let p50 = &result[place][direction]["p50"];
+            assert!(p50.as_f64().unwrap() > 0.0, "{place} {direction}: {result}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_get_the_same_names_one_figure_a_line() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);

@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::growth::Growth;
 use crate::Error;
 
 /// Everything that the command line says.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) scenarios: Vec<Scenario>,
+    /// What is measured instead of scenarios.
+    pub(crate) growth: Vec<Growth>,
     pub(crate) repeats: usize,
     pub(crate) database: DatabaseKind,
     pub(crate) peers: Vec<PeerFolder>,
@@ -62,6 +65,7 @@ impl Plan {
     pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, Error> {
         let mut plan = Self {
             scenarios: Vec::new(),
+            growth: Vec::new(),
             repeats: REPEATS,
             database: DatabaseKind::Postgres,
             peers: Vec::new(),
@@ -69,9 +73,20 @@ impl Plan {
             folder: None,
             json: None,
         };
-        let mut arguments = arguments.iter();
+        let mut arguments = arguments.iter().peekable();
         while let Some(name) = arguments.next() {
             let name = name.to_string_lossy();
+            if name == "--growth" {
+                let is_value = |next: &&OsString| !next.to_string_lossy().starts_with("--");
+                plan.growth = match arguments.next_if(is_value) {
+                    Some(value) => {
+                        let names = value.to_string_lossy();
+                        names.split(',').map(str::parse).collect::<Result<_, _>>()?
+                    }
+                    None => Growth::ALL.into(),
+                };
+                continue;
+            }
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
             let text = value.to_string_lossy();
             match &*name {
@@ -105,6 +120,16 @@ impl Plan {
         }
         if plan.database == DatabaseKind::Sqlite && !plan.peers.is_empty() {
             return Err("peers speak PostgreSQL: --peer does not go with --database sqlite".into());
+        }
+        if !plan.growth.is_empty() {
+            let goes = |what| format!("--growth fills our tables on PostgreSQL: {what}");
+            if plan.database == DatabaseKind::Sqlite || !plan.peers.is_empty() {
+                return Err(goes("it goes neither with sqlite nor with --peer").into());
+            }
+            if !plan.scenarios.is_empty() || plan.json.is_some() {
+                return Err(goes("it goes neither with --scenario nor with --json").into());
+            }
+            return Ok(plan);
         }
         if plan.scenarios.is_empty() {
             let all: Result<_, _> = ALL.into_iter().map(str::parse).collect();
@@ -222,6 +247,14 @@ mod tests {
     }
 
     #[test]
+    fn growth_is_of_all_or_of_what_is_named() {
+        assert_eq!(parse("--growth --repeats 1").unwrap().growth, Growth::ALL);
+        let plan = parse("--growth rows,history").unwrap();
+        assert_eq!(plan.growth, [Growth::Rows, Growth::History]);
+        assert!(plan.scenarios.is_empty() && parse("").unwrap().growth.is_empty());
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         for (line, says) in [
             ("--repeats 0", "--repeats"),
@@ -230,6 +263,9 @@ mod tests {
             ("--scenario s9", "s9"),
             ("--fast yes", "--fast"),
             ("--database sqlite --peer x", "--peer"),
+            ("--growth hair", "hair"),
+            ("--growth --database sqlite", "sqlite"),
+            ("--growth rows --scenario s1w1", "--scenario"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");

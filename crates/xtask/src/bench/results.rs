@@ -42,8 +42,8 @@ enum Shown {
     IfAny,
 }
 
-/// A line of the table.
-struct Figure {
+/// A line of the table of scenarios, a column of those of growth.
+pub(super) struct Figure {
     label: &'static str,
     /// Where it is in the load test's result.
     pointer: &'static str,
@@ -128,6 +128,50 @@ const ROOMS: &[Figure] = &[
     ),
 ];
 
+pub(super) const CLOSED_AND_STEADY: &[Figure] = &[
+    higher("messages/s", "/messages_per_second"),
+    lower("p50, ms", "/latency_ms/p50"),
+    lower("p99, ms", "/latency_ms/p99"),
+    lower("p50 at 5,000/s, ms", "/steady/latency_ms/p50"),
+    lower("p99 at 5,000/s, ms", "/steady/latency_ms/p99"),
+    lower(
+        "server CPU at 5,000/s, s per 1,000 messages",
+        "/steady/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "database CPU at 5,000/s, s per 1,000 messages",
+        "/steady/database_cpu_seconds_per_1000_messages",
+    ),
+];
+
+pub(super) const PER_DELIVERY: &[Figure] = &[
+    higher("messages/s", "/messages_per_second"),
+    higher("deliveries/s", "/deliveries_per_second"),
+    lower(
+        "server CPU, s per 1,000 deliveries",
+        "/server_cpu_seconds_per_1000_deliveries",
+    ),
+    higher(
+        "deliveries/s, saturation",
+        "/saturation_deliveries_per_second",
+    ),
+    lower(
+        "server CPU at saturation, s per 1,000 deliveries",
+        "/saturation_server_cpu_seconds_per_1000_deliveries",
+    ),
+    lower(
+        "database CPU, s per 1,000 messages",
+        "/database_cpu_seconds_per_1000_messages",
+    ),
+];
+
+pub(super) const PAGE: &[Figure] = &[
+    lower("p50 with beforeSeq, ms", "/before_ms/p50"),
+    lower("p99 with beforeSeq, ms", "/before_ms/p99"),
+    lower("p50 with afterSeq, ms", "/after_ms/p50"),
+    lower("p99 with afterSeq, ms", "/after_ms/p99"),
+];
+
 /// What no run should have.
 const BROKEN: &[Figure] = &[
     lower("deliveries missing", "/missing"),
@@ -189,6 +233,28 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
     text
 }
 
+/// Medians with the lowest and the highest, in Markdown: a line for each point with the
+/// load test's results of its runs, a column for each figure.
+pub(super) fn table_of_points(
+    counted: &str,
+    figures: &[Figure],
+    points: &[(String, Vec<Value>)],
+) -> String {
+    let labels = figures.iter().map(|figure| figure.label.to_owned());
+    let header: Vec<String> = std::iter::once(counted.to_owned()).chain(labels).collect();
+    let mut text = row(&header) + &"|---".repeat(header.len()) + "|\n";
+    for (label, results) in points {
+        let mut cells = vec![label.clone()];
+        cells.extend(figures.iter().map(|figure| {
+            let values = results.iter();
+            let values = values.filter_map(|result| result.pointer(figure.pointer)?.as_f64());
+            Spread::of(values.collect()).map_or("–".to_owned(), |spread| spread.show())
+        }));
+        text += &row(&cells);
+    }
+    text
+}
+
 /// Ours, which stands first, to the best of the others.
 fn ratio(better: Better, spreads: &[Option<Spread>]) -> Option<f64> {
     let (ours, peers) = spreads.split_first()?;
@@ -241,16 +307,7 @@ impl Spread {
 /// With as many digits as mean something.
 fn number(value: f64) -> String {
     match value.abs() {
-        1000.0.. => {
-            let digits = format!("{value:.0}");
-            let groups: Vec<&str> = digits
-                .as_bytes()
-                .rchunks(3)
-                .rev()
-                .map(|group| str::from_utf8(group).unwrap_or_default())
-                .collect();
-            groups.join(",")
-        }
+        1000.0.. => group_digits(value.round() as u64),
         100.0.. => format!("{value:.0}"),
         _ if value.fract() == 0.0 => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),
@@ -258,6 +315,18 @@ fn number(value: f64) -> String {
         0.001.. => format!("{value:.4}"),
         _ => format!("{value:.6}"),
     }
+}
+
+/// With a comma before each three digits.
+pub(super) fn group_digits(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
 }
 
 #[cfg(test)]

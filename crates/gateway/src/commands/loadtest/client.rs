@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -30,10 +31,12 @@ pub(super) enum State {
 pub(super) struct Client {
     pub(super) socket: TcpStream,
     pub(super) state: State,
-    pub(super) room: usize,
-    /// How many messages it has sent.
+    /// What it is in when it has joined.
+    pub(super) rooms: Range<usize>,
+    /// How many messages it has sent, to its rooms in turn.
     pub(super) sent: u32,
-    pub(super) view: View,
+    /// What it has seen of each room that it has joined so far.
+    pub(super) views: Vec<View>,
     /// The beginning of a frame.
     pub(super) received: Vec<u8>,
     unsent: Vec<u8>,
@@ -44,7 +47,7 @@ impl Client {
     pub(super) fn dial(
         address: SocketAddr,
         source: Option<IpAddr>,
-        room: usize,
+        rooms: Range<usize>,
     ) -> io::Result<Self> {
         let domain = Domain::for_address(address);
         let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -62,9 +65,9 @@ impl Client {
         Ok(Self {
             socket: TcpStream::from_std(socket.into()),
             state: State::Connecting,
-            room,
+            rooms,
             sent: 0,
-            view: View::from(None),
+            views: Vec::new(),
             received: Vec::new(),
             unsent: Vec::new(),
         })

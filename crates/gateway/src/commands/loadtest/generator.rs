@@ -1,6 +1,7 @@
 //! All connections of a run, in one loop on one thread: what is cheap enough to share a
 //! machine with the server that it measures.
 
+mod asking;
 mod entering;
 
 use std::fmt::Write as _;
@@ -48,6 +49,8 @@ pub(super) struct Generator {
     joined: usize,
     /// While connections are made, the first that failed ends the run.
     is_set_up: bool,
+    /// The acknowledgement that came last, and when.
+    answer: Option<(Nanos, Vec<u8>)>,
     failure: Option<String>,
     complaints: u32,
     // Used again and again, so that nothing is allocated for a frame.
@@ -74,6 +77,7 @@ impl Generator {
             ready: 0,
             joined: 0,
             is_set_up: false,
+            answer: None,
             failure: None,
             complaints: 0,
             events: Some(Events::with_capacity(256)),
@@ -93,21 +97,22 @@ impl Generator {
         self.is_set_up = true;
     }
 
-    /// Sends a message; its latency counts from `due`.
+    /// Sends a message, to the connection's rooms in turn; its latency counts from `due`.
     pub(super) fn say(&mut self, n: usize, due: Nanos) {
         let client = &mut self.clients[n];
         if client.state != State::Joined {
             return;
         }
+        let (rooms, before) = (client.rooms.len(), client.sent as usize);
+        let room = client.rooms.start + before % rooms;
         client.sent += 1;
         let stamp = Stamp {
             due,
             sender: n as u32,
-            number: client.sent,
+            number: (before / rooms + 1) as u32,
         };
         let mut packet = std::mem::take(&mut self.packet);
         packet.clear();
-        let room = client.room;
         // Writing to a string cannot fail.
         let _ = write!(
             packet,
@@ -285,7 +290,16 @@ impl Generator {
         let client = &mut self.clients[n];
         match packets::read(text) {
             Packet::Message(text) => {
-                let delivery = self.ledger.delivered(n as u32, &mut client.view, text, now);
+                let view = match &mut client.views[..] {
+                    [view] => Some(view),
+                    views => {
+                        let room = self.ledger.room(text);
+                        let turn = room.and_then(|room| room.checked_sub(client.rooms.start));
+                        turn.and_then(|turn| views.get_mut(turn))
+                    }
+                };
+                let view = view.ok_or("the server sent a message of a room not joined")?;
+                let delivery = self.ledger.delivered(n as u32, view, text, now);
                 if delivery == Delivery::Own && self.refill == Refill::Next {
                     self.say(n, now);
                 }
@@ -310,12 +324,19 @@ impl Generator {
                 });
             }
             Packet::Joined(text) if client.state == State::Joining => {
-                client.state = State::Joined;
-                client.view = self.ledger.joined(client.room, text);
-                self.joined += 1;
+                let room = client.rooms.start + client.views.len();
+                client.views.push(self.ledger.joined(room, text));
+                if client.views.len() == client.rooms.len() {
+                    client.state = State::Joined;
+                    self.joined += 1;
+                } else {
+                    self.join_next(n);
+                }
             }
+            Packet::Answer(text) => self.answer = Some((now, text.to_vec())),
             Packet::Error(text) if client.state == State::Joined => {
-                self.ledger.refused(client.room);
+                // Whichever room it was: all of a connection's have as many members.
+                self.ledger.refused(client.rooms.start);
                 self.complain(&format!("refused: {}", packets::reason(text)));
                 if self.refill == Refill::Next {
                     self.say(n, now);
@@ -339,7 +360,7 @@ impl Generator {
     fn close(&mut self, n: usize, why: &str) {
         let client = &mut self.clients[n];
         if client.state == State::Joined {
-            self.ledger.left(client.room);
+            client.rooms.clone().for_each(|room| self.ledger.left(room));
         }
         client.state = State::Closed;
         client.received = Vec::new();

@@ -48,6 +48,11 @@ impl View {
         }
     }
 
+    /// How far the room has come, if it has numbers.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.room.newest()
+    }
+
     fn of_sender(&mut self, sender: u32) -> &mut Arrivals {
         let known = self.senders.iter().position(|(known, _)| *known == sender);
         let at = known.unwrap_or_else(|| {
@@ -81,6 +86,7 @@ pub(super) struct Ledger {
     pub(super) latency: Histogram,
     contents: Contents,
     seq: Landmark,
+    room: Landmark,
     numbering: Numbering,
     /// How many are in each room.
     members: Vec<u32>,
@@ -94,6 +100,7 @@ impl Ledger {
             latency: Histogram::new(),
             contents: Contents::new(run),
             seq: Landmark::new(b"\"seq\":"),
+            room: Landmark::new(b"\"roomId\":"),
             numbering: Numbering::Unknown,
             members: vec![0; rooms + 1],
         }
@@ -113,6 +120,14 @@ impl Ledger {
         self.counts.sent += 1;
         self.counts.expected += u64::from(self.members[room]);
         self.contents.write(stamp, packet);
+    }
+
+    /// The room that a packet is about.
+    pub(super) fn room(&mut self, packet: &[u8]) -> Option<usize> {
+        self.room
+            .after(packet)
+            .and_then(number)
+            .map(|room| room as usize)
     }
 
     /// A message was refused: nobody waits for it.

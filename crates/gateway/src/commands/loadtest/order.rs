@@ -41,6 +41,11 @@ impl Arrivals {
         }
     }
 
+    /// The highest number so far, if any is known.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.next.map(|next| next - 1)
+    }
+
     #[inline]
     pub(super) fn see(&mut self, number: u64) -> Arrival {
         let next = self.next.unwrap_or(number);

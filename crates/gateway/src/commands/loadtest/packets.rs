@@ -16,6 +16,8 @@ pub(super) enum Packet<'a> {
     Refused(&'a [u8]),
     /// `joinedRoom`, whole.
     Joined(&'a [u8]),
+    /// An acknowledgement, whole.
+    Answer(&'a [u8]),
     /// An event that says that an operation failed, whole.
     Error(&'a [u8]),
     /// What the load test has no use for.
@@ -32,6 +34,7 @@ pub(super) fn read(text: &[u8]) -> Packet<'_> {
         [b'0', ..] => Packet::Opened,
         [b'4', b'0', ..] => Packet::Connected,
         [b'4', b'1' | b'4', ..] => Packet::Refused(text),
+        [b'4', b'3', ..] => Packet::Answer(text),
         _ if text.starts_with(b"42[\"joinedRoom\"") => Packet::Joined(text),
         _ if text.starts_with(b"42[\"error\"") || text.starts_with(b"42[\"exception\"") => {
             Packet::Error(text)
@@ -105,6 +108,7 @@ mod tests {
         assert_eq!(read(br#"40{"sid":"x"}"#), Packet::Connected);
         assert_eq!(read(b"41"), Packet::Refused(b"41"));
         assert_eq!(read(br#"42["leftRoom",{}]"#), Packet::Other);
+        assert_eq!(read(b"431[{}]"), Packet::Answer(b"431[{}]"));
         let error = br#"42["exception",{"message":"no"}]"#;
         assert_eq!(read(error), Packet::Error(error));
         assert_eq!(reason(error), "no");

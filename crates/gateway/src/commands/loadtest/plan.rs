@@ -1,11 +1,15 @@
 //! What the command line asks for: a scenario, with numbers that make sense together.
 
+mod flags;
+
 use std::time::Duration;
 
 use chat_domain::BoxError;
-use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches};
+use clap::ArgMatches;
 use serde::Serialize;
+
+pub(super) use self::flags::flags;
+use self::flags::{FLAGS, Kind, NAMES};
 
 /// What is run, as the result repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -15,13 +19,17 @@ pub(super) enum Scenario {
     S2(OneRoom),
     S3(Idle),
     S4(Rooms),
+    S5(History),
 }
 
-/// Senders with a room each, and a fixed number of messages in flight.
+/// Senders with rooms of their own, and a fixed number of messages in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct ClosedLoop {
     pub(super) connections: usize,
     pub(super) in_flight: usize,
+    pub(super) rooms_each: usize,
+    pub(super) idle_connections: usize,
+    pub(super) steady_rate: f64,
     pub(super) warm_up: f64,
     pub(super) seconds: f64,
     pub(super) parallel: usize,
@@ -60,117 +68,15 @@ pub(super) struct Rooms {
     pub(super) parallel: usize,
 }
 
-const NAMES: [&str; 4] = ["s1", "s2", "s3", "s4"];
-
-/// What a number may be.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    /// From 1 to this.
-    Count(usize),
-    Seconds,
-    /// A number above zero.
-    Positive,
+/// Pages of a room's history, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct History {
+    pub(super) room: usize,
+    pub(super) calls: usize,
 }
 
-struct Flag {
-    name: &'static str,
-    help: &'static str,
-    kind: Kind,
-    /// For each scenario; `None` where the flag means nothing.
-    defaults: [Option<f64>; 4],
-}
-
-const FLAGS: [Flag; 11] = [
-    Flag {
-        name: "connections",
-        help: "connections, each of a user of its own; s1: each in a room of its own; s2: all \
-               in one room",
-        kind: Kind::Count(1_000_000),
-        defaults: [Some(64.0), Some(1000.0), Some(10_000.0), Some(1000.0)],
-    },
-    Flag {
-        name: "in-flight",
-        help: "messages that each sender has under way",
-        kind: Kind::Count(10_000),
-        defaults: [Some(1.0), Some(2.0), None, None],
-    },
-    Flag {
-        name: "senders",
-        help: "how many of the connections send",
-        kind: Kind::Count(1_000_000),
-        defaults: [None, Some(4.0), None, None],
-    },
-    Flag {
-        name: "rooms",
-        help: "rooms, over which the connections are spread",
-        kind: Kind::Count(1_000_000),
-        defaults: [None, None, None, Some(100.0)],
-    },
-    Flag {
-        name: "rate",
-        help: "messages a second to begin with",
-        kind: Kind::Positive,
-        defaults: [None, None, None, Some(1000.0)],
-    },
-    Flag {
-        name: "p99-bound",
-        help: "the 99th percentile of latency that ends the search, in milliseconds",
-        kind: Kind::Positive,
-        defaults: [None, None, None, Some(250.0)],
-    },
-    Flag {
-        name: "warm-up",
-        help: "seconds before the first measurement",
-        kind: Kind::Seconds,
-        defaults: [Some(3.0), Some(3.0), None, Some(3.0)],
-    },
-    Flag {
-        name: "seconds",
-        help: "seconds of a measurement",
-        kind: Kind::Seconds,
-        defaults: [Some(8.0), Some(5.0), None, Some(5.0)],
-    },
-    Flag {
-        name: "step-seconds",
-        help: "seconds of each step of a search",
-        kind: Kind::Seconds,
-        defaults: [None, Some(2.0), None, Some(3.0)],
-    },
-    Flag {
-        name: "idle-seconds",
-        help: "seconds in which nothing is done",
-        kind: Kind::Seconds,
-        defaults: [None, None, Some(10.0), None],
-    },
-    Flag {
-        name: "parallel",
-        help: "connections that are made at once",
-        kind: Kind::Count(100_000),
-        defaults: [Some(64.0), Some(64.0), Some(256.0), Some(64.0)],
-    },
-];
-
-/// The flags of the scenarios, each with its defaults in the help.
-pub(super) fn flags() -> impl Iterator<Item = Arg> {
-    let scenario = Arg::new("scenario")
-        .long("scenario")
-        .help("what to run")
-        .value_name("NAME")
-        .required(true)
-        .action(ArgAction::Set)
-        .value_parser(PossibleValuesParser::new(NAMES));
-    let numbers = FLAGS.iter().map(|flag| {
-        let defaults = NAMES.iter().zip(flag.defaults);
-        let defaults: Vec<String> = defaults
-            .filter_map(|(name, default)| Some(format!("{name}: {}", default?)))
-            .collect();
-        Arg::new(flag.name)
-            .long(flag.name)
-            .help(format!("{} [{}]", flag.help, defaults.join(", ")))
-            .value_name("NUMBER")
-    });
-    std::iter::once(scenario).chain(numbers)
-}
+/// The most rooms of all connections together.
+const MAX_ROOMS: usize = 1_000_000;
 
 /// What the flags mean.
 struct Reader<'a> {
@@ -188,7 +94,7 @@ impl Scenario {
             .position(|known| Some(*known) == name.map(String::as_str));
         let reader = Reader {
             arguments,
-            scenario: scenario.ok_or("--scenario is s1, s2, s3 or s4")?,
+            scenario: scenario.ok_or("--scenario is s1, s2, s3, s4 or s5")?,
         };
         reader.check_all_mean_something()?;
         let number = |name| reader.number(name);
@@ -197,6 +103,9 @@ impl Scenario {
             0 => Self::S1(ClosedLoop {
                 connections: count("connections")?,
                 in_flight: count("in-flight")?,
+                rooms_each: reader.rooms_each()?,
+                idle_connections: count("idle-connections")?,
+                steady_rate: number("steady-rate")?,
                 warm_up: number("warm-up")?,
                 seconds: number("seconds")?,
                 parallel: count("parallel")?,
@@ -215,7 +124,7 @@ impl Scenario {
                 idle_seconds: number("idle-seconds")?,
                 parallel: count("parallel")?,
             }),
-            _ => Self::S4(Rooms {
+            3 => Self::S4(Rooms {
                 connections: count("connections")?,
                 rooms: reader.part_of_connections("rooms")?,
                 rate: number("rate")?,
@@ -224,6 +133,10 @@ impl Scenario {
                 seconds: number("seconds")?,
                 step_seconds: number("step-seconds")?,
                 parallel: count("parallel")?,
+            }),
+            _ => Self::S5(History {
+                room: count("room")?,
+                calls: count("calls")?,
             }),
         })
     }
@@ -234,25 +147,28 @@ impl Scenario {
             Self::S2(_) => NAMES[1],
             Self::S3(_) => NAMES[2],
             Self::S4(_) => NAMES[3],
+            Self::S5(_) => NAMES[4],
         }
     }
 
     pub(super) fn connections(&self) -> usize {
         match self {
-            Self::S1(ClosedLoop { connections, .. })
-            | Self::S2(OneRoom { connections, .. })
+            Self::S1(plan) => plan.connections + plan.idle_connections,
+            Self::S2(OneRoom { connections, .. })
             | Self::S3(Idle { connections, .. })
             | Self::S4(Rooms { connections, .. }) => *connections,
+            Self::S5(_) => 1,
         }
     }
 
     /// The highest room that is joined.
     pub(super) fn rooms(&self) -> usize {
         match self {
-            Self::S1(ClosedLoop { connections, .. }) => *connections,
+            Self::S1(plan) => plan.connections * plan.rooms_each,
             Self::S2(_) => 1,
             Self::S3(_) => 0,
             Self::S4(Rooms { rooms, .. }) => *rooms,
+            Self::S5(History { room, .. }) => *room,
         }
     }
 }
@@ -282,6 +198,10 @@ impl Reader<'_> {
                 number.fract() == 0.0 && (1.0..=max as f64).contains(&number),
                 format!("a whole number from 1 to {max}"),
             ),
+            Kind::CountOrNone(max) => (
+                number.fract() == 0.0 && (0.0..=max as f64).contains(&number),
+                format!("a whole number from 0 to {max}"),
+            ),
             Kind::Seconds => (
                 (0.0..=86_400.0).contains(&number),
                 "a number of seconds, a day at most".to_owned(),
@@ -292,6 +212,15 @@ impl Reader<'_> {
             true => Ok(number),
             false => Err(format!("--{name} must be {expected}, not \"{text}\"").into()),
         }
+    }
+
+    fn rooms_each(&self) -> Result<usize, BoxError> {
+        let each = self.number("rooms-each")? as usize;
+        let all = each * self.number("connections")? as usize;
+        if all > MAX_ROOMS {
+            return Err(format!("--rooms-each {each} makes more than {MAX_ROOMS} rooms").into());
+        }
+        Ok(each)
     }
 
     fn part_of_connections(&self, name: &str) -> Result<usize, BoxError> {
@@ -338,12 +267,24 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_refused_by_name() {
         for (line, says) in [
-            ("--scenario s5", "s5"),
+            ("--scenario s6", "s6"),
             ("--scenario s1 --rooms 5", "--rooms means nothing in s1"),
             ("--scenario s1 --connections 0", "--connections must be"),
             ("--scenario s1 --connections 1.5", "--connections must be"),
             ("--scenario s1 --seconds=-1", "--seconds must be"),
             ("--scenario s1 --seconds nan", "--seconds must be"),
+            (
+                "--scenario s1 --rooms-each 20000",
+                "more than 1000000 rooms",
+            ),
+            (
+                "--scenario s1 --idle-connections=-1",
+                "--idle-connections must be",
+            ),
+            (
+                "--scenario s5 --connections 2",
+                "--connections means nothing in s5",
+            ),
             ("--scenario s4 --rate 0", "--rate must be"),
             ("--scenario s2 --connections 3", "--senders 4 is more than"),
             ("--scenario s4 --connections 9", "--rooms 100 is more than"),

@@ -54,6 +54,9 @@ pub(super) enum Outcome {
     ClosedLoop {
         #[serde(skip)]
         phase: Phase,
+        /// At a given rate, at which costs can be compared: a server that is asked for
+        /// more has less to do for each message.
+        steady: Option<Phase>,
     },
     OneRoom {
         /// The most that any phase reached.
@@ -73,12 +76,26 @@ pub(super) enum Outcome {
         /// The server's, in the whole idle time.
         idle_cpu_seconds: Option<f64>,
     },
+    History {
+        /// How many messages the room has.
+        newest: u64,
+        end: Pages,
+        middle: Pages,
+        beginning: Pages,
+    },
     Rooms {
         /// The highest rate that was kept up with.
         max_messages_per_second: f64,
         at_max: Option<Phase>,
         base: Phase,
     },
+}
+
+/// How long a full page took, asked for with `beforeSeq` and with `afterSeq`.
+#[derive(Debug, Serialize)]
+pub(super) struct Pages {
+    pub(super) before_ms: Option<Latency>,
+    pub(super) after_ms: Option<Latency>,
 }
 
 /// A phase at a given rate.
@@ -118,9 +135,9 @@ impl Step {
 impl Outcome {
     fn main_phase(&self) -> Option<&Phase> {
         match self {
-            Self::ClosedLoop { phase } => Some(phase),
+            Self::ClosedLoop { phase, .. } => Some(phase),
             Self::OneRoom { closed, .. } => Some(closed),
-            Self::Idle { .. } => None,
+            Self::Idle { .. } | Self::History { .. } => None,
             Self::Rooms { at_max, base, .. } => Some(at_max.as_ref().unwrap_or(base)),
         }
     }

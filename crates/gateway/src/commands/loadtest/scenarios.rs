@@ -1,5 +1,8 @@
 //! The scenarios: what is done, in which order, and which figures come out.
 
+mod history;
+
+use std::ops::Range;
 use std::time::Duration;
 
 use chat_domain::BoxError;
@@ -13,6 +16,8 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// Of the scenario that makes very many connections.
 const CONNECT_MANY_DEADLINE: Duration = Duration::from_secs(120);
 const JOIN_DEADLINE: Duration = Duration::from_secs(10);
+/// And this for each room, of which there may be very many.
+const JOIN_ROOM_DEADLINE: Duration = Duration::from_millis(2);
 
 /// After this long without a delivery, what is missing will not come.
 const QUIET: Duration = Duration::from_secs(3);
@@ -42,6 +47,7 @@ pub(super) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxEr
         Scenario::S2(plan) => one_room(plan, meter)?,
         Scenario::S3(plan) => idle(plan, meter)?,
         Scenario::S4(plan) => rooms(plan, meter)?,
+        Scenario::S5(plan) => history::run(plan, meter)?,
     };
     let counts = meter.generator.ledger.counts;
     Ok(Report::new(scenario, connecting, counts, outcome))
@@ -50,15 +56,36 @@ pub(super) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxEr
 type Ran = Result<(f64, Outcome), BoxError>;
 
 fn closed_loop(plan: ClosedLoop, meter: &mut Meter) -> Ran {
-    let connecting = enter(meter, plan.connections, plan.parallel, |n| n + 1)?;
+    let count = plan.connections + plan.idle_connections;
+    let connecting = enter(meter, count, plan.parallel, |n| {
+        match n < plan.connections {
+            true => (n * plan.rooms_each + 1)..((n + 1) * plan.rooms_each + 1),
+            false => 0..0,
+        }
+    })?;
     fill(meter, 0..plan.connections, plan.in_flight);
     let phase = meter.phase("s1", seconds(plan.warm_up), seconds(plan.seconds), None)?;
     meter.drain(QUIET, DRAIN_DEADLINE)?;
-    Ok((connecting, Outcome::ClosedLoop { phase }))
+    let steady = if plan.steady_rate > 0.0 {
+        let senders = (0..plan.connections).collect();
+        let load = OpenLoop::new(plan.steady_rate, Pattern::Even { senders });
+        let length = seconds(plan.seconds);
+        let phase = meter.phase(
+            "s1 at a steady rate",
+            length.mul_f64(0.2),
+            length,
+            Some(load),
+        )?;
+        meter.drain(QUIET, DRAIN_DEADLINE)?;
+        Some(phase)
+    } else {
+        None
+    };
+    Ok((connecting, Outcome::ClosedLoop { phase, steady }))
 }
 
 fn one_room(plan: OneRoom, meter: &mut Meter) -> Ran {
-    let connecting = enter(meter, plan.connections, plan.parallel, |_| 1)?;
+    let connecting = enter(meter, plan.connections, plan.parallel, |_| 1..2)?;
     let apart = plan.connections / plan.senders;
     let senders: Vec<usize> = (0..plan.senders).map(|n| n * apart).collect();
     let members = plan.connections as f64;
@@ -144,7 +171,7 @@ fn idle(plan: Idle, meter: &mut Meter) -> Ran {
         plan.connections,
         plan.parallel,
         CONNECT_MANY_DEADLINE,
-        |_| 0,
+        |_| 0..0,
     )?;
     meter.generator.set_up_is_done();
     let connected = meter.processes.usage();
@@ -165,7 +192,8 @@ fn idle(plan: Idle, meter: &mut Meter) -> Ran {
 
 fn rooms(plan: Rooms, meter: &mut Meter) -> Ran {
     let connecting = enter(meter, plan.connections, plan.parallel, |n| {
-        n % plan.rooms + 1
+        let room = n % plan.rooms + 1;
+        room..room + 1
     })?;
     let mut search = Search { plan, meter };
     let (is_sustained, base) = search.measure("s4 base", plan.rate, plan.warm_up, plan.seconds)?;
@@ -255,16 +283,18 @@ impl Search<'_> {
     }
 }
 
-/// Connects everybody and lets them join; connections a second.
+/// Connects everybody and lets them join their rooms; connections a second.
 fn enter(
     meter: &mut Meter,
     count: usize,
     parallel: usize,
-    room: impl Fn(usize) -> usize,
+    rooms: impl Fn(usize) -> Range<usize>,
 ) -> Result<f64, BoxError> {
     let generator = &mut meter.generator;
-    let connecting = generator.connect(count, parallel, CONNECT_DEADLINE, room)?;
-    generator.join(JOIN_DEADLINE)?;
+    let joins: usize = (0..count).map(|n| rooms(n).len()).sum();
+    let connecting = generator.connect(count, parallel, CONNECT_DEADLINE, rooms)?;
+    let more = JOIN_ROOM_DEADLINE.mul_f64(joins as f64);
+    generator.join(JOIN_DEADLINE + more)?;
     generator.set_up_is_done();
     let rate = count as f64 / connecting.as_secs_f64();
     eprintln!("loadtest: {count} connections, {rate:.0} a second");

@@ -1,6 +1,6 @@
 //! How connections are made, and join their rooms, before there is load.
 
-use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use chat_domain::BoxError;
@@ -22,12 +22,12 @@ impl Generator {
         count: usize,
         parallel: usize,
         deadline: Duration,
-        room: impl Fn(usize) -> usize,
+        rooms: impl Fn(usize) -> Range<usize>,
     ) -> Result<Duration, BoxError> {
         let start = self.now();
         while self.ready < count {
             while self.clients.len() < count && self.clients.len() - self.ready < parallel {
-                self.dial(room(self.clients.len()))?;
+                self.dial(rooms(self.clients.len()))?;
             }
             self.turn(self.now() + nanos(PATIENCE))?;
             self.check_progress(self.ready, count, "are connected", start, deadline)?;
@@ -35,7 +35,7 @@ impl Generator {
         Ok(Duration::from_nanos(self.now() - start))
     }
 
-    /// Lets every connection join its room.
+    /// Lets every connection join its rooms, one after the other.
     ///
     /// # Errors
     /// The first that could not, or that they did not in time.
@@ -44,19 +44,20 @@ impl Generator {
         deadline: Duration,
     ) -> Result<(), BoxError> {
         let start = self.now();
+        let mut count = 0;
         for n in 0..self.clients.len() {
+            if self.clients[n].rooms.is_empty() {
+                continue;
+            }
+            count += 1;
             self.clients[n].state = State::Joining;
-            self.packet.clear();
-            let room = self.clients[n].room;
-            write!(self.packet, "42[\"joinRoom\",{{\"roomId\":{room}}}]")?;
-            self.send_packet(n);
+            self.join_next(n);
             if n % 64 == 63 {
                 self.turn(self.now())?;
             }
         }
-        while self.joined < self.clients.len() {
+        while self.joined < count {
             self.turn(self.now() + nanos(PATIENCE))?;
-            let count = self.clients.len();
             self.check_progress(
                 self.joined,
                 count,
@@ -68,11 +69,17 @@ impl Generator {
         Ok(())
     }
 
-    fn dial(&mut self, room: usize) -> Result<(), BoxError> {
+    pub(super) fn join_next(&mut self, n: usize) {
+        let client = &self.clients[n];
+        let room = client.rooms.start + client.views.len();
+        self.send_text(n, &format!("42[\"joinRoom\",{{\"roomId\":{room}}}]"));
+    }
+
+    fn dial(&mut self, rooms: Range<usize>) -> Result<(), BoxError> {
         let n = self.clients.len();
         let address = self.target.address;
         let source = self.target.source(n);
-        let mut client = Client::dial(address, source, room)
+        let mut client = Client::dial(address, source, rooms)
             .map_err(|error| format!("connection {} to {address}: {error}", n + 1))?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll
