@@ -7,6 +7,9 @@
 //!
 //! Features: `postgres`, `sqlite`, `jwt` (all on by default).
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[doc(hidden)]
+pub mod bench;
 mod clock;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod group_commit;

@@ -17,6 +17,8 @@
 //! - `commands`: what the binary can do.
 
 mod app;
+#[doc(hidden)]
+pub mod bench;
 pub mod commands;
 pub mod config;
 mod connection;

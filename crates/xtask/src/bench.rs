@@ -31,6 +31,9 @@ const OTHER_CORE: usize = 1;
 
 /// Ends when all runs are done, or at the first whose figures cannot be trusted.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
+    if arguments == ["--micro"] {
+        return run_micro();
+    }
     let plan = Plan::parse(arguments)?;
     let bench = Bench::prepare(&plan)?;
     if !plan.growth.is_empty() {
@@ -64,6 +67,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         plan.repeats, bench.conditions
     );
     print!("{}", table(&plan.scenarios, &names, &runs));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The packages' own benchmarks, of pieces that need neither network nor database.
+fn run_micro() -> Result<ExitCode, Error> {
+    let packages = ["chat-domain", "chat-adapters", "chat-gateway"];
+    let mut bench = cargo("bench");
+    bench.args(packages.iter().flat_map(|package| ["--package", package]));
+    run_command(&mut bench)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -43,6 +43,9 @@ The developer's commands.
                       [--repeats N] [--folder DIR]
         how throughput, CPU time and the latency of pages change as these become
         many: a table each (all of them)
+
+    cargo xtask bench --micro
+        the benchmarks of the hot pieces, which need neither network nor database
 ";
 
 /// What a command fails with: one line for the person at the terminal.

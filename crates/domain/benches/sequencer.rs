@@ -1,0 +1,53 @@
+//! What it costs to turn a room's hints into one order.
+
+use chat_domain::{RoomSequencer, Seq};
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+
+/// Messages of one round.
+const COUNT: usize = 1000;
+/// How far a hint comes from its place, as hints of several nodes do.
+const DISTANCES: [usize; 3] = [2, 16, 256];
+
+fn main() {
+    divan::main();
+}
+
+/// Each is released before the next is offered.
+#[divan::bench]
+fn in_order(bencher: Bencher<'_, '_>) {
+    let seqs = seqs();
+    bencher
+        .counter(ItemsCount::new(COUNT))
+        .bench(|| sequence(black_box(&seqs)));
+}
+
+/// Each group of so many comes backwards, and is released together.
+#[divan::bench(args = DISTANCES)]
+fn shuffled(bencher: Bencher<'_, '_>, distance: usize) {
+    let mut seqs = seqs();
+    for group in seqs.chunks_mut(distance) {
+        group.reverse();
+    }
+    bencher
+        .counter(ItemsCount::new(COUNT))
+        .bench(|| sequence(black_box(&seqs)));
+}
+
+fn seqs() -> Vec<Seq> {
+    let numbers = 1..=COUNT as u64;
+    numbers.filter_map(|n| Seq::new(n).ok()).collect()
+}
+
+fn sequence(seqs: &[Seq]) -> Seq {
+    let mut sequencer = RoomSequencer::start(Seq::default(), COUNT);
+    for seq in seqs {
+        sequencer.offer(*seq, *seq);
+        while let Some(next) = sequencer.release() {
+            black_box(next);
+        }
+    }
+    // All of them, or it was something else that was measured.
+    assert_eq!(sequencer.released().get(), COUNT as u64);
+    sequencer.released()
+}
