@@ -41,6 +41,11 @@ impl Ran {
     }
 }
 
+/// A gateway that refuses nothing, however much too much is asked of it: s2 does.
+fn unlimited(database: &Database) -> Gateway {
+    Gateway::start_with(database, &[("MESSAGE_RATE", "0"), ("MAX_IN_FLIGHT", "0")])
+}
+
 async fn loadtest(server: SocketAddr, arguments: &str) -> Ran {
     loadtest_with(server, arguments, |_| {}).await
 }
@@ -71,7 +76,7 @@ async fn loadtest_with(
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_against_a_gateway_and_nothing_is_missing() {
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let gateway = unlimited(&database);
     let server = format!("--json --server-pid {}", gateway.pid());
     let mut stored = 0;
     for (scenario, has_messages) in [(S1, true), (S2, true), (S3, false), (S4, true)] {
@@ -112,7 +117,7 @@ async fn every_scenario_runs_against_a_gateway_and_nothing_is_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_scenario_has_figures_of_its_own() {
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let gateway = unlimited(&database);
     for (scenario, figures) in [
         (S1, &["messages_per_second", "deliveries_per_second"][..]),
         (
@@ -146,7 +151,7 @@ async fn each_scenario_has_figures_of_its_own() {
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_may_have_several_rooms_and_idle_neighbours() {
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let gateway = unlimited(&database);
     let ran = loadtest(
         gateway.address,
         &format!("{S1} --rooms-each 5 --idle-connections 10 --steady-rate 50 --json"),
@@ -168,7 +173,7 @@ async fn senders_may_have_several_rooms_and_idle_neighbours() {
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_are_read_at_the_end_in_the_middle_and_at_the_beginning() {
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("MESSAGE_RATE", "0")]);
+    let gateway = unlimited(&database);
     let s5 = "--scenario s5 --calls 3 --json";
     let ran = loadtest(gateway.address, s5).await;
     assert!(ran.error.contains("room 1 has 0 messages"), "{}", ran.error);
