@@ -44,6 +44,8 @@ const PAGE: usize = 100;
 /// How often active rooms are compared with the log. What a hint lost is shown
 /// within a second: this, and the time to read it.
 const RECONCILIATION: Duration = Duration::from_millis(500);
+/// How many rooms are compared at a time: nobody waits for all of a hundred thousand.
+const COMPARED_AT_ONCE: usize = 2000;
 /// A room of so many is shown its messages in the turn of whoever brings them.
 const FEW_MEMBERS: usize = 32;
 /// How many members of a larger one are served before everything else has its turn.
@@ -150,20 +152,19 @@ impl Rooms {
         loop {
             ticks.tick().await;
             let rooms: Vec<Arc<Room>> = lock(&self.active).values().cloned().collect();
-            if rooms.is_empty() {
-                continue;
-            }
-            for room in &rooms {
-                lock(&room.state).begin_interval(room.id);
-            }
-            let ids: Vec<RoomId> = rooms.iter().map(|room| room.id).collect();
-            match self.log.newest(&ids).await {
-                Ok(newest) => {
-                    for (id, seq) in newest {
-                        self.advance(id, |order| order.reaches(seq));
-                    }
+            for rooms in rooms.chunks(COMPARED_AT_ONCE) {
+                for room in rooms {
+                    lock(&room.state).begin_interval(room.id);
                 }
-                Err(error) => tracing::debug!(%error, "rooms cannot be compared with the log"),
+                let ids: Vec<RoomId> = rooms.iter().map(|room| room.id).collect();
+                match self.log.newest(&ids).await {
+                    Ok(newest) => {
+                        for (id, seq) in newest {
+                            self.advance(id, |order| order.reaches(seq));
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "rooms cannot be compared with the log"),
+                }
             }
         }
     }
