@@ -6,9 +6,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::results::{
-    CLOSED_AND_STEADY, Figure, PAGE, PER_DELIVERY, group_digits as digits, table_of_points,
-};
+use super::results::{Figure, group_digits as digits, higher, lower, table_of_points};
 use crate::Error;
 
 /// What becomes more from point to point.
@@ -45,6 +43,50 @@ const AUTHORS: u64 = 1000;
 const MANY_CONNECTIONS: u64 = 20_000;
 /// Files of the server and the load test that are no idle connections.
 const OTHER_FILES: u64 = 1000;
+
+const CLOSED_AND_STEADY: &[Figure] = &[
+    higher("messages/s", "/messages_per_second"),
+    lower("p50, ms", "/latency_ms/p50"),
+    lower("p99, ms", "/latency_ms/p99"),
+    lower("p50 at 5,000/s, ms", "/steady/latency_ms/p50"),
+    lower("p99 at 5,000/s, ms", "/steady/latency_ms/p99"),
+    lower(
+        "server CPU at 5,000/s, s per 1,000 messages",
+        "/steady/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "database CPU at 5,000/s, s per 1,000 messages",
+        "/steady/database_cpu_seconds_per_1000_messages",
+    ),
+];
+
+const PER_DELIVERY: &[Figure] = &[
+    higher("messages/s", "/messages_per_second"),
+    higher("deliveries/s", "/deliveries_per_second"),
+    lower(
+        "server CPU, s per 1,000 deliveries",
+        "/server_cpu_seconds_per_1000_deliveries",
+    ),
+    higher(
+        "deliveries/s, saturation",
+        "/saturation_deliveries_per_second",
+    ),
+    lower(
+        "server CPU at saturation, s per 1,000 deliveries",
+        "/saturation_server_cpu_seconds_per_1000_deliveries",
+    ),
+    lower(
+        "database CPU, s per 1,000 messages",
+        "/database_cpu_seconds_per_1000_messages",
+    ),
+];
+
+const PAGE: &[Figure] = &[
+    lower("p50 with beforeSeq, ms", "/before_ms/p50"),
+    lower("p99 with beforeSeq, ms", "/before_ms/p99"),
+    lower("p50 with afterSeq, ms", "/after_ms/p50"),
+    lower("p99 with afterSeq, ms", "/after_ms/p99"),
+];
 
 impl Growth {
     pub(crate) const ALL: [Self; 5] = [

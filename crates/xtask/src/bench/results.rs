@@ -50,7 +50,7 @@ pub(super) struct Figure {
     better: Better,
 }
 
-const fn higher(label: &'static str, pointer: &'static str) -> Figure {
+pub(super) const fn higher(label: &'static str, pointer: &'static str) -> Figure {
     Figure {
         label,
         pointer,
@@ -58,7 +58,7 @@ const fn higher(label: &'static str, pointer: &'static str) -> Figure {
     }
 }
 
-const fn lower(label: &'static str, pointer: &'static str) -> Figure {
+pub(super) const fn lower(label: &'static str, pointer: &'static str) -> Figure {
     Figure {
         label,
         pointer,
@@ -126,50 +126,6 @@ const ROOMS: &[Figure] = &[
         "database CPU, s per 1,000 messages",
         "/database_cpu_seconds_per_1000_messages",
     ),
-];
-
-pub(super) const CLOSED_AND_STEADY: &[Figure] = &[
-    higher("messages/s", "/messages_per_second"),
-    lower("p50, ms", "/latency_ms/p50"),
-    lower("p99, ms", "/latency_ms/p99"),
-    lower("p50 at 5,000/s, ms", "/steady/latency_ms/p50"),
-    lower("p99 at 5,000/s, ms", "/steady/latency_ms/p99"),
-    lower(
-        "server CPU at 5,000/s, s per 1,000 messages",
-        "/steady/server_cpu_seconds_per_1000_messages",
-    ),
-    lower(
-        "database CPU at 5,000/s, s per 1,000 messages",
-        "/steady/database_cpu_seconds_per_1000_messages",
-    ),
-];
-
-pub(super) const PER_DELIVERY: &[Figure] = &[
-    higher("messages/s", "/messages_per_second"),
-    higher("deliveries/s", "/deliveries_per_second"),
-    lower(
-        "server CPU, s per 1,000 deliveries",
-        "/server_cpu_seconds_per_1000_deliveries",
-    ),
-    higher(
-        "deliveries/s, saturation",
-        "/saturation_deliveries_per_second",
-    ),
-    lower(
-        "server CPU at saturation, s per 1,000 deliveries",
-        "/saturation_server_cpu_seconds_per_1000_deliveries",
-    ),
-    lower(
-        "database CPU, s per 1,000 messages",
-        "/database_cpu_seconds_per_1000_messages",
-    ),
-];
-
-pub(super) const PAGE: &[Figure] = &[
-    lower("p50 with beforeSeq, ms", "/before_ms/p50"),
-    lower("p99 with beforeSeq, ms", "/before_ms/p99"),
-    lower("p50 with afterSeq, ms", "/after_ms/p50"),
-    lower("p99 with afterSeq, ms", "/after_ms/p99"),
 ];
 
 /// What no run should have.
