@@ -1,12 +1,15 @@
 //! The kill switch and the deadlines, on real connections.
 
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::{Ending, Stream};
+use super::{Ending, Stream, WireOwner};
+use crate::lock;
 
 const SOON: Duration = Duration::from_secs(2);
 
@@ -79,4 +82,48 @@ async fn what_was_written_arrives_before_the_end() {
         .unwrap()
         .unwrap();
     assert_eq!(received, b"farewell");
+}
+
+/// Keeps what is written, and lets everything be read.
+#[derive(Default)]
+struct Owner(Mutex<Vec<u8>>);
+
+impl WireOwner for Owner {
+    fn write(&self, bytes: &[u8]) {
+        lock(&self.0).extend_from_slice(bytes);
+    }
+
+    fn finish(&self) {
+        lock(&self.0).extend_from_slice(b".");
+    }
+
+    fn poll_may_read(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_is_read_in_parts_and_written_by_its_owner() {
+    let (mut stream, mut client) = pair().await;
+    let owner = Arc::new(Owner::default());
+    let weak = Arc::downgrade(&owner);
+    stream.wire().belongs_to(weak);
+    let sent: Vec<u8> = (0..20_000_u32).map(|n| n as u8).collect();
+    client.write_all(&sent).await.unwrap();
+    stream.unread(b"early");
+    let mut received = Vec::new();
+    while received.len() < 5 + sent.len() {
+        let mut part = [0; 97];
+        let count = timeout(SOON, stream.read(&mut part))
+            .await
+            .unwrap()
+            .unwrap();
+        received.extend_from_slice(&part[..count]);
+    }
+    assert_eq!(received[..5], *b"early");
+    assert!(received[5..] == sent);
+
+    stream.write_all(b"farewell").await.unwrap();
+    drop(stream);
+    assert_eq!(*lock(&owner.0), b"farewell.");
 }
