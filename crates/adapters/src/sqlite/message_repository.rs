@@ -8,7 +8,7 @@ use chat_domain::{
 use diesel::prelude::*;
 
 use super::schema::{messages, users};
-use super::{Database, pool, rows};
+use super::{Database, rows};
 
 #[async_trait]
 impl MessageRepository for Database {
@@ -25,13 +25,14 @@ impl MessageRepository for Database {
         let newest = RoomRepository::newest(self, &[room_id]).await?;
         let newest = newest.into_iter().next();
         let newest = newest.map_or(Seq::START, |(_, newest)| newest);
-        let found = pool::read(&self.pool, move |connection| {
+        let found = self.pool.read(move |connection| {
             with_author()
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.gt(rows::number(position.get())))
                 .order(messages::seq)
                 .limit(rows::one_more(limit))
                 .load::<rows::MessageRow>(connection)
+                .map_err(StorageError::unavailable)
         });
         rows::page(newest, found.await?, limit)
     }
@@ -46,13 +47,14 @@ impl MessageRepository for Database {
         let newest = newest.into_iter().next();
         let newest = newest.map_or(Seq::START, |(_, newest)| newest);
         let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
-        let found = pool::read(&self.pool, move |connection| {
+        let found = self.pool.read(move |connection| {
             with_author()
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.lt(end))
                 .order(messages::seq.desc())
                 .limit(rows::one_more(limit))
                 .load::<rows::MessageRow>(connection)
+                .map_err(StorageError::unavailable)
         });
         rows::page_backwards(newest, found.await?, limit)
     }

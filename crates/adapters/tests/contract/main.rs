@@ -12,6 +12,7 @@ mod room_repository;
 mod sqlite_faults;
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 use chat_domain::ports::{AppendError, Appended, MessageRepository, ReadLimit};
@@ -91,7 +92,7 @@ async fn append_at_once(
     let mut calls = Vec::new();
     for message in messages {
         let mut call = log.append(message);
-        let answer = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        let answer = poll_once(&mut call).await;
         calls.push((call, answer));
     }
     let mut outcomes = Vec::new();
@@ -102,6 +103,11 @@ async fn append_at_once(
         });
     }
     outcomes
+}
+
+/// Polls a call once and returns its state.
+async fn poll_once<T>(call: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *call).poll(context))).await
 }
 
 /// The same message, with an id that its sender picked.

@@ -1,9 +1,9 @@
 //! The contract of [`RoomRepository`].
 
-use chat_domain::UserId;
 use chat_domain::ports::{MessageRepository, RoomRepository};
+use chat_domain::{Seq, UserId};
 
-use crate::{append, hello, room, seq};
+use crate::{append, hello, poll_once, room, seq, up_to};
 
 crate::on_each_database!(
     rooms_without_messages_are_left_out,
@@ -11,6 +11,7 @@ crate::on_each_database!(
     many_rooms_are_asked_for_at_once,
     a_pointer_moves_forward_and_never_beyond_the_newest,
     a_pointer_never_moves_back_though_many_move_it,
+    cancelled_reads_leave_the_others_alone,
 );
 
 async fn rooms_without_messages_are_left_out(store: &(impl MessageRepository + RoomRepository)) {
@@ -102,4 +103,28 @@ async fn a_pointer_never_moves_back_though_many_move_it(
         .await
         .unwrap();
     assert_eq!(found.read, seq(20));
+}
+
+/// Reads of many rooms are dropped after one poll or a few, while the query runs.
+async fn cancelled_reads_leave_the_others_alone(store: &(impl MessageRepository + RoomRepository)) {
+    append(store, hello(room(1))).await.unwrap();
+    let rooms: Vec<_> = (1..=10_000).map(room).collect();
+    for polls in (1..=4).cycle().take(100) {
+        let mut reads: Vec<_> = (0..20).map(|_| store.newest(&rooms)).collect();
+        for _ in 0..polls {
+            let mut pending = Vec::new();
+            for mut read in reads {
+                if poll_once(&mut read).await.is_pending() {
+                    pending.push(read);
+                }
+            }
+            reads = pending;
+            tokio::task::yield_now().await;
+        }
+        drop(reads);
+        let found = store.newest(&[room(1)]).await.unwrap();
+        assert_eq!(found, [(room(1), seq(1))]);
+    }
+    let log = store.after(room(1), Seq::START, up_to(10)).await.unwrap();
+    assert_eq!(log.messages.len(), 1);
 }
