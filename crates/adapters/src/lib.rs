@@ -16,6 +16,8 @@ mod group_commit;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod local;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod page;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]

@@ -9,6 +9,7 @@ use diesel::prelude::*;
 
 use super::schema::{messages, users};
 use super::{Database, rows};
+use crate::page;
 
 #[async_trait]
 impl MessageRepository for Database {
@@ -30,11 +31,11 @@ impl MessageRepository for Database {
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.gt(rows::number(position.get())))
                 .order(messages::seq)
-                .limit(rows::one_more(limit))
+                .limit(page::rows_to_read(limit))
                 .load::<rows::MessageRow>(connection)
                 .map_err(StorageError::unavailable)
         });
-        rows::page(newest, found.await?, limit)
+        page::forward(newest, found.await?.into_iter().map(rows::message), limit)
     }
 
     async fn before(
@@ -52,11 +53,11 @@ impl MessageRepository for Database {
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.lt(end))
                 .order(messages::seq.desc())
-                .limit(rows::one_more(limit))
+                .limit(page::rows_to_read(limit))
                 .load::<rows::MessageRow>(connection)
                 .map_err(StorageError::unavailable)
         });
-        rows::page_backwards(newest, found.await?, limit)
+        page::backward(newest, found.await?.into_iter().map(rows::message), limit)
     }
 }
 
