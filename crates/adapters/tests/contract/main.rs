@@ -4,6 +4,7 @@
 
 mod databases;
 mod group_commit;
+mod log_pages;
 mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;
