@@ -10,6 +10,7 @@ mod postgres_faults;
 mod postgres_group_commit;
 mod postgres_tls;
 mod room_repository;
+mod sqlite_commit_faults;
 mod sqlite_faults;
 
 use std::future::poll_fn;
