@@ -9,8 +9,10 @@ use chat_domain::BoxError;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, ConnectionError, ConnectionResult, SqliteConnection};
 
-/// How long a statement waits for another process that holds the file's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+use super::checkpoint::LOG_LIMIT;
+
+/// How long a statement waits for another connection that holds the file's lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where the database is, and how to open it.
 #[derive(Clone)]
@@ -88,11 +90,11 @@ impl DatabaseFile {
             .to_str()
             .ok_or_else(|| ConnectionError::BadConnection("the path is no UTF-8".into()))?;
         let mut connection = SqliteConnection::establish(path)?;
-        // FULL: with WAL, NORMAL can lose acknowledged commits when the power
-        // fails.
+        // FULL: with WAL, NORMAL can lose acknowledged commits when the power fails.
         connection
             .batch_execute(&format!(
                 "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
+                 PRAGMA journal_size_limit = {LOG_LIMIT}; \
                  PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
                 BUSY_TIMEOUT.as_millis()
             ))
@@ -100,8 +102,15 @@ impl DatabaseFile {
         Ok(connection)
     }
 
-    /// What the path leads to now: a file that was deleted or replaced while it
-    /// is open would take writes that nobody finds again.
+    /// Returns the size of the write-ahead log in bytes, 0 if there is none.
+    pub(super) fn log_size(&self) -> u64 {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push("-wal");
+        std::fs::metadata(path).map_or(0, |log| log.len())
+    }
+
+    /// Returns which file the path leads to now. A file that is deleted or replaced while
+    /// it is open would accept writes that no later process finds.
     pub(super) fn identity(&self) -> Option<FileIdentity> {
         #[cfg(unix)]
         {

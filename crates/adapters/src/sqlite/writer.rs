@@ -1,12 +1,15 @@
 //! The task that carries out all writes, one after the other.
 
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use chat_domain::StorageError;
 use diesel::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep_until;
 
+use super::checkpoint::Checkpoint;
 use super::file::{DatabaseFile, FileIdentity};
 
 /// The maximum number of queued writes. A further one is refused at once.
@@ -78,20 +81,60 @@ impl Writer {
 }
 
 async fn run(file: DatabaseFile, mut jobs: mpsc::Receiver<Job>) {
-    let mut open = None;
-    while let Some(job) = jobs.recv().await {
+    let mut state = State::default();
+    loop {
+        let job = tokio::select! {
+            biased;
+            job = jobs.recv() => match job {
+                Some(job) => Some(job),
+                None => break,
+            },
+            () = reached(state.checkpoint.retry_at()) => None,
+        };
         let file = file.clone();
         // A write that panics takes its connection with it.
-        open = spawn_blocking(move || job.carry_out(&file, open))
+        state = spawn_blocking(move || state.next(&file, job))
             .await
             .unwrap_or_default();
     }
+}
+
+/// Completes at this time, or never.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}
+
+/// What the task keeps from one write to the next.
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    checkpoint: Checkpoint,
 }
 
 /// A connection, and the file that it has opened.
 struct Open {
     connection: SqliteConnection,
     identity: FileIdentity,
+}
+
+impl State {
+    /// Carries out the write, if there is one, and keeps the log small.
+    fn next(mut self, file: &DatabaseFile, job: Option<Job>) -> Self {
+        if let Some(job) = job {
+            self.open = job.carry_out(file, self.open);
+        }
+        if let Some(open) = &mut self.open {
+            let reset = self.checkpoint.reset_large_log(file, &mut open.connection);
+            if let Err(error) = reset {
+                tracing::warn!(%error, "SQLite's log cannot be reset");
+                self.open = None;
+            }
+        }
+        self
+    }
 }
 
 impl Job {

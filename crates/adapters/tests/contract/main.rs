@@ -12,6 +12,7 @@ mod postgres_tls;
 mod room_repository;
 mod sqlite_commit_faults;
 mod sqlite_faults;
+mod sqlite_log_size;
 
 use std::future::poll_fn;
 use std::pin::Pin;
