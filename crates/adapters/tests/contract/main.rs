@@ -13,6 +13,7 @@ mod room_repository;
 mod sqlite_commit_faults;
 mod sqlite_faults;
 mod sqlite_log_size;
+mod unread_index;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -89,10 +89,11 @@ async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 3] = [
+const NAMES: [&str; 4] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
+    "0004_unread_index",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +118,7 @@ async fn two_who_migrate_at_once_do_it_once() {
     let open = || sqlite::Database::open(path.clone(), 1).unwrap();
     let (one, two) = (open(), open());
     let (one, two) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(one.unwrap().len() + two.unwrap().len(), 3);
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), NAMES.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

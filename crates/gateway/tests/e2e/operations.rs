@@ -157,15 +157,15 @@ fn migrate_says_what_it_does() {
         };
         assert_eq!(
             migrate(&["--dry-run"]),
-            "pending 0001_messages\npending 0002_repeats_and_pointers\npending 0003_cheaper_appends\n"
+            "pending 0001_messages\npending 0002_repeats_and_pointers\npending 0003_cheaper_appends\npending 0004_unread_index\n"
         );
         assert_eq!(
             migrate(&["--dry-run"]),
-            "pending 0001_messages\npending 0002_repeats_and_pointers\npending 0003_cheaper_appends\n"
+            "pending 0001_messages\npending 0002_repeats_and_pointers\npending 0003_cheaper_appends\npending 0004_unread_index\n"
         );
         assert_eq!(
             migrate(&[]),
-            "applied 0001_messages\napplied 0002_repeats_and_pointers\napplied 0003_cheaper_appends\n"
+            "applied 0001_messages\napplied 0002_repeats_and_pointers\napplied 0003_cheaper_appends\napplied 0004_unread_index\n"
         );
         assert_eq!(migrate(&[]), "up to date\n");
         assert_eq!(migrate(&["--dry-run"]), "up to date\n");
