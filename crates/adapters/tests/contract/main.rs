@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod authenticator;
+mod clock;
 mod databases;
 mod group_commit;
 mod log_pages;
@@ -9,6 +11,7 @@ mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;
 mod postgres_tls;
+mod room_events;
 mod room_repository;
 mod sqlite_commit_faults;
 mod sqlite_faults;
