@@ -1,4 +1,4 @@
-//! Rows to values, and back.
+//! Converts rows to values and back.
 
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
@@ -47,7 +47,8 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
 }
 
-/// A room's newest position and a user's read pointer, if there are any.
+/// Converts a room's newest position and a user's read pointer. Without a row, the room
+/// has no messages.
 pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
     let (newest, read) = row.unwrap_or_default();
     Ok(ReadState {
@@ -56,7 +57,7 @@ pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, S
     })
 }
 
-/// A room's or position's number as a column; it fits, being below 2^53.
+/// Converts a number of a room or position to a column's value; it is below 2^53.
 pub(super) fn number(value: u64) -> i64 {
     value.cast_signed()
 }

@@ -1,6 +1,6 @@
-//! One suite per port, run against every adapter of it. The databases are real.
+//! One suite per port, run against each of its adapters, on real databases.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod authenticator;
 mod clock;
@@ -28,7 +28,7 @@ use chat_domain::{
     UserId,
 };
 
-/// A test for each adapter of a story: `fn(&impl Port)` told on SQLite and on
+/// Turns each story, an `async fn(&impl Port)`, into one test on SQLite and one on
 /// PostgreSQL.
 #[macro_export]
 macro_rules! on_each_database {
@@ -58,7 +58,7 @@ fn seq(number: u64) -> Seq {
     Seq::new(number).unwrap()
 }
 
-/// A read of at most this many messages, however large.
+/// Limits a read to this number of messages of any size.
 fn up_to(messages: usize) -> ReadLimit {
     ReadLimit {
         messages,
@@ -83,7 +83,7 @@ fn hello(room_id: RoomId) -> NewMessage {
     by("42", "Ada", room_id, "hello")
 }
 
-/// Stores a message that is no repeat.
+/// Stores a message that is not a repeat.
 async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Message, AppendError> {
     match log.append(message).await? {
         Appended::Stored(message) => Ok(message),
@@ -91,7 +91,7 @@ async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Mes
     }
 }
 
-/// Makes all calls before it awaits any; the outcomes in the order of the calls.
+/// Makes all calls before it awaits one. Returns the outcomes in the order of the calls.
 async fn append_at_once(
     log: &impl MessageRepository,
     messages: impl IntoIterator<Item = NewMessage>,
@@ -117,7 +117,7 @@ async fn poll_once<T>(call: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *call).poll(context))).await
 }
 
-/// The same message, with an id that its sender picked.
+/// Adds the id that the sender chose.
 fn with_id(message: NewMessage, id: &str) -> NewMessage {
     NewMessage {
         client_message_id: Some(ClientMessageId::new(id).unwrap()),
