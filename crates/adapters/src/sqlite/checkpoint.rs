@@ -15,7 +15,7 @@ use diesel::sql_types::Integer;
 use super::file::{BUSY_TIMEOUT, DatabaseFile};
 
 /// The size in bytes above which the log is reset. It is twice the size at which SQLite
-/// copies the log by itself, so that without overlapping reads it is never reached.
+/// copies the log by itself, so that it is rarely reached without overlapping reads.
 pub(super) const LOG_LIMIT: u64 = 8 << 20;
 /// How long writes wait for the reads that still use the log. Almost every read is
 /// shorter.
