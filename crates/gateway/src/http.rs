@@ -10,58 +10,78 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
-use chat_domain::{DisplayName, RoomId, User, UserId};
+use chat_domain::ports::StorageHealth;
 use serde::Serialize;
 
-use crate::app::Demo;
+use crate::clients::Clients;
+use crate::demo::{Demo, demo_users};
 use crate::gateway::Gateway;
+use crate::supervisor::Liveness;
 
 /// How long the database may take to answer.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 /// Where the page's script expects its users.
 const DEMO_USERS: &str = "/*TOKENS*/[]";
 
-pub(crate) fn pages(gateway: Arc<Gateway>, demo: Option<Demo>) -> Router {
+/// What the operator's pages report on.
+#[derive(Clone)]
+pub(crate) struct Status {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) liveness: Liveness,
+}
+
+pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
     let mut pages = Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(gateway);
+        .with_state(status);
     if let Some(demo) = demo {
         pages = pages.route("/", get(async move || demo_page(&demo)));
     }
     pages
 }
 
-/// Whether clients should be sent here: not while stopping, and not without the
-/// database.
-async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
-    if gateway.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+/// Answers whether every task that must run is running.
+async fn alive(State(status): State<Status>) -> (StatusCode, String) {
+    match status.liveness.failure() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(task) => {
+            let text = format!("the task that {task} has ended\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
-    // Any room will do: the answer is one row or none.
-    let rooms: Vec<RoomId> = RoomId::new(1).into_iter().collect();
-    match tokio::time::timeout(READY_DEADLINE, gateway.log.newest(&rooms)).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
+}
+
+/// Answers whether clients should be sent here: not while draining, and not while messages
+/// cannot be stored.
+async fn ready(State(status): State<Status>) -> (StatusCode, &'static str) {
+    if status.gateway.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match tokio::time::timeout(READY_DEADLINE, status.storage.check_writable()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the database does not answer\n",
+            "the database cannot be written\n",
         ),
     }
 }
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+async fn metrics(State(status): State<Status>) -> impl IntoResponse {
     let mut text = String::new();
     for (name, help, value) in [
         (
             "chat_connections",
             "Connected Socket.IO clients.",
-            gateway.connections.count(),
+            status.clients.count(),
         ),
         (
             "chat_active_rooms",
             "Rooms that somebody on this node has joined.",
-            gateway.rooms.count(),
+            status.gateway.rooms.count(),
         ),
     ] {
         // Writing to a string cannot fail.
@@ -81,7 +101,7 @@ fn demo_page(demo: &Demo) -> impl IntoResponse + use<> {
         name: &'a str,
         token: String,
     }
-    let people = demo_people();
+    let people = demo_users();
     let users: Vec<DemoUser<'_>> = people
         .iter()
         .filter_map(|user| {
@@ -105,17 +125,4 @@ fn demo_page(demo: &Demo) -> impl IntoResponse + use<> {
         ],
         Html(page),
     )
-}
-
-/// The demo's users.
-pub(crate) fn demo_people() -> Vec<User> {
-    [("1", "Ada"), ("2", "Grace")]
-        .into_iter()
-        .filter_map(|(id, name)| {
-            Some(User {
-                id: UserId::new(id).ok()?,
-                name: DisplayName::from_text(name),
-            })
-        })
-        .collect()
 }

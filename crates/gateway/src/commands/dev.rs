@@ -11,9 +11,8 @@ use chat_domain::BoxError;
 use clap::Command;
 
 use super::serve;
-use crate::app::Demo;
 use crate::config::{Config, LogConfig, Settings};
-use crate::http::demo_people;
+use crate::demo::{Demo, demo_users};
 use crate::{logging, server, wiring};
 
 /// Beside the database, so that tokens outlive a restart as messages do.
@@ -111,7 +110,7 @@ fn greet(url: &str, storage: &str, demo: &Demo) -> Result<(), BoxError> {
         "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {storage}\n\n  \
          Two tokens, valid for a day:\n"
     );
-    for user in demo_people() {
+    for user in demo_users() {
         let token = (demo.mint)(&user)?;
         text += &format!("  {} (user {})\n  {token}\n", user.name.as_str(), user.id);
     }
