@@ -6,7 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backpressure;
 mod delivery;
+mod draining;
 mod events;
 mod handshake;
 mod loadtest;
