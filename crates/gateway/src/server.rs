@@ -140,3 +140,6 @@ async fn respond(app: &App, wire: &Arc<Wire>, request: Request<Incoming>) -> Res
     let Ok::<_, Infallible>(response) = app.pages.clone().oneshot(request.map(Body::new)).await;
     response
 }
+
+#[cfg(test)]
+mod tests;

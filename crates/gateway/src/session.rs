@@ -223,3 +223,26 @@ impl Sessions {
         lock(&self.polling).get(sid)?.upgrade()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wire::Stream;
+
+    #[tokio::test]
+    async fn a_connection_that_ended_before_its_upgrade_leaves_the_session_to_polling() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let stream = Stream::new(accepted.unwrap().0).unwrap();
+        let session = Arc::new(Sessions::default()).begin();
+        session.carried_by(stream.wire());
+        assert!(session.has_websocket());
+        assert_eq!(session.poll_before_websocket(|| "polled"), None);
+        drop((client, stream));
+        assert!(!session.has_websocket());
+        assert_eq!(session.poll_before_websocket(|| "polled"), Some("polled"));
+    }
+}

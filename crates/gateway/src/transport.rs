@@ -155,6 +155,9 @@ impl Transport {
             TransportName::WebSocket if session.has_websocket() => {
                 answer(StatusCode::BAD_REQUEST, "the session has a WebSocket")
             }
+            TransportName::WebSocket if websocket::accept_key(&request).is_none() => {
+                answer(StatusCode::BAD_REQUEST, "malformed WebSocket handshake")
+            }
             TransportName::WebSocket => {
                 websocket::upgrade(&self.socketioxide, wire, &session, request).await
             }
@@ -181,7 +184,7 @@ impl Transport {
             }
             TransportName::WebSocket => match websocket::accept_key(&request) {
                 Some(key) => websocket::open(socketioxide, wire, &session, request, &key),
-                None => websocket::upgrade(socketioxide, wire, &session, request).await,
+                None => answer(StatusCode::BAD_REQUEST, "malformed WebSocket handshake"),
             },
         }
     }

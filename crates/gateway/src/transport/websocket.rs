@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tower::Service as _;
@@ -52,7 +52,7 @@ pub(super) fn open(
     response
 }
 
-/// Opens a WebSocket for a session that upgrades, or answers a malformed request.
+/// Opens a WebSocket for a session that upgrades.
 pub(super) async fn upgrade(
     socketioxide: &SocketIoxide,
     wire: &Arc<Wire>,
@@ -66,7 +66,8 @@ pub(super) async fn upgrade(
     response
 }
 
-/// Returns the key of a well-formed request for a WebSocket; socketioxide answers others.
+/// Returns the key of a well-formed request for a WebSocket. hyper cannot upgrade others, and
+/// socketioxide would wait for it.
 pub(super) fn accept_key<B>(request: &Request<B>) -> Option<String> {
     let headers = request.headers();
     let names = |header, name: &str| {
@@ -77,6 +78,7 @@ pub(super) fn accept_key<B>(request: &Request<B>) -> Option<String> {
             .any(|value| value.trim().eq_ignore_ascii_case(name))
     };
     let is_well_formed = request.method() == Method::GET
+        && request.version() == Version::HTTP_11
         && names(UPGRADE, "websocket")
         && names(CONNECTION, "upgrade");
     let key = headers.get(SEC_WEBSOCKET_KEY).filter(|_| is_well_formed)?;
