@@ -227,7 +227,7 @@ async fn tokens_of_another_server_come_from_a_file() {
     };
     assert_eq!(run(S1).await.code, 0);
     let ran = run("--scenario s1 --connections 5").await;
-    assert!(ran.refusal().contains("holds 4 tokens"), "{}", ran.error);
+    assert!(ran.refusal().contains("contains 4 tokens"), "{}", ran.error);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 
 /// What a text frame says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Packet<'a> {
+pub(crate) enum Packet<'a> {
     /// `newMessage`, whole.
     Message(&'a [u8]),
     /// The server's heartbeat.
@@ -25,7 +25,7 @@ pub(super) enum Packet<'a> {
 }
 
 #[inline]
-pub(super) fn read(text: &[u8]) -> Packet<'_> {
+pub(crate) fn read(text: &[u8]) -> Packet<'_> {
     if text.starts_with(b"42[\"newMessage\"") {
         return Packet::Message(text);
     }
@@ -45,13 +45,13 @@ pub(super) fn read(text: &[u8]) -> Packet<'_> {
 
 /// A place in packets that are much alike: where it was in the last one is looked at
 /// first.
-pub(super) struct Landmark {
+pub(crate) struct Landmark {
     finder: memchr::memmem::Finder<'static>,
     last: usize,
 }
 
 impl Landmark {
-    pub(super) fn new(needle: &[u8]) -> Self {
+    pub(crate) fn new(needle: &[u8]) -> Self {
         Self {
             finder: memchr::memmem::Finder::new(needle).into_owned(),
             last: 0,
@@ -60,7 +60,7 @@ impl Landmark {
 
     /// What comes after it.
     #[inline]
-    pub(super) fn after<'a>(&mut self, packet: &'a [u8]) -> Option<&'a [u8]> {
+    pub(crate) fn after<'a>(&mut self, packet: &'a [u8]) -> Option<&'a [u8]> {
         let needle = self.finder.needle();
         if let Some(rest) = packet.get(self.last..)
             && let Some(after) = rest.strip_prefix(needle)
@@ -74,7 +74,7 @@ impl Landmark {
 
 /// The number at the beginning.
 #[inline]
-pub(super) fn number(text: &[u8]) -> Option<u64> {
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     if !(1..=18).contains(&digits) {
         return None;
@@ -84,7 +84,7 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// What an error or refusal says, for people: its `message`, else all of it.
-pub(super) fn reason(packet: &[u8]) -> String {
+pub(crate) fn reason(packet: &[u8]) -> String {
     let text = String::from_utf8_lossy(packet);
     let json = text.find(['[', '{']).map_or("", |start| &text[start..]);
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();

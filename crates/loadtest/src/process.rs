@@ -1,29 +1,32 @@
-//! What processes use, read from /proc: nothing where there is none.
+//! The CPU time and memory of processes, read from `/proc`. Without `/proc`, there are no
+//! figures.
 
 use std::fs;
 
 use chat_domain::BoxError;
 
-/// The processes that a run looks at.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Processes {
-    pub(super) server: Option<u32>,
-    /// With its children: PostgreSQL has a process for each connection.
-    pub(super) database: Option<u32>,
+/// The processes to measure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Processes {
+    /// The server's process id.
+    pub server: Option<u32>,
+    /// The database's process id. Its children count too: PostgreSQL has one process per
+    /// connection.
+    pub database: Option<u32>,
 }
 
-/// CPU seconds that were used since each process began.
+/// CPU seconds that each process has used since it started.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Usage {
-    pub(super) server: Option<f64>,
-    pub(super) database: Option<f64>,
-    pub(super) generator: Option<f64>,
+pub(crate) struct Usage {
+    pub(crate) server: Option<f64>,
+    pub(crate) database: Option<f64>,
+    pub(crate) generator: Option<f64>,
 }
 
 impl Processes {
     /// # Errors
-    /// A process that cannot be looked at.
-    pub(super) fn check(&self) -> Result<(), BoxError> {
+    /// Names the flag of a process that does not exist.
+    pub(crate) fn check(&self) -> Result<(), BoxError> {
         for (flag, process) in [
             ("--server-pid", self.server),
             ("--database-pid", self.database),
@@ -31,13 +34,13 @@ impl Processes {
             if let Some(process) = process
                 && seconds(process).is_none()
             {
-                return Err(format!("{flag}: /proc shows no process {process}").into());
+                return Err(format!("{flag}: /proc has no process {process}").into());
             }
         }
         Ok(())
     }
 
-    pub(super) fn usage(&self) -> Usage {
+    pub(crate) fn usage(&self) -> Usage {
         Usage {
             server: self.server.and_then(seconds),
             database: self.database.and_then(seconds_with_children),
@@ -45,8 +48,8 @@ impl Processes {
         }
     }
 
-    /// The server's resident memory, in KiB.
-    pub(super) fn server_kib(&self) -> Option<u64> {
+    /// Returns the server's resident memory in KiB.
+    pub(crate) fn server_kib(&self) -> Option<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.server?)).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
         line.split_ascii_whitespace().nth(1)?.parse().ok()
@@ -54,27 +57,27 @@ impl Processes {
 }
 
 impl Usage {
-    pub(super) fn since(self, before: Self) -> Self {
-        let difference = |now: Option<f64>, before: Option<f64>| Some(now? - before?);
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        let difference = |now: Option<f64>, earlier: Option<f64>| Some(now? - earlier?);
         Self {
-            server: difference(self.server, before.server),
-            database: difference(self.database, before.database),
-            generator: difference(self.generator, before.generator),
+            server: difference(self.server, earlier.server),
+            database: difference(self.database, earlier.database),
+            generator: difference(self.generator, earlier.generator),
         }
     }
 }
 
-/// A process's line in /proc.
+/// The fields of `/proc/PID/stat` that are used here.
 struct Stat {
     parent: u32,
     ticks: u64,
-    /// Of the children that ended.
+    /// The ticks of children that have ended.
     children_ticks: u64,
 }
 
 fn stat(process: u32) -> Option<Stat> {
     let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The program's name, in brackets, may hold anything.
+    // The program's name, in parentheses, may contain any character.
     let (_, fields) = line.rsplit_once(") ")?;
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
     let ticks = |user: usize, system: usize| -> Option<u64> {
@@ -111,22 +114,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_that_is_there_is_seen_and_one_that_is_not_is_refused() {
-        let me = Some(std::process::id());
+    fn a_running_process_is_measured_and_a_missing_one_is_refused() {
+        let this = Some(std::process::id());
         let processes = Processes {
-            server: me,
-            database: me,
+            server: this,
+            database: this,
         };
         processes.check().unwrap();
         assert!(processes.server_kib().unwrap() > 100);
         let usage = processes.usage();
         assert!(usage.since(usage).server == Some(0.0) && usage.database >= usage.server);
 
-        let nobody = Processes {
+        let missing = Processes {
             server: None,
             database: Some(u32::MAX),
         };
-        let error = nobody.check().unwrap_err().to_string();
+        let error = missing.check().unwrap_err().to_string();
         assert!(error.starts_with("--database-pid"), "{error}");
     }
 }

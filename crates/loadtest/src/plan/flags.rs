@@ -1,20 +1,20 @@
-//! The flags of the scenarios: what each means where, and its defaults.
+//! The flags of the scenarios: to which scenarios each applies, with which default.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction};
 
-/// The scenarios.
+/// The names of the scenarios.
 pub(super) const NAMES: [&str; 5] = ["s1", "s2", "s3", "s4", "s5"];
 
-/// What a number may be.
+/// The values that a flag accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// From 1 to this.
+    /// A whole number from 1 to this.
     Count(usize),
-    /// From 0 to this.
+    /// A whole number from 0 to this.
     CountOrNone(usize),
     Seconds,
-    /// A number above zero.
+    /// A number greater than zero.
     Positive,
 }
 
@@ -23,21 +23,21 @@ pub(super) struct Flag {
     pub(super) name: &'static str,
     help: &'static str,
     pub(super) kind: Kind,
-    /// For each scenario; `None` where the flag means nothing.
+    /// The default of each scenario; `None` where the flag does not apply.
     pub(super) defaults: [Option<f64>; 5],
 }
 
 pub(super) const FLAGS: [Flag; 16] = [
     Flag {
         name: "connections",
-        help: "connections, each of a user of its own; s1: each in rooms of its own; s2: all \
-               in one room",
+        help: "connections, each of a different user; s1: each in its own rooms; s2: all in one \
+               room",
         kind: Kind::Count(1_000_000),
         defaults: [Some(64.0), Some(1000.0), Some(10_000.0), Some(1000.0), None],
     },
     Flag {
         name: "in-flight",
-        help: "messages that each sender has under way",
+        help: "messages that each sender has in flight",
         kind: Kind::Count(10_000),
         defaults: [Some(1.0), Some(2.0), None, None, None],
     },
@@ -49,25 +49,25 @@ pub(super) const FLAGS: [Flag; 16] = [
     },
     Flag {
         name: "rooms",
-        help: "rooms, over which the connections are spread",
+        help: "rooms, over which the connections are spread evenly",
         kind: Kind::Count(1_000_000),
         defaults: [None, None, None, Some(100.0), None],
     },
     Flag {
         name: "rooms-each",
-        help: "rooms that each connection joins, and sends to in turn",
+        help: "rooms that each connection joins and sends to in turn",
         kind: Kind::Count(1_000_000),
         defaults: [Some(1.0), None, None, None, None],
     },
     Flag {
         name: "idle-connections",
-        help: "connections beside the senders that do nothing",
+        help: "additional connections that do nothing",
         kind: Kind::CountOrNone(1_000_000),
         defaults: [Some(0.0), None, None, None, None],
     },
     Flag {
         name: "steady-rate",
-        help: "messages a second of a second measurement, whatever is answered; 0: there is none",
+        help: "messages per second of a second measurement at a fixed rate; 0 omits it",
         kind: Kind::CountOrNone(1_000_000),
         defaults: [Some(0.0), None, None, None, None],
     },
@@ -79,13 +79,13 @@ pub(super) const FLAGS: [Flag; 16] = [
     },
     Flag {
         name: "calls",
-        help: "pages that are read at each place, in each direction",
+        help: "pages to read at each place, in each direction",
         kind: Kind::Count(1_000_000),
         defaults: [None, None, None, None, Some(300.0)],
     },
     Flag {
         name: "rate",
-        help: "messages a second to begin with",
+        help: "messages per second at the start",
         kind: Kind::Positive,
         defaults: [None, None, None, Some(1000.0), None],
     },
@@ -103,7 +103,7 @@ pub(super) const FLAGS: [Flag; 16] = [
     },
     Flag {
         name: "seconds",
-        help: "seconds of a measurement",
+        help: "seconds of each measurement",
         kind: Kind::Seconds,
         defaults: [Some(8.0), Some(5.0), None, Some(5.0), None],
     },
@@ -115,23 +115,23 @@ pub(super) const FLAGS: [Flag; 16] = [
     },
     Flag {
         name: "idle-seconds",
-        help: "seconds in which nothing is done",
+        help: "seconds that the connections stay idle",
         kind: Kind::Seconds,
         defaults: [None, None, Some(10.0), None, None],
     },
     Flag {
         name: "parallel",
-        help: "connections that are made at once",
+        help: "connections to establish at the same time",
         kind: Kind::Count(100_000),
         defaults: [Some(64.0), Some(64.0), Some(256.0), Some(64.0), None],
     },
 ];
 
-/// The flags of the scenarios, each with its defaults in the help.
-pub(in crate::commands::loadtest) fn flags() -> impl Iterator<Item = Arg> {
+/// Returns the flags of the scenarios; the help of each states its defaults.
+pub fn flags() -> impl Iterator<Item = Arg> {
     let scenario = Arg::new("scenario")
         .long("scenario")
-        .help("what to run")
+        .help("the scenario to run")
         .value_name("NAME")
         .required(true)
         .action(ArgAction::Set)

@@ -5,10 +5,10 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::histogram::Latency;
-use super::ledger::Counts;
-use super::measure::Phase;
-use super::plan::Scenario;
+use crate::histogram::Latency;
+use crate::ledger::Counts;
+use crate::measure::Phase;
+use crate::plan::Scenario;
 
 /// The result: with `--json` one object with exactly these names. What a scenario has no
 /// figure for, or what was not measured, is `null`.
@@ -17,7 +17,7 @@ use super::plan::Scenario;
 /// is about: s1's only one, s2's closed loop, s4's highest rate that was kept up with
 /// (else its first). The counts are those of the whole run.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub struct Report {
     scenario: &'static str,
     parameters: Scenario,
     connections_per_second: f64,
@@ -50,7 +50,7 @@ pub(super) struct Report {
 /// What only one scenario has.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     ClosedLoop {
         #[serde(skip)]
         phase: Phase,
@@ -93,22 +93,22 @@ pub(super) enum Outcome {
 
 /// How long a full page took, asked for with `beforeSeq` and with `afterSeq`.
 #[derive(Debug, Serialize)]
-pub(super) struct Pages {
-    pub(super) before_ms: Option<Latency>,
-    pub(super) after_ms: Option<Latency>,
+pub(crate) struct Pages {
+    pub(crate) before_ms: Option<Latency>,
+    pub(crate) after_ms: Option<Latency>,
 }
 
 /// A phase at a given rate.
 #[derive(Debug, Serialize)]
-pub(super) struct Step {
+pub(crate) struct Step {
     offered_messages_per_second: f64,
     sustained: bool,
     #[serde(flatten)]
-    pub(super) phase: Phase,
+    pub(crate) phase: Phase,
 }
 
 impl Step {
-    pub(super) fn new(rate: f64, sustained: bool, phase: Phase) -> Self {
+    pub(crate) fn new(rate: f64, sustained: bool, phase: Phase) -> Self {
         Self {
             offered_messages_per_second: rate,
             sustained,
@@ -117,7 +117,7 @@ impl Step {
     }
 
     /// Progress, for the one who waits.
-    pub(super) fn show(&self, name: &str) {
+    pub(crate) fn show(&self, name: &str) {
         eprintln!(
             "loadtest: {name}: {:.0} messages/s offered, {:.0} deliveries/s, p99 {:.1} ms: {}",
             self.offered_messages_per_second,
@@ -144,7 +144,7 @@ impl Outcome {
 }
 
 impl Report {
-    pub(super) fn new(
+    pub(crate) fn new(
         scenario: Scenario,
         connections_per_second: f64,
         counts: Counts,
@@ -193,7 +193,8 @@ impl Report {
     }
 
     /// Whether everything arrived once and in order, on connections that held.
-    pub(super) fn is_clean(&self) -> bool {
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
         self.missing + self.doubled + self.misordered + self.connections_lost == 0
     }
 }

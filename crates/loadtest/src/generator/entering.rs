@@ -7,7 +7,7 @@ use chat_domain::BoxError;
 use mio::{Interest, Token};
 
 use super::{Generator, Nanos, nanos};
-use crate::commands::loadtest::client::{Client, State};
+use crate::client::{Client, State};
 
 /// How often waiting for connections looks around.
 const PATIENCE: Duration = Duration::from_millis(50);
@@ -17,7 +17,7 @@ impl Generator {
     ///
     /// # Errors
     /// The first that could not be made, or that they were not made in time.
-    pub(in crate::commands::loadtest) fn connect(
+    pub(crate) fn connect(
         &mut self,
         count: usize,
         parallel: usize,
@@ -39,7 +39,7 @@ impl Generator {
     ///
     /// # Errors
     /// The first that could not, or that they did not in time.
-    pub(in crate::commands::loadtest) fn join(
+    pub(crate) fn join(
         &mut self,
         deadline: Duration,
     ) -> Result<(), BoxError> {
@@ -69,7 +69,7 @@ impl Generator {
         Ok(())
     }
 
-    pub(super) fn join_next(&mut self, n: usize) {
+    pub(crate) fn join_next(&mut self, n: usize) {
         let client = &self.clients[n];
         let room = client.rooms.start + client.views.len();
         self.send_text(n, &format!("42[\"joinRoom\",{{\"roomId\":{room}}}]"));

@@ -7,14 +7,14 @@ use std::ops::Range;
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::ledger::View;
+use crate::ledger::View;
 
 /// How much may wait for a server that does not read, in bytes.
 const MAX_UNSENT: usize = 1 << 20;
 
 /// How far a connection has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Connecting,
     /// It has asked for a WebSocket.
     Upgrading,
@@ -28,23 +28,23 @@ pub(super) enum State {
     Closed,
 }
 
-pub(super) struct Client {
-    pub(super) socket: TcpStream,
-    pub(super) state: State,
+pub(crate) struct Client {
+    pub(crate) socket: TcpStream,
+    pub(crate) state: State,
     /// What it is in when it has joined.
-    pub(super) rooms: Range<usize>,
+    pub(crate) rooms: Range<usize>,
     /// How many messages it has sent, to its rooms in turn.
-    pub(super) sent: u32,
+    pub(crate) sent: u32,
     /// What it has seen of each room that it has joined so far.
-    pub(super) views: Vec<View>,
+    pub(crate) views: Vec<View>,
     /// The beginning of a frame.
-    pub(super) received: Vec<u8>,
+    pub(crate) received: Vec<u8>,
     unsent: Vec<u8>,
 }
 
 impl Client {
     /// Begins to connect.
-    pub(super) fn dial(
+    pub(crate) fn dial(
         address: SocketAddr,
         source: Option<IpAddr>,
         rooms: Range<usize>,
@@ -74,7 +74,7 @@ impl Client {
     }
 
     /// Writes at once what the socket takes, and keeps the rest.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match self.unsent.is_empty() {
             true => self.write_now(bytes)?,
             false => 0,
@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Writes what was kept, as far as the socket takes it.
-    pub(super) fn flush(&mut self) -> io::Result<()> {
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl Client {
 
     /// How much was read; `None` if there is nothing now.
     #[inline]
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
             match self.socket.read(buffer) {
                 Ok(count) => return Ok(Some(count)),

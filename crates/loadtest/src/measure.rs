@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::generator::{Generator, Nanos, Refill, nanos};
-use super::histogram::Latency;
-use super::process::Processes;
+use crate::generator::{Generator, Nanos, Refill, nanos};
+use crate::histogram::Latency;
+use crate::process::Processes;
 
 /// How many overdue messages are sent before the connections are read again.
 const MAX_OVERDUE: u32 = 64;
@@ -18,32 +18,32 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// What one phase measured. Rates are per second; CPU times are `null` where the process
 /// was not named.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Phase {
-    pub(super) seconds: f64,
-    pub(super) sent_per_second: f64,
+pub(crate) struct Phase {
+    pub(crate) seconds: f64,
+    pub(crate) sent_per_second: f64,
     /// Messages that came back to their sender.
-    pub(super) messages_per_second: f64,
-    pub(super) deliveries_per_second: f64,
-    pub(super) latency_ms: Option<Latency>,
-    pub(super) errors: u64,
-    pub(super) server_cpu_seconds_per_1000_messages: Option<f64>,
-    pub(super) server_cpu_seconds_per_1000_deliveries: Option<f64>,
-    pub(super) database_cpu_seconds_per_1000_messages: Option<f64>,
+    pub(crate) messages_per_second: f64,
+    pub(crate) deliveries_per_second: f64,
+    pub(crate) latency_ms: Option<Latency>,
+    pub(crate) errors: u64,
+    pub(crate) server_cpu_seconds_per_1000_messages: Option<f64>,
+    pub(crate) server_cpu_seconds_per_1000_deliveries: Option<f64>,
+    pub(crate) database_cpu_seconds_per_1000_messages: Option<f64>,
     /// The load test's own.
-    pub(super) generator_cpu_seconds_per_1000_messages: Option<f64>,
-    pub(super) generator_cpu_seconds_per_1000_deliveries: Option<f64>,
+    pub(crate) generator_cpu_seconds_per_1000_messages: Option<f64>,
+    pub(crate) generator_cpu_seconds_per_1000_deliveries: Option<f64>,
 }
 
 impl Phase {
     /// Infinite where nothing arrived, so that no bound holds.
-    pub(super) fn p99(&self) -> f64 {
+    pub(crate) fn p99(&self) -> f64 {
         self.latency_ms.map_or(f64::INFINITY, |latency| latency.p99)
     }
 }
 
 /// When messages are due that wait for no answer.
 #[derive(Debug, Clone)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     /// Evenly, the senders in turn.
     Even { senders: Vec<usize> },
     /// At random times, each from a random one of the first so many connections.
@@ -52,7 +52,7 @@ pub(super) enum Pattern {
 
 /// Messages that are due whatever the server does.
 #[derive(Debug)]
-pub(super) struct OpenLoop {
+pub(crate) struct OpenLoop {
     /// Messages a second.
     rate: f64,
     pattern: Pattern,
@@ -61,7 +61,7 @@ pub(super) struct OpenLoop {
 }
 
 impl OpenLoop {
-    pub(super) fn new(rate: f64, pattern: Pattern) -> Self {
+    pub(crate) fn new(rate: f64, pattern: Pattern) -> Self {
         Self {
             rate,
             pattern,
@@ -106,16 +106,16 @@ impl Random {
     }
 }
 
-pub(super) struct Meter {
-    pub(super) generator: Generator,
-    pub(super) processes: Processes,
+pub(crate) struct Meter {
+    pub(crate) generator: Generator,
+    pub(crate) processes: Processes,
     random: Random,
     /// Deliveries that were waited for long enough.
     written_off: u64,
 }
 
 impl Meter {
-    pub(super) fn new(generator: Generator, processes: Processes) -> Self {
+    pub(crate) fn new(generator: Generator, processes: Processes) -> Self {
         Self {
             generator,
             processes,
@@ -129,7 +129,7 @@ impl Meter {
     ///
     /// # Errors
     /// What the machine refuses.
-    pub(super) fn phase(
+    pub(crate) fn phase(
         &mut self,
         name: &str,
         warm_up: Duration,
@@ -174,7 +174,7 @@ impl Meter {
     ///
     /// # Errors
     /// What the machine refuses.
-    pub(super) fn drain(&mut self, quiet: Duration, deadline: Duration) -> io::Result<()> {
+    pub(crate) fn drain(&mut self, quiet: Duration, deadline: Duration) -> io::Result<()> {
         self.generator.refill = Refill::Nothing;
         let begin = self.generator.now();
         let mut last = (self.generator.ledger.counts.deliveries, begin);
@@ -200,7 +200,7 @@ impl Meter {
     ///
     /// # Errors
     /// What the machine refuses.
-    pub(super) fn idle(&mut self, name: &str, length: Duration) -> io::Result<()> {
+    pub(crate) fn idle(&mut self, name: &str, length: Duration) -> io::Result<()> {
         let until = self.generator.now() + nanos(length);
         self.pump(name, until, &mut None)
     }

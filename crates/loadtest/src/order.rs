@@ -7,7 +7,7 @@ const MAX_GAPS: usize = 1024;
 
 /// How one arrival stands to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Arrival {
+pub(crate) enum Arrival {
     /// Nothing before it came too early.
     InOrder,
     /// A later one was here before it.
@@ -18,7 +18,7 @@ pub(super) enum Arrival {
 
 /// What has arrived of 1, 2, 3 …
 #[derive(Debug, Clone)]
-pub(super) struct Arrivals {
+pub(crate) struct Arrivals {
     /// The next number, if it is known where the numbers begin.
     next: Option<u64>,
     gaps: Vec<Range<u64>>,
@@ -26,7 +26,7 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     /// Which begin with any number.
-    pub(super) const fn anywhere() -> Self {
+    pub(crate) const fn anywhere() -> Self {
         Self {
             next: None,
             gaps: Vec::new(),
@@ -34,7 +34,7 @@ impl Arrivals {
     }
 
     /// Which begin after this number.
-    pub(super) const fn after(number: u64) -> Self {
+    pub(crate) const fn after(number: u64) -> Self {
         Self {
             next: Some(number + 1),
             gaps: Vec::new(),
@@ -42,12 +42,12 @@ impl Arrivals {
     }
 
     /// The highest number so far, if any is known.
-    pub(super) fn newest(&self) -> Option<u64> {
+    pub(crate) fn newest(&self) -> Option<u64> {
         self.next.map(|next| next - 1)
     }
 
     #[inline]
-    pub(super) fn see(&mut self, number: u64) -> Arrival {
+    pub(crate) fn see(&mut self, number: u64) -> Arrival {
         let next = self.next.unwrap_or(number);
         if number < next {
             return self.see_again(number);

@@ -5,7 +5,7 @@ const MAX_PAYLOAD: usize = 1 << 20;
 
 /// What a server sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     Text(&'a [u8]),
     Ping(&'a [u8]),
     Close,
@@ -15,7 +15,7 @@ pub(super) enum Frame<'a> {
 
 /// What a client sends.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text = 1,
     Pong = 10,
 }
@@ -25,7 +25,7 @@ pub(super) enum Kind {
 ///
 /// # Panics
 /// When the payload is longer than 65,535 bytes; nothing here is.
-pub(super) fn write(frame: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+pub(crate) fn write(frame: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     const MASKED: u8 = 0x80;
     frame.push(0x80 | kind as u8);
     match u8::try_from(payload.len()) {
@@ -46,7 +46,7 @@ pub(super) fn write(frame: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
 /// # Errors
 /// What no server of Socket.IO sends.
 #[inline]
-pub(super) fn read(received: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
+pub(crate) fn read(received: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
     let &[first, second, ref rest @ ..] = received else {
         return Ok(None);
     };

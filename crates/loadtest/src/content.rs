@@ -4,32 +4,32 @@
 //! nanoseconds on the load test's clock), the sender (8) and which of its messages it
 //! is (8); then prose up to a hundred characters.
 
-use super::packets::Landmark;
+use crate::packets::Landmark;
 
 /// How many characters a content has.
-pub(super) const LENGTH: usize = 100;
+pub(crate) const LENGTH: usize = 100;
 
 const STAMP: usize = 32;
 const PROSE: &str = " the quick brown fox jumps over the lazy dog, and then it does it all";
 
 /// What a content says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     /// When it was due, in nanoseconds.
-    pub(super) due: u64,
-    pub(super) sender: u32,
+    pub(crate) due: u64,
+    pub(crate) sender: u32,
     /// From 1 on.
-    pub(super) number: u32,
+    pub(crate) number: u32,
 }
 
 /// Writes the contents of one run, and knows them from those of any other.
-pub(super) struct Contents {
+pub(crate) struct Contents {
     run: String,
     mark: Landmark,
 }
 
 impl Contents {
-    pub(super) fn new(run: u32) -> Self {
+    pub(crate) fn new(run: u32) -> Self {
         let run = format!("@{run:08x}");
         Self {
             mark: Landmark::new(run.as_bytes()),
@@ -38,7 +38,7 @@ impl Contents {
     }
 
     /// Appends the content.
-    pub(super) fn write(&self, stamp: Stamp, packet: &mut String) {
+    pub(crate) fn write(&self, stamp: Stamp, packet: &mut String) {
         let start = packet.len();
         packet.push_str(&self.run);
         let due = stamp.due;
@@ -51,7 +51,7 @@ impl Contents {
 
     /// The stamp of this run in a packet.
     #[inline]
-    pub(super) fn find(&mut self, packet: &[u8]) -> Option<Stamp> {
+    pub(crate) fn find(&mut self, packet: &[u8]) -> Option<Stamp> {
         let digits: &[u8; STAMP] = self.mark.after(packet)?.first_chunk()?;
         let (digits, _) = digits.as_chunks();
         let [high, low, sender, number] = [0, 1, 2, 3].map(|n| value(digits[n]));

@@ -1,37 +1,37 @@
 //! What was sent, what of it arrived, and whether it arrived once and in order.
 
-use super::content::{Contents, Stamp};
-use super::histogram::Histogram;
-use super::order::{Arrival, Arrivals};
-use super::packets::{Landmark, number};
+use crate::content::{Contents, Stamp};
+use crate::histogram::Histogram;
+use crate::order::{Arrival, Arrivals};
+use crate::packets::{Landmark, number};
 
 /// Everything that is counted, since the beginning.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Counts {
-    pub(super) sent: u64,
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
     /// Messages that came back to their sender: stored, by the wire contract.
-    pub(super) acknowledged: u64,
-    pub(super) deliveries: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) deliveries: u64,
     /// How many deliveries the messages sent should lead to.
-    pub(super) expected: u64,
-    pub(super) doubled: u64,
-    pub(super) misordered: u64,
+    pub(crate) expected: u64,
+    pub(crate) doubled: u64,
+    pub(crate) misordered: u64,
     /// Messages that were refused.
-    pub(super) errors: u64,
+    pub(crate) errors: u64,
     /// Connections that ended under load.
-    pub(super) lost: u64,
+    pub(crate) lost: u64,
 }
 
 impl Counts {
     /// Deliveries that are still to come, or never will.
-    pub(super) fn missing(&self) -> u64 {
+    pub(crate) fn missing(&self) -> u64 {
         let distinct = self.deliveries - self.doubled;
         self.expected.saturating_sub(distinct)
     }
 }
 
 /// What one connection has seen of its room.
-pub(super) struct View {
+pub(crate) struct View {
     room: Arrivals,
     /// Where the room has no numbers, each sender's own.
     senders: Vec<(u32, Arrivals)>,
@@ -40,7 +40,7 @@ pub(super) struct View {
 
 impl View {
     /// Of a room that has come this far, if the server says how far.
-    pub(super) fn from(seam: Option<u64>) -> Self {
+    pub(crate) fn from(seam: Option<u64>) -> Self {
         Self {
             room: seam.map_or(Arrivals::anywhere(), Arrivals::after),
             senders: Vec::new(),
@@ -49,7 +49,7 @@ impl View {
     }
 
     /// How far the room has come, if it has numbers.
-    pub(super) fn newest(&self) -> Option<u64> {
+    pub(crate) fn newest(&self) -> Option<u64> {
         self.room.newest()
     }
 
@@ -65,7 +65,7 @@ impl View {
 
 /// What a message is to the connection that received it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(crate) enum Delivery {
     /// Its own, for the first time.
     Own,
     Other,
@@ -81,9 +81,9 @@ enum Numbering {
     Senders,
 }
 
-pub(super) struct Ledger {
-    pub(super) counts: Counts,
-    pub(super) latency: Histogram,
+pub(crate) struct Ledger {
+    pub(crate) counts: Counts,
+    pub(crate) latency: Histogram,
     contents: Contents,
     seq: Landmark,
     room: Landmark,
@@ -94,7 +94,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     /// Of a run in the rooms 1 to `rooms`; `run` tells its messages from all others.
-    pub(super) fn new(run: u32, rooms: usize) -> Self {
+    pub(crate) fn new(run: u32, rooms: usize) -> Self {
         Self {
             counts: Counts::default(),
             latency: Histogram::new(),
@@ -106,24 +106,24 @@ impl Ledger {
         }
     }
 
-    pub(super) fn joined(&mut self, room: usize, packet: &[u8]) -> View {
+    pub(crate) fn joined(&mut self, room: usize, packet: &[u8]) -> View {
         self.members[room] += 1;
         View::from(self.seq.after(packet).and_then(number))
     }
 
-    pub(super) fn left(&mut self, room: usize) {
+    pub(crate) fn left(&mut self, room: usize) {
         self.members[room] = self.members[room].saturating_sub(1);
     }
 
     /// Appends the content of a message that is being sent.
-    pub(super) fn sending(&mut self, room: usize, stamp: Stamp, packet: &mut String) {
+    pub(crate) fn sending(&mut self, room: usize, stamp: Stamp, packet: &mut String) {
         self.counts.sent += 1;
         self.counts.expected += u64::from(self.members[room]);
         self.contents.write(stamp, packet);
     }
 
     /// The room that a packet is about.
-    pub(super) fn room(&mut self, packet: &[u8]) -> Option<usize> {
+    pub(crate) fn room(&mut self, packet: &[u8]) -> Option<usize> {
         self.room
             .after(packet)
             .and_then(number)
@@ -131,7 +131,7 @@ impl Ledger {
     }
 
     /// A message was refused: nobody waits for it.
-    pub(super) fn refused(&mut self, room: usize) {
+    pub(crate) fn refused(&mut self, room: usize) {
         self.counts.errors += 1;
         let members = u64::from(self.members[room]);
         self.counts.expected = self.counts.expected.saturating_sub(members);
@@ -139,7 +139,7 @@ impl Ledger {
 
     /// A `newMessage` arrived at this time, in nanoseconds.
     #[inline]
-    pub(super) fn delivered(
+    pub(crate) fn delivered(
         &mut self,
         receiver: u32,
         view: &mut View,

@@ -6,7 +6,7 @@ use serde::Serialize;
 const STEPS: u64 = 1024;
 
 /// How many microseconds things took.
-pub(super) struct Histogram {
+pub(crate) struct Histogram {
     buckets: Vec<u64>,
     count: u64,
     max: u64,
@@ -14,15 +14,15 @@ pub(super) struct Histogram {
 
 /// Percentiles, in milliseconds.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(super) struct Latency {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-    pub(super) p99_9: f64,
-    pub(super) max: f64,
+pub(crate) struct Latency {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p99_9: f64,
+    pub(crate) max: f64,
 }
 
 impl Histogram {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             buckets: vec![0; bucket(u64::MAX) + 1],
             count: 0,
@@ -30,21 +30,21 @@ impl Histogram {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.buckets.fill(0);
         self.count = 0;
         self.max = 0;
     }
 
     #[inline]
-    pub(super) fn record(&mut self, micros: u64) {
+    pub(crate) fn record(&mut self, micros: u64) {
         self.buckets[bucket(micros)] += 1;
         self.count += 1;
         self.max = self.max.max(micros);
     }
 
     /// `None` when nothing was recorded.
-    pub(super) fn latency(&self) -> Option<Latency> {
+    pub(crate) fn latency(&self) -> Option<Latency> {
         (self.count > 0).then(|| Latency {
             p50: self.percentile(0.5),
             p99: self.percentile(0.99),

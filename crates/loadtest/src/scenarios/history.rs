@@ -5,11 +5,11 @@ use std::time::Duration;
 use chat_domain::BoxError;
 
 use super::{Ran, enter};
-use crate::commands::loadtest::histogram::Histogram;
-use crate::commands::loadtest::measure::Meter;
-use crate::commands::loadtest::packets;
-use crate::commands::loadtest::plan::History;
-use crate::commands::loadtest::report::{Outcome, Pages};
+use crate::histogram::Histogram;
+use crate::measure::Meter;
+use crate::packets;
+use crate::plan::History;
+use crate::report::{Outcome, Pages};
 
 /// Messages of a page: what the wire contract gives without a limit.
 const PAGE: u64 = 50;
@@ -21,7 +21,7 @@ enum Direction {
     After,
 }
 
-pub(super) fn run(plan: History, meter: &mut Meter) -> Ran {
+pub(crate) fn run(plan: History, meter: &mut Meter) -> Ran {
     let room = plan.room;
     let connecting = enter(meter, 1, 1, |_| room..room + 1)?;
     let newest = meter.generator.newest(0);

@@ -13,12 +13,13 @@ use mio::event::Event;
 use mio::{Events, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::client::{Client, State};
-use super::content::Stamp;
-use super::frames::{self, Frame, Kind};
-use super::ledger::{Delivery, Ledger};
-use super::packets::{self, Packet};
-use super::target::{Target, Tokens};
+use crate::client::{Client, State};
+use crate::content::Stamp;
+use crate::frames::{self, Frame, Kind};
+use crate::ledger::{Delivery, Ledger};
+use crate::packets::{self, Packet};
+use crate::target::Target;
+use crate::tokens::Tokens;
 
 /// How much is read at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -28,18 +29,18 @@ const MAX_COMPLAINTS: u32 = 3;
 
 /// What follows when a message comes back to its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refill {
+pub(crate) enum Refill {
     /// The next one is sent.
     Next,
     Nothing,
 }
 
 /// A time on the load test's clock: nanoseconds since it began.
-pub(super) type Nanos = u64;
+pub(crate) type Nanos = u64;
 
-pub(super) struct Generator {
-    pub(super) ledger: Ledger,
-    pub(super) refill: Refill,
+pub(crate) struct Generator {
+    pub(crate) ledger: Ledger,
+    pub(crate) refill: Refill,
     target: Target,
     tokens: Tokens,
     began: Instant,
@@ -65,7 +66,7 @@ impl Generator {
     ///
     /// # Errors
     /// What the machine refuses.
-    pub(super) fn new(target: Target, tokens: Tokens, rooms: usize) -> Result<Self, BoxError> {
+    pub(crate) fn new(target: Target, tokens: Tokens, rooms: usize) -> Result<Self, BoxError> {
         Ok(Self {
             ledger: Ledger::new(getrandom::u32()?, rooms),
             refill: Refill::Nothing,
@@ -88,17 +89,17 @@ impl Generator {
     }
 
     #[inline]
-    pub(super) fn now(&self) -> Nanos {
+    pub(crate) fn now(&self) -> Nanos {
         nanos(self.began.elapsed())
     }
 
     /// From now on a connection that ends is counted, and the run goes on.
-    pub(super) fn set_up_is_done(&mut self) {
+    pub(crate) fn set_up_is_done(&mut self) {
         self.is_set_up = true;
     }
 
     /// Sends a message, to the connection's rooms in turn; its latency counts from `due`.
-    pub(super) fn say(&mut self, n: usize, due: Nanos) {
+    pub(crate) fn say(&mut self, n: usize, due: Nanos) {
         let client = &mut self.clients[n];
         if client.state != State::Joined {
             return;
@@ -128,7 +129,7 @@ impl Generator {
     ///
     /// # Errors
     /// What the machine refuses.
-    pub(super) fn turn(&mut self, until: Nanos) -> io::Result<()> {
+    pub(crate) fn turn(&mut self, until: Nanos) -> io::Result<()> {
         // Taken out, because what happens needs all of the rest.
         let Some(mut events) = self.events.take() else {
             return Ok(());
@@ -383,6 +384,6 @@ impl Generator {
     }
 }
 
-pub(super) fn nanos(duration: Duration) -> Nanos {
+pub(crate) fn nanos(duration: Duration) -> Nanos {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chat_domain::BoxError;
 
-use super::generator::Refill;
-use super::measure::{Meter, OpenLoop, Pattern, Phase};
-use super::plan::{ClosedLoop, Idle, OneRoom, Rooms, Scenario, seconds};
-use super::report::{Outcome, Report, Step};
+use crate::generator::Refill;
+use crate::measure::{Meter, OpenLoop, Pattern, Phase};
+use crate::plan::{ClosedLoop, Idle, OneRoom, Rooms, Scenario, seconds};
+use crate::report::{Outcome, Report, Step};
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(30);
 /// Of the scenario that makes very many connections.
@@ -41,7 +41,7 @@ const MAX_RATE: f64 = 200_000.0;
 ///
 /// # Errors
 /// Whatever keeps it from being run.
-pub(super) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxError> {
+pub(crate) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxError> {
     let (connecting, outcome) = match scenario {
         Scenario::S1(plan) => closed_loop(plan, meter)?,
         Scenario::S2(plan) => one_room(plan, meter)?,

@@ -1,4 +1,4 @@
-//! What the command line asks for: a scenario, with numbers that make sense together.
+//! The scenarios and their parameters, and how the command line selects them.
 
 mod flags;
 
@@ -8,95 +8,130 @@ use chat_domain::BoxError;
 use clap::ArgMatches;
 use serde::Serialize;
 
-pub(super) use self::flags::flags;
+pub use self::flags::flags;
 use self::flags::{FLAGS, Kind, NAMES};
 
-/// What is run, as the result repeats it.
+/// A scenario with its parameters. The report repeats it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(untagged)]
-pub(super) enum Scenario {
+pub enum Scenario {
+    /// A closed loop in many rooms.
     S1(ClosedLoop),
+    /// The limits of one room.
     S2(OneRoom),
+    /// The cost of connections.
     S3(Idle),
+    /// The limits of many small rooms.
     S4(Rooms),
+    /// The latency of history pages.
     S5(History),
 }
 
-/// Senders with rooms of their own, and a fixed number of messages in flight.
+/// Senders with their own rooms, and a fixed number of messages in flight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct ClosedLoop {
-    pub(super) connections: usize,
-    pub(super) in_flight: usize,
-    pub(super) rooms_each: usize,
-    pub(super) idle_connections: usize,
-    pub(super) steady_rate: f64,
-    pub(super) warm_up: f64,
-    pub(super) seconds: f64,
-    pub(super) parallel: usize,
+pub struct ClosedLoop {
+    /// Connections that send, each as a user of its own.
+    pub connections: usize,
+    /// Messages that each sender has in flight.
+    pub in_flight: usize,
+    /// Rooms that each sender joins and sends to in turn.
+    pub rooms_each: usize,
+    /// Additional connections that join no room.
+    pub idle_connections: usize,
+    /// Messages per second of a second measurement at a fixed rate; 0 omits it.
+    pub steady_rate: f64,
+    /// Seconds before the measurement.
+    pub warm_up: f64,
+    /// Seconds that are measured.
+    pub seconds: f64,
+    /// Connections that are established at the same time.
+    pub parallel: usize,
 }
 
-/// One room: how many deliveries a second it can take.
+/// One room: how many deliveries per second the server can make.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct OneRoom {
-    pub(super) connections: usize,
-    pub(super) senders: usize,
-    pub(super) in_flight: usize,
-    pub(super) warm_up: f64,
-    pub(super) seconds: f64,
-    pub(super) step_seconds: f64,
-    pub(super) parallel: usize,
+pub struct OneRoom {
+    /// Members of the room.
+    pub connections: usize,
+    /// Members that send.
+    pub senders: usize,
+    /// Messages that each sender has in flight in the closed loop.
+    pub in_flight: usize,
+    /// Seconds before the closed loop is measured.
+    pub warm_up: f64,
+    /// Seconds of the closed loop and of the half load.
+    pub seconds: f64,
+    /// Seconds of each step of the ramp.
+    pub step_seconds: f64,
+    /// Connections that are established at the same time.
+    pub parallel: usize,
 }
 
 /// Connections that do nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Idle {
-    pub(super) connections: usize,
-    pub(super) idle_seconds: f64,
-    pub(super) parallel: usize,
+pub struct Idle {
+    /// Connections to establish.
+    pub connections: usize,
+    /// Seconds that they stay idle.
+    pub idle_seconds: f64,
+    /// Connections that are established at the same time.
+    pub parallel: usize,
 }
 
-/// Small rooms, and messages at random times: the rate at which latency gets too high.
+/// Small rooms, and messages at random times: the highest rate with bounded latency.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Rooms {
-    pub(super) connections: usize,
-    pub(super) rooms: usize,
-    pub(super) rate: f64,
-    pub(super) p99_bound: f64,
-    pub(super) warm_up: f64,
-    pub(super) seconds: f64,
-    pub(super) step_seconds: f64,
-    pub(super) parallel: usize,
+pub struct Rooms {
+    /// Connections, spread evenly over the rooms; all of them send.
+    pub connections: usize,
+    /// Rooms.
+    pub rooms: usize,
+    /// Messages per second of the first measurement.
+    pub rate: f64,
+    /// The 99th percentile of latency that ends the search, in milliseconds.
+    pub p99_bound: f64,
+    /// Seconds before the first measurement.
+    pub warm_up: f64,
+    /// Seconds of the first measurement.
+    pub seconds: f64,
+    /// Seconds of each step of the search.
+    pub step_seconds: f64,
+    /// Connections that are established at the same time.
+    pub parallel: usize,
 }
 
-/// Pages of a room's history, one after the other.
+/// Pages of a room's history, one request at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct History {
-    pub(super) room: usize,
-    pub(super) calls: usize,
+pub struct History {
+    /// The room to read.
+    pub room: usize,
+    /// Pages to read at each place, in each direction.
+    pub calls: usize,
 }
 
-/// The most rooms of all connections together.
+/// The most rooms that all connections may join together.
 const MAX_ROOMS: usize = 1_000_000;
 
-/// What the flags mean.
+/// Interprets the flags for one scenario.
 struct Reader<'a> {
     arguments: &'a ArgMatches,
     scenario: usize,
 }
 
 impl Scenario {
+    /// Interprets the arguments of [`flags`].
+    ///
     /// # Errors
-    /// The first flag that is wrong, by name.
-    pub(super) fn read(arguments: &ArgMatches) -> Result<Self, BoxError> {
+    /// Names the first flag that is wrong.
+    pub fn from_arguments(arguments: &ArgMatches) -> Result<Self, BoxError> {
         let name = arguments.get_one::<String>("scenario");
         let scenario = NAMES
             .iter()
             .position(|known| Some(*known) == name.map(String::as_str));
         let reader = Reader {
             arguments,
-            scenario: scenario.ok_or("--scenario is s1, s2, s3, s4 or s5")?,
+            scenario: scenario.ok_or("--scenario must be s1, s2, s3, s4 or s5")?,
         };
-        reader.check_all_mean_something()?;
+        reader.check_all_apply()?;
         let number = |name| reader.number(name);
         let count = |name| reader.number(name).map(|number| number as usize);
         Ok(match reader.scenario {
@@ -112,7 +147,7 @@ impl Scenario {
             }),
             1 => Self::S2(OneRoom {
                 connections: count("connections")?,
-                senders: reader.part_of_connections("senders")?,
+                senders: reader.at_most_connections("senders")?,
                 in_flight: count("in-flight")?,
                 warm_up: number("warm-up")?,
                 seconds: number("seconds")?,
@@ -126,7 +161,7 @@ impl Scenario {
             }),
             3 => Self::S4(Rooms {
                 connections: count("connections")?,
-                rooms: reader.part_of_connections("rooms")?,
+                rooms: reader.at_most_connections("rooms")?,
                 rate: number("rate")?,
                 p99_bound: number("p99-bound")?,
                 warm_up: number("warm-up")?,
@@ -141,7 +176,9 @@ impl Scenario {
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    /// Returns the name on the command line.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
         match self {
             Self::S1(_) => NAMES[0],
             Self::S2(_) => NAMES[1],
@@ -151,7 +188,9 @@ impl Scenario {
         }
     }
 
-    pub(super) fn connections(&self) -> usize {
+    /// Returns the number of connections that the scenario establishes.
+    #[must_use]
+    pub fn connections(&self) -> usize {
         match self {
             Self::S1(plan) => plan.connections + plan.idle_connections,
             Self::S2(OneRoom { connections, .. })
@@ -161,8 +200,8 @@ impl Scenario {
         }
     }
 
-    /// The highest room that is joined.
-    pub(super) fn rooms(&self) -> usize {
+    /// Returns the highest number of the rooms that are joined.
+    pub(crate) fn rooms(&self) -> usize {
         match self {
             Self::S1(plan) => plan.connections * plan.rooms_each,
             Self::S2(_) => 1,
@@ -174,12 +213,12 @@ impl Scenario {
 }
 
 impl Reader<'_> {
-    /// A flag that changes nothing must not look as if it did.
-    fn check_all_mean_something(&self) -> Result<(), BoxError> {
+    /// Refuses a flag that the scenario would ignore.
+    fn check_all_apply(&self) -> Result<(), BoxError> {
         for flag in &FLAGS {
             if flag.defaults[self.scenario].is_none() && self.arguments.contains_id(flag.name) {
                 let scenario = NAMES[self.scenario];
-                return Err(format!("--{} means nothing in {scenario}", flag.name).into());
+                return Err(format!("--{} does not apply to {scenario}", flag.name).into());
             }
         }
         Ok(())
@@ -190,10 +229,10 @@ impl Reader<'_> {
         let flag = flag.ok_or_else(|| format!("there is no flag --{name}"))?;
         let Some(text) = self.arguments.get_one::<String>(name) else {
             return flag.defaults[self.scenario]
-                .ok_or_else(|| format!("--{name} means nothing here").into());
+                .ok_or_else(|| format!("--{name} does not apply here").into());
         };
         let number: f64 = text.parse().unwrap_or(f64::NAN);
-        let (is_fine, expected) = match flag.kind {
+        let (is_valid, expected) = match flag.kind {
             Kind::Count(max) => (
                 number.fract() == 0.0 && (1.0..=max as f64).contains(&number),
                 format!("a whole number from 1 to {max}"),
@@ -204,11 +243,14 @@ impl Reader<'_> {
             ),
             Kind::Seconds => (
                 (0.0..=86_400.0).contains(&number),
-                "a number of seconds, a day at most".to_owned(),
+                "a number of seconds, at most a day".to_owned(),
             ),
-            Kind::Positive => (number > 0.0 && number <= 1e9, "a number above 0".to_owned()),
+            Kind::Positive => (
+                number > 0.0 && number <= 1e9,
+                "a number greater than 0".to_owned(),
+            ),
         };
-        match is_fine {
+        match is_valid {
             true => Ok(number),
             false => Err(format!("--{name} must be {expected}, not \"{text}\"").into()),
         }
@@ -218,12 +260,12 @@ impl Reader<'_> {
         let each = self.number("rooms-each")? as usize;
         let all = each * self.number("connections")? as usize;
         if all > MAX_ROOMS {
-            return Err(format!("--rooms-each {each} makes more than {MAX_ROOMS} rooms").into());
+            return Err(format!("--rooms-each {each} would join more than {MAX_ROOMS} rooms").into());
         }
         Ok(each)
     }
 
-    fn part_of_connections(&self, name: &str) -> Result<usize, BoxError> {
+    fn at_most_connections(&self, name: &str) -> Result<usize, BoxError> {
         let part = self.number(name)?;
         let connections = self.number("connections")?;
         if part > connections {
@@ -233,7 +275,7 @@ impl Reader<'_> {
     }
 }
 
-pub(super) fn seconds(number: f64) -> Duration {
+pub(crate) fn seconds(number: f64) -> Duration {
     Duration::from_secs_f64(number)
 }
 
@@ -248,11 +290,11 @@ mod tests {
             .args(flags())
             .try_get_matches_from(format!("loadtest {line}").split(' '))
             .map_err(|error| error.to_string())?;
-        Scenario::read(&arguments).map_err(|error| error.to_string())
+        Scenario::from_arguments(&arguments).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_scenario_has_its_own_defaults() {
+    fn each_scenario_has_its_own_defaults() {
         let Ok(Scenario::S2(room)) = read("--scenario s2 --connections 200") else {
             panic!("s2 is a scenario");
         };
@@ -265,10 +307,10 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn an_invalid_flag_is_refused_by_name() {
         for (line, says) in [
             ("--scenario s6", "s6"),
-            ("--scenario s1 --rooms 5", "--rooms means nothing in s1"),
+            ("--scenario s1 --rooms 5", "--rooms does not apply to s1"),
             ("--scenario s1 --connections 0", "--connections must be"),
             ("--scenario s1 --connections 1.5", "--connections must be"),
             ("--scenario s1 --seconds=-1", "--seconds must be"),
@@ -283,7 +325,7 @@ mod tests {
             ),
             (
                 "--scenario s5 --connections 2",
-                "--connections means nothing in s5",
+                "--connections does not apply to s5",
             ),
             ("--scenario s4 --rate 0", "--rate must be"),
             ("--scenario s2 --connections 3", "--senders 4 is more than"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat_domain::BoxError;
 
 use super::{Generator, nanos};
-use crate::commands::loadtest::client::State;
+use crate::client::State;
 
 impl Generator {
     /// Sends an event with its payload, as JSON; how long its acknowledgement took, and
@@ -13,7 +13,7 @@ impl Generator {
     ///
     /// # Errors
     /// The connection was lost, or nothing was answered in time.
-    pub(in crate::commands::loadtest) fn ask(
+    pub(crate) fn ask(
         &mut self,
         n: usize,
         event: &str,
@@ -39,7 +39,7 @@ impl Generator {
     }
 
     /// How far the connection's first room had come when it joined.
-    pub(in crate::commands::loadtest) fn newest(&self, n: usize) -> Option<u64> {
+    pub(crate) fn newest(&self, n: usize) -> Option<u64> {
         self.clients[n].views.first()?.newest()
     }
 }
