@@ -308,7 +308,7 @@ impl Generator {
             Packet::Ping => self.send_text(n, "3"),
             Packet::Opened if client.state == State::Opening => {
                 client.state = State::Entering;
-                let token = self.tokens.token(n);
+                let token = self.tokens.token(n)?;
                 self.send_text(n, &format!("40{{\"token\":\"Bearer {token}\"}}"));
             }
             Packet::Connected if client.state == State::Entering => {

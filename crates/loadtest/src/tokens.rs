@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::hmac;
-use serde_json::{Value, json};
+use chat_adapters::jwt::Secret;
+use serde::Serialize;
 
 /// Longer than any run.
 const TOKEN_SECONDS: u64 = 24 * 60 * 60;
@@ -18,17 +18,31 @@ enum Source {
 }
 
 struct Minter {
-    key: hmac::Key,
+    secret: Secret,
     issuer: Option<String>,
     audience: Option<String>,
+}
+
+/// The subject is a number, unlike in the tokens of the command `token`, because servers
+/// of the founding contract require one.
+#[derive(Serialize)]
+struct Claims<'a> {
+    sub: usize,
+    name: String,
+    iat: u64,
+    exp: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
 }
 
 impl Tokens {
     /// Mints a token for each of the users 1, 2, 3 … with this HS256 secret.
     #[must_use]
-    pub fn minted(secret: &[u8], issuer: Option<String>, audience: Option<String>) -> Self {
+    pub fn minted(secret: Secret, issuer: Option<String>, audience: Option<String>) -> Self {
         Self(Source::Minted(Box::new(Minter {
-            key: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            secret,
             issuer,
             audience,
         })))
@@ -66,74 +80,81 @@ impl Tokens {
     }
 
     /// Returns the token of the nth connection, counted from 0.
-    pub(crate) fn token(&self, connection: usize) -> String {
+    ///
+    /// # Errors
+    /// The token could not be signed.
+    pub(crate) fn token(&self, connection: usize) -> Result<String, String> {
         match &self.0 {
-            Source::Listed(tokens) => tokens.get(connection).cloned().unwrap_or_default(),
+            Source::Listed(tokens) => Ok(tokens.get(connection).cloned().unwrap_or_default()),
             Source::Minted(minter) => minter.mint(connection + 1),
         }
     }
 }
 
 impl Minter {
-    fn mint(&self, user: usize) -> String {
+    fn mint(&self, user: usize) -> Result<String, String> {
+        let token = self.secret.sign(&self.claims(user));
+        token.map_err(|error| format!("the token of user {user} could not be signed: {error}"))
+    }
+
+    fn claims(&self, user: usize) -> Claims<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.map_or(0, |now| now.as_secs());
-        // The subject is a number because servers of the founding contract require one.
-        let mut claims = json!({
-            "sub": user, "name": format!("user{user}"),
-            "iat": now, "exp": now + TOKEN_SECONDS,
-        });
-        for (claim, value) in [("iss", &self.issuer), ("aud", &self.audience)] {
-            if let Some(value) = value {
-                claims[claim] = Value::from(value.as_str());
-            }
-        }
-        let header = base64url(br#"{"alg":"HS256","typ":"JWT"}"#);
-        let signed = format!("{header}.{}", base64url(claims.to_string().as_bytes()));
-        let signature = hmac::sign(&self.key, signed.as_bytes());
-        format!("{signed}.{}", base64url(signature.as_ref()))
-    }
-}
-
-/// Base 64 for URLs, without padding (RFC 4648).
-fn base64url(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let mut group = [0; 4];
-        group[1..=chunk.len()].copy_from_slice(chunk);
-        let group = u32::from_be_bytes(group);
-        for n in 0..=chunk.len() {
-            let digit = group >> (18 - 6 * n) & 63;
-            text.push(char::from(DIGITS[digit as usize]));
+        Claims {
+            sub: user,
+            name: format!("user{user}"),
+            iat: now,
+            exp: now + TOKEN_SECONDS,
+            iss: self.issuer.as_deref(),
+            aud: self.audience.as_deref(),
         }
     }
-    text
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use chat_adapters::jwt::{JwtAuthenticator, JwtOptions};
+    use chat_domain::ports::Authenticator as _;
+
     use super::*;
 
-    #[test]
-    fn base64url_matches_the_standard() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg"),
-            ("fo", "Zm8"),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg"),
-            ("??>~", "Pz8-fg"),
-        ] {
-            assert_eq!(base64url(bytes.as_bytes()), text);
+    fn minter() -> Minter {
+        Minter {
+            secret: Secret::new(*b"0123456789abcdef0123456789abcdef").unwrap(),
+            issuer: Some("shop".to_owned()),
+            audience: Some("chat".to_owned()),
         }
+    }
+
+    #[test]
+    fn the_subject_of_a_minted_token_is_a_number() {
+        let claims = serde_json::to_value(minter().claims(7)).unwrap();
+        assert_eq!(claims["sub"], 7);
+    }
+
+    #[pollster::test]
+    async fn a_minted_token_is_accepted_by_the_gateways_authenticator() {
+        let minter = minter();
+        let authenticator = JwtAuthenticator::new(&JwtOptions {
+            secret: minter.secret.clone(),
+            previous_secret: None,
+            issuer: minter.issuer.clone(),
+            audience: minter.audience.clone(),
+            leeway: Duration::ZERO,
+        });
+        let tokens = Tokens(Source::Minted(Box::new(minter)));
+        let token = tokens.token(6).unwrap();
+        let identity = authenticator.authenticate(&token).await.unwrap();
+        assert_eq!(identity.user.id.as_str(), "7");
     }
 
     #[test]
     fn listed_tokens_are_validated_before_any_is_sent() {
         let tokens =
             Tokens::listed("a.b.c\n\n Bearer d.e.f \n", 2).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(tokens.token(1), "d.e.f");
+        assert_eq!(tokens.token(1).unwrap(), "d.e.f");
         for (text, says) in [("a.b.c", "1 tokens"), ("a\"b\nc", "token 1")] {
             let error = Tokens::listed(text, 2).err().unwrap();
             assert!(error.contains(says), "{error}");

@@ -89,9 +89,8 @@ fn minted_tokens(settings: &Settings) -> Result<Tokens, BoxError> {
     let options = read_jwt(settings).map_err(|error| {
         format!("{error}; or pass the tokens of another server's users with --tokens-file")
     })?;
-    let secret = settings.get("JWT_SECRET").unwrap_or_default();
     Ok(Tokens::minted(
-        secret.as_bytes(),
+        options.secret,
         options.issuer,
         options.audience,
     ))
