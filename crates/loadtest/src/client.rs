@@ -1,27 +1,28 @@
-//! One connection: its socket, and what waits on either side of it.
+//! One connection: its socket, its state, and the bytes pending in either direction.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use mio::net::TcpStream;
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::ledger::View;
 
-/// How much may wait for a server that does not read, in bytes.
+/// The most bytes that are queued for a server that does not read.
 const MAX_UNSENT: usize = 1 << 20;
 
-/// How far a connection has come.
+/// The stages of a connection, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Connecting,
-    /// It has asked for a WebSocket.
+    /// It has requested the WebSocket upgrade.
     Upgrading,
-    /// It waits for the Engine.IO session.
+    /// It is waiting for the Engine.IO session.
     Opening,
-    /// It has shown its token.
-    Entering,
+    /// It has sent its token.
+    Authenticating,
     Ready,
     Joining,
     Joined,
@@ -31,19 +32,19 @@ pub(crate) enum State {
 pub(crate) struct Client {
     pub(crate) socket: TcpStream,
     pub(crate) state: State,
-    /// What it is in when it has joined.
+    /// The rooms that it joins.
     pub(crate) rooms: Range<usize>,
-    /// How many messages it has sent, to its rooms in turn.
+    /// Messages that it has sent, to its rooms in turn.
     pub(crate) sent: u32,
     /// What it has seen of each room that it has joined so far.
     pub(crate) views: Vec<View>,
-    /// The beginning of a frame.
+    /// The start of an incomplete frame.
     pub(crate) received: Vec<u8>,
     unsent: Vec<u8>,
 }
 
 impl Client {
-    /// Begins to connect.
+    /// Starts to connect, without waiting.
     pub(crate) fn dial(
         address: SocketAddr,
         source: Option<IpAddr>,
@@ -54,7 +55,7 @@ impl Client {
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(source) = source {
-            // The ports of the run before are free again.
+            // Ports of a previous run may still be in TIME_WAIT.
             socket.set_reuse_address(true)?;
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
@@ -73,7 +74,7 @@ impl Client {
         })
     }
 
-    /// Writes at once what the socket takes, and keeps the rest.
+    /// Writes as much as the socket accepts now and queues the rest.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         let written = match self.unsent.is_empty() {
             true => self.write_now(bytes)?,
@@ -86,7 +87,7 @@ impl Client {
         Ok(())
     }
 
-    /// Writes what was kept, as far as the socket takes it.
+    /// Writes as much of the queue as the socket accepts now.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         if self.unsent.is_empty() {
             return Ok(());
@@ -97,7 +98,7 @@ impl Client {
         Ok(())
     }
 
-    /// How much was read; `None` if there is nothing now.
+    /// Returns the number of bytes read, or `None` if there is nothing to read now.
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
         loop {
@@ -122,6 +123,5 @@ impl Client {
 }
 
 fn is_in_progress(error: &io::Error) -> bool {
-    let code = rustix::io::Errno::from_io_error(error);
-    code == Some(rustix::io::Errno::INPROGRESS) || error.kind() == ErrorKind::WouldBlock
+    Errno::from_io_error(error) == Some(Errno::INPROGRESS) || error.kind() == ErrorKind::WouldBlock
 }

@@ -1,46 +1,48 @@
-//! The content of a message that is sent under load: what is found again in what arrives.
+//! The content of a message that the load test sends, by which it recognizes the message
+//! when it arrives.
 //!
-//! `@`, then in hexadecimal the run (8 digits), when it was due to be sent (16,
-//! nanoseconds on the load test's clock), the sender (8) and which of its messages it
-//! is (8); then prose up to a hundred characters.
+//! `@`, then in hexadecimal the run's id (8 digits), the time at which the message was due
+//! (16 digits, nanoseconds on the load test's clock), its sender (8) and the sender's
+//! number for it (8); then prose, up to a hundred characters.
 
-use crate::packets::Landmark;
+use crate::packets::MarkerFinder;
 
-/// How many characters a content has.
+/// The length of every content, in characters.
 pub(crate) const LENGTH: usize = 100;
 
+/// The hexadecimal digits of a stamp.
 const STAMP: usize = 32;
 const PROSE: &str = " the quick brown fox jumps over the lazy dog, and then it does it all";
 
-/// What a content says.
+/// What a content states about its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// When it was due, in nanoseconds.
     pub(crate) due: u64,
     pub(crate) sender: u32,
-    /// From 1 on.
+    /// Counted from 1, for each sender and room.
     pub(crate) number: u32,
 }
 
-/// Writes the contents of one run, and knows them from those of any other.
+/// Writes the contents of one run and tells them apart from those of any other.
 pub(crate) struct Contents {
-    run: String,
-    mark: Landmark,
+    prefix: String,
+    finder: MarkerFinder,
 }
 
 impl Contents {
-    pub(crate) fn new(run: u32) -> Self {
-        let run = format!("@{run:08x}");
+    pub(crate) fn new(run_id: u32) -> Self {
+        let prefix = format!("@{run_id:08x}");
         Self {
-            mark: Landmark::new(run.as_bytes()),
-            run,
+            finder: MarkerFinder::new(prefix.as_bytes()),
+            prefix,
         }
     }
 
-    /// Appends the content.
+    /// Appends the content to a packet.
     pub(crate) fn write(&self, stamp: Stamp, packet: &mut String) {
         let start = packet.len();
-        packet.push_str(&self.run);
+        packet.push_str(&self.prefix);
         let due = stamp.due;
         for half in [(due >> 32) as u32, due as u32, stamp.sender, stamp.number] {
             packet.extend(hexadecimal(half));
@@ -49,10 +51,10 @@ impl Contents {
         packet.push_str(&PROSE[..left]);
     }
 
-    /// The stamp of this run in a packet.
+    /// Returns the stamp in a packet, if it is from this run.
     #[inline]
     pub(crate) fn find(&mut self, packet: &[u8]) -> Option<Stamp> {
-        let digits: &[u8; STAMP] = self.mark.after(packet)?.first_chunk()?;
+        let digits: &[u8; STAMP] = self.finder.after(packet)?.first_chunk()?;
         let (digits, _) = digits.as_chunks();
         let [high, low, sender, number] = [0, 1, 2, 3].map(|n| value(digits[n]));
         Some(Stamp {
@@ -68,8 +70,8 @@ fn hexadecimal(number: u32) -> [char; 8] {
     std::array::from_fn(|n| char::from(DIGITS[(number >> (28 - 4 * n)) as usize & 15]))
 }
 
-/// The value of eight hexadecimal digits, all at once. They are this run's own, so they
-/// are not checked.
+/// Converts eight hexadecimal digits at once. This run wrote them, so they are not
+/// validated.
 #[inline]
 fn value(digits: [u8; 8]) -> u32 {
     let digits = u64::from_be_bytes(digits);
@@ -85,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_found_again_and_only_by_its_own_run() {
+    fn a_stamp_is_read_back_only_by_its_own_run() {
         let mut contents = Contents::new(0xC0FF_EE01);
         for (due, sender, number) in [
             (0, 0, 1),

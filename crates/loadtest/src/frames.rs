@@ -1,30 +1,30 @@
 //! WebSocket frames as a client writes and reads them (RFC 6455).
 
-/// The most that a server may put into one frame, in bytes.
+/// The largest payload that a server may put into one frame, in bytes.
 const MAX_PAYLOAD: usize = 1 << 20;
 
-/// What a server sent.
+/// A frame from the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     Text(&'a [u8]),
     Ping(&'a [u8]),
     Close,
-    /// Binary data and pongs, which Socket.IO's text packets do without.
+    /// Binary data or a pong, which the load test ignores.
     Other,
 }
 
-/// What a client sends.
+/// The kind of a frame from the client; the value is the opcode.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Text = 1,
     Pong = 10,
 }
 
-/// Appends a frame with this payload. The masking key is zero, so that the payload goes
-/// out as it is: it is meant against proxies, and costs a pass over every byte.
+/// Appends a frame with this payload. The masking key is zero, so that the payload is
+/// copied as it is: masking protects proxies, and would cost a pass over every byte.
 ///
 /// # Panics
-/// When the payload is longer than 65,535 bytes; nothing here is.
+/// If the payload is longer than 65,535 bytes; the load test sends none that long.
 pub(crate) fn write(frame: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     const MASKED: u8 = 0x80;
     frame.push(0x80 | kind as u8);
@@ -40,11 +40,11 @@ pub(crate) fn write(frame: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     frame.extend_from_slice(payload);
 }
 
-/// The first frame in what was received, and how many bytes it takes; `None` if it is not
-/// all there yet.
+/// Reads the first frame of what was received, and its length in bytes; `None` if it is
+/// incomplete.
 ///
 /// # Errors
-/// What no server of Socket.IO sends.
+/// Names a frame that Socket.IO servers do not send.
 #[inline]
 pub(crate) fn read(received: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'static str> {
     let &[first, second, ref rest @ ..] = received else {
@@ -66,7 +66,7 @@ pub(crate) fn read(received: &[u8]) -> Result<Option<(Frame<'_>, usize)>, &'stat
         length => (2, usize::from(length)),
     };
     if length > MAX_PAYLOAD {
-        return Err("a frame of more than a mebibyte");
+        return Err("a frame larger than 1 MiB");
     }
     let Some(payload) = received.get(header..header + length) else {
         return Ok(None);
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_read_when_all_of_it_is_there() {
+    fn a_frame_is_read_once_it_is_complete() {
         for length in [0, 1, 125, 126, 65_535, 65_536] {
             let payload = vec![b'x'; length];
             let mut bytes = vec![0x81];
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_sends_is_an_error() {
+    fn a_frame_that_servers_do_not_send_is_an_error() {
         for bytes in [&[0x81, 0x80][..], &[0x01, 0], &[0xC1, 0]] {
             assert!(read(bytes).is_err(), "{bytes:?}");
         }

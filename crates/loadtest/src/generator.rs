@@ -1,8 +1,8 @@
-//! All connections of a run, in one loop on one thread: what is cheap enough to share a
-//! machine with the server that it measures.
+//! All connections of a run, in one event loop on one thread: cheap enough to share a host
+//! with the server that it measures.
 
-mod asking;
-mod entering;
+mod request;
+mod setup;
 
 use std::fmt::Write as _;
 use std::io;
@@ -21,40 +21,41 @@ use crate::packets::{self, Packet};
 use crate::target::Target;
 use crate::tokens::Tokens;
 
-/// How much is read at once.
+/// The size of the buffer for one read, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
-/// How many complaints of the server are repeated.
-const MAX_COMPLAINTS: u32 = 3;
+/// How many of the server's errors are printed.
+const MAX_PRINTED_ERRORS: u32 = 3;
 
-/// What follows when a message comes back to its sender.
+/// What follows when a message arrives at its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refill {
-    /// The next one is sent.
-    Next,
-    Nothing,
+pub(crate) enum LoopMode {
+    /// The sender sends its next message.
+    Closed,
+    /// Nothing: messages are sent on a schedule.
+    Open,
 }
 
-/// A time on the load test's clock: nanoseconds since it began.
+/// A time on the load test's clock: nanoseconds since it started.
 pub(crate) type Nanos = u64;
 
 pub(crate) struct Generator {
     pub(crate) ledger: Ledger,
-    pub(crate) refill: Refill,
+    pub(crate) mode: LoopMode,
     target: Target,
     tokens: Tokens,
-    began: Instant,
+    started: Instant,
     poll: Poll,
     clients: Vec<Client>,
     ready: usize,
     joined: usize,
-    /// While connections are made, the first that failed ends the run.
+    /// Until then, the first connection that fails ends the run.
     is_set_up: bool,
-    /// The acknowledgement that came last, and when.
-    answer: Option<(Nanos, Vec<u8>)>,
     failure: Option<String>,
-    complaints: u32,
-    // Used again and again, so that nothing is allocated for a frame.
+    /// The latest acknowledgement, and when it arrived.
+    acknowledgement: Option<(Nanos, Vec<u8>)>,
+    printed_errors: u32,
+    // Reused, so that a frame needs no allocation.
     events: Option<Events>,
     inbox: Vec<u8>,
     packet: String,
@@ -62,25 +63,25 @@ pub(crate) struct Generator {
 }
 
 impl Generator {
-    /// For the rooms 1 to `rooms`.
+    /// A generator without connections, for the rooms 1 to `rooms`.
     ///
     /// # Errors
-    /// What the machine refuses.
+    /// The kernel provides no random number or no selector.
     pub(crate) fn new(target: Target, tokens: Tokens, rooms: usize) -> Result<Self, BoxError> {
         Ok(Self {
             ledger: Ledger::new(getrandom::u32()?, rooms),
-            refill: Refill::Nothing,
+            mode: LoopMode::Open,
             target,
             tokens,
-            began: Instant::now(),
+            started: Instant::now(),
             poll: Poll::new()?,
             clients: Vec::new(),
             ready: 0,
             joined: 0,
             is_set_up: false,
-            answer: None,
             failure: None,
-            complaints: 0,
+            acknowledgement: None,
+            printed_errors: 0,
             events: Some(Events::with_capacity(256)),
             inbox: vec![0; READ_BYTES],
             packet: String::new(),
@@ -90,16 +91,17 @@ impl Generator {
 
     #[inline]
     pub(crate) fn now(&self) -> Nanos {
-        nanos(self.began.elapsed())
+        nanos(self.started.elapsed())
     }
 
-    /// From now on a connection that ends is counted, and the run goes on.
+    /// From now on, a lost connection is counted and does not end the run.
     pub(crate) fn set_up_is_done(&mut self) {
         self.is_set_up = true;
     }
 
-    /// Sends a message, to the connection's rooms in turn; its latency counts from `due`.
-    pub(crate) fn say(&mut self, n: usize, due: Nanos) {
+    /// Sends a message to the next of the connection's rooms. Its latency counts from
+    /// `due`.
+    pub(crate) fn send_message(&mut self, n: usize, due: Nanos) {
         let client = &mut self.clients[n];
         if client.state != State::Joined {
             return;
@@ -125,25 +127,26 @@ impl Generator {
         self.send_packet(n);
     }
 
-    /// Serves the connections once; waits for something to do until `until` at most.
+    /// Handles the pending events of all connections, after waiting for one until `until`
+    /// at most.
     ///
     /// # Errors
-    /// What the machine refuses.
-    pub(crate) fn turn(&mut self, until: Nanos) -> io::Result<()> {
-        // Taken out, because what happens needs all of the rest.
+    /// The selector failed.
+    pub(crate) fn run_once(&mut self, until: Nanos) -> io::Result<()> {
+        // Taken out because handling an event borrows all of `self`.
         let Some(mut events) = self.events.take() else {
             return Ok(());
         };
         let outcome = self.wait(&mut events, until);
         for event in &events {
-            self.serve(event);
+            self.handle_event(event);
         }
         self.events = Some(events);
         outcome
     }
 
-    /// Waiting in the selector is rounded up to milliseconds, and so would be when a
-    /// message is sent.
+    /// mio rounds a timeout up to whole milliseconds, which would delay messages that are
+    /// due earlier.
     fn wait(&mut self, events: &mut Events, until: Nanos) -> io::Result<()> {
         const MILLISECOND: Duration = Duration::from_millis(1);
         let left = Duration::from_nanos(until.saturating_sub(self.now()));
@@ -168,7 +171,7 @@ impl Generator {
     }
 
     #[inline]
-    fn serve(&mut self, event: &Event) {
+    fn handle_event(&mut self, event: &Event) {
         let Token(n) = event.token();
         match self.clients[n].state {
             State::Closed => return,
@@ -179,7 +182,7 @@ impl Generator {
                 }
                 if event.is_writable() {
                     self.clients[n].state = State::Upgrading;
-                    self.ask_for_websocket(n);
+                    self.request_upgrade(n);
                 }
             }
             _ if event.is_writable() => {
@@ -194,14 +197,14 @@ impl Generator {
         }
     }
 
-    fn ask_for_websocket(&mut self, n: usize) {
+    fn request_upgrade(&mut self, n: usize) {
         let request = self.target.upgrade();
         if let Err(error) = self.clients[n].write(request.as_bytes()) {
             self.close(n, &error.to_string());
         }
     }
 
-    /// Sends the packet that was prepared.
+    /// Sends `self.packet`.
     fn send_packet(&mut self, n: usize) {
         self.frame.clear();
         frames::write(&mut self.frame, Kind::Text, self.packet.as_bytes());
@@ -210,14 +213,27 @@ impl Generator {
         }
     }
 
+    fn send_text(&mut self, n: usize, text: &str) {
+        self.packet.clear();
+        self.packet.push_str(text);
+        self.send_packet(n);
+    }
+
+    /// Joins the next of the connection's rooms.
+    fn join_next_room(&mut self, n: usize) {
+        let client = &self.clients[n];
+        let room = client.rooms.start + client.views.len();
+        self.send_text(n, &format!("42[\"joinRoom\",{{\"roomId\":{room}}}]"));
+    }
+
     fn receive(&mut self, n: usize, is_ending: bool) {
         let mut inbox = std::mem::take(&mut self.inbox);
         while self.clients[n].state != State::Closed {
             match self.clients[n].read(&mut inbox) {
                 Ok(Some(0)) => self.close(n, "the server closed the connection"),
                 Ok(Some(count)) => {
-                    self.take_in(n, &inbox[..count]);
-                    // Less than there is space for is all there is.
+                    self.handle_bytes(n, &inbox[..count]);
+                    // A read that does not fill the buffer has emptied the socket.
                     if count < inbox.len() && !is_ending {
                         break;
                     }
@@ -230,39 +246,41 @@ impl Generator {
     }
 
     #[inline]
-    fn take_in(&mut self, n: usize, bytes: &[u8]) {
+    fn handle_bytes(&mut self, n: usize, bytes: &[u8]) {
         let now = self.now();
         let outcome = if self.clients[n].received.is_empty() {
-            self.consume(n, bytes, now).map(|used| {
+            self.handle_frames(n, bytes, now).map(|used| {
                 self.clients[n].received.extend_from_slice(&bytes[used..]);
             })
         } else {
             let mut received = std::mem::take(&mut self.clients[n].received);
             received.extend_from_slice(bytes);
-            self.consume(n, &received, now).map(|used| {
+            self.handle_frames(n, &received, now).map(|used| {
                 received.drain(..used);
                 self.clients[n].received = received;
             })
         };
-        if let Err(why) = outcome {
-            self.close(n, &why);
+        if let Err(reason) = outcome {
+            self.close(n, &reason);
         }
     }
 
-    /// Does what the received bytes say; how many of them are done with.
-    fn consume(&mut self, n: usize, bytes: &[u8], now: Nanos) -> Result<usize, String> {
+    /// Handles the complete frames and returns their length in bytes.
+    fn handle_frames(&mut self, n: usize, bytes: &[u8], now: Nanos) -> Result<usize, String> {
         let mut used = 0;
         if self.clients[n].state == State::Upgrading {
             let Some(end) = memchr::memmem::find(bytes, b"\r\n\r\n") else {
                 return match bytes.len() {
                     0..8192 => Ok(0),
-                    _ => Err("the server answers with something that is not HTTP".to_owned()),
+                    _ => Err("the server's response is not HTTP".to_owned()),
                 };
             };
             if !bytes.starts_with(b"HTTP/1.1 101") {
                 let status = String::from_utf8_lossy(bytes);
                 let status = status.lines().next().unwrap_or_default();
-                return Err(format!("the server refuses WebSockets: {status}"));
+                return Err(format!(
+                    "the server refused the WebSocket upgrade: {status}"
+                ));
             }
             self.clients[n].state = State::Opening;
             used = end + 4;
@@ -271,7 +289,7 @@ impl Generator {
             frames::read(&bytes[used..]).map_err(|what| format!("the server sent {what}"))?
         {
             match frame {
-                Frame::Text(text) => self.act(n, text, now)?,
+                Frame::Text(text) => self.handle_packet(n, text, now)?,
                 Frame::Ping(payload) => {
                     self.frame.clear();
                     frames::write(&mut self.frame, Kind::Pong, payload);
@@ -287,7 +305,7 @@ impl Generator {
     }
 
     #[inline]
-    fn act(&mut self, n: usize, text: &[u8], now: Nanos) -> Result<(), String> {
+    fn handle_packet(&mut self, n: usize, text: &[u8], now: Nanos) -> Result<(), String> {
         let client = &mut self.clients[n];
         match packets::read(text) {
             Packet::Message(text) => {
@@ -295,30 +313,30 @@ impl Generator {
                     [view] => Some(view),
                     views => {
                         let room = self.ledger.room(text);
-                        let turn = room.and_then(|room| room.checked_sub(client.rooms.start));
-                        turn.and_then(|turn| views.get_mut(turn))
+                        let at = room.and_then(|room| room.checked_sub(client.rooms.start));
+                        at.and_then(|at| views.get_mut(at))
                     }
                 };
-                let view = view.ok_or("the server sent a message of a room not joined")?;
+                let view = view.ok_or("the server sent a message of a room that was not joined")?;
                 let delivery = self.ledger.delivered(n as u32, view, text, now);
-                if delivery == Delivery::Own && self.refill == Refill::Next {
-                    self.say(n, now);
+                if delivery == Delivery::Own && self.mode == LoopMode::Closed {
+                    self.send_message(n, now);
                 }
             }
             Packet::Ping => self.send_text(n, "3"),
             Packet::Opened if client.state == State::Opening => {
-                client.state = State::Entering;
+                client.state = State::Authenticating;
                 let token = self.tokens.token(n)?;
                 self.send_text(n, &format!("40{{\"token\":\"Bearer {token}\"}}"));
             }
-            Packet::Connected if client.state == State::Entering => {
+            Packet::Connected if client.state == State::Authenticating => {
                 client.state = State::Ready;
                 self.ready += 1;
             }
             Packet::Refused(text) => {
                 let reason = packets::reason(text);
                 return Err(match client.state {
-                    State::Opening | State::Entering => {
+                    State::Opening | State::Authenticating => {
                         format!("the server refused the token of user {}: {reason}", n + 1)
                     }
                     _ => format!("the server disconnected user {}: {reason}", n + 1),
@@ -331,16 +349,16 @@ impl Generator {
                     client.state = State::Joined;
                     self.joined += 1;
                 } else {
-                    self.join_next(n);
+                    self.join_next_room(n);
                 }
             }
-            Packet::Answer(text) => self.answer = Some((now, text.to_vec())),
+            Packet::Acknowledgement(text) => self.acknowledgement = Some((now, text.to_vec())),
             Packet::Error(text) if client.state == State::Joined => {
-                // Whichever room it was: all of a connection's have as many members.
+                // The room does not matter: all rooms of a connection have as many members.
                 self.ledger.refused(client.rooms.start);
-                self.complain(&format!("refused: {}", packets::reason(text)));
-                if self.refill == Refill::Next {
-                    self.say(n, now);
+                self.print_error(&format!("refused: {}", packets::reason(text)));
+                if self.mode == LoopMode::Closed {
+                    self.send_message(n, now);
                 }
             }
             Packet::Error(text) => {
@@ -352,33 +370,27 @@ impl Generator {
         Ok(())
     }
 
-    fn send_text(&mut self, n: usize, text: &str) {
-        self.packet.clear();
-        self.packet.push_str(text);
-        self.send_packet(n);
-    }
-
-    fn close(&mut self, n: usize, why: &str) {
+    fn close(&mut self, n: usize, reason: &str) {
         let client = &mut self.clients[n];
         if client.state == State::Joined {
             client.rooms.clone().for_each(|room| self.ledger.left(room));
         }
         client.state = State::Closed;
         client.received = Vec::new();
-        // It may be gone already.
+        // Both fail if the peer has closed the connection already.
         let _ = self.poll.registry().deregister(&mut client.socket);
         let _ = client.socket.shutdown(std::net::Shutdown::Both);
         if self.is_set_up {
             self.ledger.counts.lost += 1;
-            self.complain(&format!("connection {} was lost: {why}", n + 1));
+            self.print_error(&format!("connection {} was lost: {reason}", n + 1));
         } else {
-            self.failure.get_or_insert_with(|| why.to_owned());
+            self.failure.get_or_insert_with(|| reason.to_owned());
         }
     }
 
-    fn complain(&mut self, text: &str) {
-        self.complaints += 1;
-        if self.complaints <= MAX_COMPLAINTS {
+    fn print_error(&mut self, text: &str) {
+        self.printed_errors += 1;
+        if self.printed_errors <= MAX_PRINTED_ERRORS {
             eprintln!("loadtest: {text}");
         }
     }

@@ -1,29 +1,29 @@
-//! What was sent, what of it arrived, and whether it arrived once and in order.
+//! Counts what was sent and what arrived, and checks that it arrived once and in order.
 
+use crate::arrivals::{Arrival, Arrivals};
 use crate::content::{Contents, Stamp};
-use crate::histogram::Histogram;
-use crate::order::{Arrival, Arrivals};
-use crate::packets::{Landmark, number};
+use crate::latency::LatencyHistogram;
+use crate::packets::{MarkerFinder, number};
 
-/// Everything that is counted, since the beginning.
+/// The counts since the start of the run.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
-    /// Messages that came back to their sender: stored, by the wire contract.
+    /// Messages that arrived at their sender: by the wire contract, they are stored.
     pub(crate) acknowledged: u64,
     pub(crate) deliveries: u64,
-    /// How many deliveries the messages sent should lead to.
+    /// The deliveries that the sent messages should cause.
     pub(crate) expected: u64,
     pub(crate) doubled: u64,
     pub(crate) misordered: u64,
-    /// Messages that were refused.
+    /// Messages that the server refused.
     pub(crate) errors: u64,
-    /// Connections that ended under load.
+    /// Connections that were lost under load.
     pub(crate) lost: u64,
 }
 
 impl Counts {
-    /// Deliveries that are still to come, or never will.
+    /// Returns the expected deliveries that have not arrived.
     pub(crate) fn missing(&self) -> u64 {
         let distinct = self.deliveries - self.doubled;
         self.expected.saturating_sub(distinct)
@@ -33,22 +33,23 @@ impl Counts {
 /// What one connection has seen of its room.
 pub(crate) struct View {
     room: Arrivals,
-    /// Where the room has no numbers, each sender's own.
+    /// Each sender's messages, for a server that does not number its rooms' messages.
     senders: Vec<(u32, Arrivals)>,
+    /// The messages that this connection sent itself.
     own: Arrivals,
 }
 
 impl View {
-    /// Of a room that has come this far, if the server says how far.
-    pub(crate) fn from(seam: Option<u64>) -> Self {
+    /// A view of a room joined after this message, if the server numbers its messages.
+    fn after(seq: Option<u64>) -> Self {
         Self {
-            room: seam.map_or(Arrivals::anywhere(), Arrivals::after),
+            room: seq.map_or(Arrivals::from_first(), Arrivals::after),
             senders: Vec::new(),
             own: Arrivals::after(0),
         }
     }
 
-    /// How far the room has come, if it has numbers.
+    /// Returns the room's newest message, if the server numbers them.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.room.newest()
     }
@@ -63,44 +64,45 @@ impl View {
     }
 }
 
-/// What a message is to the connection that received it.
+/// Whose message a connection has received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Its own, for the first time.
+    /// Its own, for the first time: the message is acknowledged.
     Own,
     Other,
 }
 
-/// By what a server's messages are ordered.
+/// The numbers that determine the order of a server's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Numbering {
     Unknown,
     /// The wire contract's `seq`.
     Rooms,
-    /// The founding contract has no `seq`: the contents' own numbers.
+    /// The numbers in the contents, because the founding contract has no `seq`.
     Senders,
 }
 
 pub(crate) struct Ledger {
     pub(crate) counts: Counts,
-    pub(crate) latency: Histogram,
+    pub(crate) latency: LatencyHistogram,
     contents: Contents,
-    seq: Landmark,
-    room: Landmark,
+    seq: MarkerFinder,
+    room: MarkerFinder,
     numbering: Numbering,
-    /// How many are in each room.
+    /// The number of members of each room.
     members: Vec<u32>,
 }
 
 impl Ledger {
-    /// Of a run in the rooms 1 to `rooms`; `run` tells its messages from all others.
-    pub(crate) fn new(run: u32, rooms: usize) -> Self {
+    /// A ledger for the rooms 1 to `rooms`. The run's id distinguishes its messages from
+    /// those of other runs.
+    pub(crate) fn new(run_id: u32, rooms: usize) -> Self {
         Self {
             counts: Counts::default(),
-            latency: Histogram::new(),
-            contents: Contents::new(run),
-            seq: Landmark::new(b"\"seq\":"),
-            room: Landmark::new(b"\"roomId\":"),
+            latency: LatencyHistogram::new(),
+            contents: Contents::new(run_id),
+            seq: MarkerFinder::new(b"\"seq\":"),
+            room: MarkerFinder::new(b"\"roomId\":"),
             numbering: Numbering::Unknown,
             members: vec![0; rooms + 1],
         }
@@ -108,21 +110,21 @@ impl Ledger {
 
     pub(crate) fn joined(&mut self, room: usize, packet: &[u8]) -> View {
         self.members[room] += 1;
-        View::from(self.seq.after(packet).and_then(number))
+        View::after(self.seq.after(packet).and_then(number))
     }
 
     pub(crate) fn left(&mut self, room: usize) {
         self.members[room] = self.members[room].saturating_sub(1);
     }
 
-    /// Appends the content of a message that is being sent.
+    /// Counts a message that is being sent and appends its content.
     pub(crate) fn sending(&mut self, room: usize, stamp: Stamp, packet: &mut String) {
         self.counts.sent += 1;
         self.counts.expected += u64::from(self.members[room]);
         self.contents.write(stamp, packet);
     }
 
-    /// The room that a packet is about.
+    /// Returns the room that a packet names.
     pub(crate) fn room(&mut self, packet: &[u8]) -> Option<usize> {
         self.room
             .after(packet)
@@ -130,14 +132,14 @@ impl Ledger {
             .map(|room| room as usize)
     }
 
-    /// A message was refused: nobody waits for it.
+    /// Counts a refused message, which no member will receive.
     pub(crate) fn refused(&mut self, room: usize) {
         self.counts.errors += 1;
         let members = u64::from(self.members[room]);
         self.counts.expected = self.counts.expected.saturating_sub(members);
     }
 
-    /// A `newMessage` arrived at this time, in nanoseconds.
+    /// Counts a `newMessage` that arrived at this time, in nanoseconds.
     #[inline]
     pub(crate) fn delivered(
         &mut self,
@@ -151,9 +153,9 @@ impl Ledger {
             _ => self.seq.after(packet).and_then(number),
         };
         let Some(stamp) = self.contents.find(packet) else {
-            // Somebody else's; it has its place in the room's order.
+            // Another client's message still takes its place in the room's order.
             if let Some(seq) = seq {
-                view.room.see(seq);
+                view.room.record(seq);
             }
             return Delivery::Other;
         };
@@ -164,13 +166,13 @@ impl Ledger {
             };
         }
         let in_room = match seq {
-            Some(seq) => view.room.see(seq),
-            None => view.of_sender(stamp.sender).see(u64::from(stamp.number)),
+            Some(seq) => view.room.record(seq),
+            None => view.of_sender(stamp.sender).record(u64::from(stamp.number)),
         };
         let is_own = stamp.sender == receiver;
         let arrival = if is_own {
-            // One message under two numbers is in order in its room.
-            in_room.max(view.own.see(u64::from(stamp.number)))
+            // A message that was stored twice has two numbers, both in order in its room.
+            in_room.max(view.own.record(u64::from(stamp.number)))
         } else {
             in_room
         };
@@ -199,7 +201,7 @@ mod tests {
 
     const SENT: u64 = 1_000_000;
 
-    /// A room of two, `0` who sends and `1` who listens.
+    /// A room with two members: `0` sends and `1` only receives.
     struct Room {
         ledger: Ledger,
         views: [View; 2],
@@ -228,10 +230,10 @@ mod tests {
             let packet = format!(r#"42["newMessage",{{"id":1,{seq}"content":"{content}"}}]"#);
             let view = &mut self.views[to as usize];
             self.ledger
-                .delivered(to, view, packet.as_bytes(), SENT + 5_000_000)
+                .delivered(to, view, packet.as_bytes(), SENT + 1_000_000)
         }
 
-        fn verdict(&self) -> [u64; 4] {
+        fn counts(&self) -> [u64; 4] {
             let counts = self.ledger.counts;
             [
                 counts.acknowledged,
@@ -243,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_once_and_in_order_is_fine_with_seq_and_without() {
+    fn messages_that_arrive_once_and_in_order_are_clean_with_and_without_seq() {
         for has_seq in [true, false] {
             let mut room = Room::new();
             for n in 1..=3 {
@@ -252,13 +254,13 @@ mod tests {
                 assert_eq!(room.deliver(0, seq, &content), Delivery::Own);
                 assert_eq!(room.deliver(1, seq, &content), Delivery::Other);
             }
-            assert_eq!(room.verdict(), [3, 0, 0, 0]);
-            assert_eq!(room.ledger.latency.latency().unwrap().p50, 5.0);
+            assert_eq!(room.counts(), [3, 0, 0, 0]);
+            assert_eq!(room.ledger.latency.percentiles().unwrap().p50, 1.0);
         }
     }
 
     #[test]
-    fn missing_doubled_and_late_ones_are_told_apart() {
+    fn missing_repeated_and_late_messages_are_told_apart() {
         for has_seq in [true, false] {
             let mut room = Room::new();
             let contents = [1, 2, 3].map(|n| room.send(n));
@@ -266,22 +268,22 @@ mod tests {
                 let seq = has_seq.then_some(n as u64);
                 room.deliver(1, seq, &contents[n - 1]);
             }
-            assert_eq!(room.verdict(), [0, 3, 1, 1], "{has_seq}");
+            assert_eq!(room.counts(), [0, 3, 1, 1], "{has_seq}");
         }
     }
 
     #[test]
-    fn a_message_that_was_stored_twice_is_doubled_at_its_sender() {
+    fn a_message_that_was_stored_twice_counts_as_repeated_at_its_sender() {
         let mut room = Room::new();
         let content = room.send(1);
         for (seq, expected) in [(1, Delivery::Own), (2, Delivery::Other)] {
             assert_eq!(room.deliver(0, Some(seq), &content), expected);
         }
-        assert_eq!(room.verdict(), [1, 1, 1, 0]);
+        assert_eq!(room.counts(), [1, 1, 1, 0]);
     }
 
     #[test]
-    fn nobody_waits_for_a_refused_message_or_for_somebody_elses() {
+    fn refused_messages_and_those_of_other_clients_are_not_expected() {
         let mut room = Room::new();
         room.send(1);
         room.ledger.refused(1);
@@ -289,7 +291,7 @@ mod tests {
         let content = room.send(2);
         room.deliver(0, Some(2), &content);
         room.deliver(1, Some(2), &content);
-        assert_eq!(room.verdict(), [1, 0, 0, 0]);
+        assert_eq!(room.counts(), [1, 0, 0, 0]);
         assert_eq!(room.ledger.counts.errors, 1);
     }
 }

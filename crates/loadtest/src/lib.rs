@@ -15,15 +15,16 @@
 //! arrives at its sender, because every server of the founding contract sends it there.
 //! [`Report`] documents the names of the figures in JSON.
 
+mod arrivals;
 mod client;
 mod content;
 mod frames;
 mod generator;
-mod histogram;
+mod latency;
 mod ledger;
 mod measure;
 mod open_files;
-mod order;
+mod open_loop;
 mod packets;
 mod plan;
 mod process;

@@ -1,108 +1,48 @@
-//! Phases of load: warming up, measuring, and waiting for what is still on its way.
+//! Phases of load: warm-up, measurement, and waiting for outstanding deliveries.
 
 use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::generator::{Generator, Nanos, Refill, nanos};
-use crate::histogram::Latency;
+use crate::generator::{Generator, LoopMode, Nanos, nanos};
+use crate::latency::Percentiles;
+use crate::ledger::Counts;
+use crate::open_loop::{OpenLoop, Random};
 use crate::process::Processes;
 
-/// How many overdue messages are sent before the connections are read again.
+/// The number of overdue messages that are sent before the connections are read again.
 const MAX_OVERDUE: u32 = 64;
 
-/// How often progress is shown.
-const PROGRESS: Duration = Duration::from_secs(1);
+/// How often a drain checks whether it is complete.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What one phase measured. Rates are per second; CPU times are `null` where the process
-/// was not named.
+/// How often progress is printed.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The figures of one phase. CPU times are `None` for a process that was not named.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Phase {
     pub(crate) seconds: f64,
     pub(crate) sent_per_second: f64,
-    /// Messages that came back to their sender.
+    /// Messages that arrived at their sender.
     pub(crate) messages_per_second: f64,
     pub(crate) deliveries_per_second: f64,
-    pub(crate) latency_ms: Option<Latency>,
+    pub(crate) latency_ms: Option<Percentiles>,
     pub(crate) errors: u64,
     pub(crate) server_cpu_seconds_per_1000_messages: Option<f64>,
     pub(crate) server_cpu_seconds_per_1000_deliveries: Option<f64>,
     pub(crate) database_cpu_seconds_per_1000_messages: Option<f64>,
-    /// The load test's own.
+    /// The load test itself.
     pub(crate) generator_cpu_seconds_per_1000_messages: Option<f64>,
     pub(crate) generator_cpu_seconds_per_1000_deliveries: Option<f64>,
 }
 
 impl Phase {
-    /// Infinite where nothing arrived, so that no bound holds.
+    /// Returns the 99th percentile of latency in milliseconds; infinity if nothing arrived,
+    /// so that it exceeds every bound.
     pub(crate) fn p99(&self) -> f64 {
         self.latency_ms.map_or(f64::INFINITY, |latency| latency.p99)
-    }
-}
-
-/// When messages are due that wait for no answer.
-#[derive(Debug, Clone)]
-pub(crate) enum Pattern {
-    /// Evenly, the senders in turn.
-    Even { senders: Vec<usize> },
-    /// At random times, each from a random one of the first so many connections.
-    Poisson { senders: usize },
-}
-
-/// Messages that are due whatever the server does.
-#[derive(Debug)]
-pub(crate) struct OpenLoop {
-    /// Messages a second.
-    rate: f64,
-    pattern: Pattern,
-    due: Nanos,
-    turn: usize,
-}
-
-impl OpenLoop {
-    pub(crate) fn new(rate: f64, pattern: Pattern) -> Self {
-        Self {
-            rate,
-            pattern,
-            due: 0,
-            turn: 0,
-        }
-    }
-
-    /// The sender of the message that is due; then the next one is.
-    fn take(&mut self, random: &mut Random) -> usize {
-        let (sender, gap) = match &self.pattern {
-            Pattern::Even { senders } => {
-                self.turn = (self.turn + 1) % senders.len();
-                (senders[self.turn], 1.0)
-            }
-            Pattern::Poisson { senders } => {
-                let sender = (random.next() % *senders as u64) as usize;
-                (sender, -random.fraction().ln())
-            }
-        };
-        self.due += (gap / self.rate * 1e9) as Nanos;
-        sender
-    }
-}
-
-/// Numbers without a pattern, the same in every run, so that runs can be compared
-/// (xorshift64).
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// More than 0, and 1 at most.
-    fn fraction(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64
     }
 }
 
@@ -110,7 +50,7 @@ pub(crate) struct Meter {
     pub(crate) generator: Generator,
     pub(crate) processes: Processes,
     random: Random,
-    /// Deliveries that were waited for long enough.
+    /// Missing deliveries that are no longer waited for.
     written_off: u64,
 }
 
@@ -119,16 +59,16 @@ impl Meter {
         Self {
             generator,
             processes,
-            random: Random(0x2545_F491_4F6C_DD1D),
+            random: Random::new(),
             written_off: 0,
         }
     }
 
-    /// Warms up unmeasured, then measures. What is sent comes from `load`, if there is
-    /// one, otherwise from the answers that arrive.
+    /// Runs the load for `warm_up` and then measures it for `length`. Without an open loop,
+    /// each arrival causes the next message (see [`LoopMode`]).
     ///
     /// # Errors
-    /// What the machine refuses.
+    /// The selector failed.
     pub(crate) fn phase(
         &mut self,
         name: &str,
@@ -136,18 +76,18 @@ impl Meter {
         length: Duration,
         mut load: Option<OpenLoop>,
     ) -> io::Result<Phase> {
-        let begin = self.generator.now();
+        let start = self.generator.now();
         if let Some(load) = &mut load {
-            load.due = begin;
+            load.start(start);
         }
-        let measured_from = begin + nanos(warm_up);
-        self.pump(&format!("{name}, warming up"), measured_from, &mut load)?;
+        let measured_from = start + nanos(warm_up);
+        self.run_until(&format!("{name}, warming up"), measured_from, &mut load)?;
 
         self.generator.ledger.latency.clear();
         let counts = self.generator.ledger.counts;
         let usage = self.processes.usage();
         let start = self.generator.now();
-        self.pump(name, measured_from + nanos(length), &mut load)?;
+        self.run_until(name, measured_from + nanos(length), &mut load)?;
         let seconds = (self.generator.now() - start) as f64 / 1e9;
         let used = self.processes.usage().since(usage);
 
@@ -159,7 +99,7 @@ impl Meter {
             sent_per_second: (ledger.counts.sent - counts.sent) as f64 / seconds,
             messages_per_second: messages as f64 / seconds,
             deliveries_per_second: deliveries as f64 / seconds,
-            latency_ms: ledger.latency.latency(),
+            latency_ms: ledger.latency.percentiles(),
             errors: ledger.counts.errors - counts.errors,
             server_cpu_seconds_per_1000_messages: per_1000(used.server, messages),
             server_cpu_seconds_per_1000_deliveries: per_1000(used.server, deliveries),
@@ -169,15 +109,15 @@ impl Meter {
         })
     }
 
-    /// Reads until everything has arrived that is expected, or nothing has for `quiet`;
-    /// what is missing then is not waited for again.
+    /// Stops sending and reads until all expected deliveries have arrived, or none has for
+    /// `quiet`. Later drains do not wait again for those that are missing then.
     ///
     /// # Errors
-    /// What the machine refuses.
+    /// The selector failed.
     pub(crate) fn drain(&mut self, quiet: Duration, deadline: Duration) -> io::Result<()> {
-        self.generator.refill = Refill::Nothing;
-        let begin = self.generator.now();
-        let mut last = (self.generator.ledger.counts.deliveries, begin);
+        self.generator.mode = LoopMode::Open;
+        let start = self.generator.now();
+        let mut last = (self.generator.ledger.counts.deliveries, start);
         loop {
             let counts = self.generator.ledger.counts;
             let now = self.generator.now();
@@ -187,65 +127,72 @@ impl Meter {
             if counts.missing() <= self.written_off {
                 return Ok(());
             }
-            if now - last.1 > nanos(quiet) || now - begin > nanos(deadline) {
+            if now - last.1 > nanos(quiet) || now - start > nanos(deadline) {
                 self.written_off = counts.missing();
                 return Ok(());
             }
-            self.generator
-                .turn(now + nanos(Duration::from_millis(20)))?;
+            self.generator.run_once(now + nanos(POLL_INTERVAL))?;
         }
     }
 
-    /// Reads what comes by itself.
+    /// Sends nothing and reads what arrives.
     ///
     /// # Errors
-    /// What the machine refuses.
+    /// The selector failed.
     pub(crate) fn idle(&mut self, name: &str, length: Duration) -> io::Result<()> {
         let until = self.generator.now() + nanos(length);
-        self.pump(name, until, &mut None)
+        self.run_until(name, until, &mut None)
     }
 
-    fn pump(&mut self, name: &str, until: Nanos, load: &mut Option<OpenLoop>) -> io::Result<()> {
-        let mut shown = (self.generator.now(), self.generator.ledger.counts);
+    fn run_until(
+        &mut self,
+        name: &str,
+        until: Nanos,
+        load: &mut Option<OpenLoop>,
+    ) -> io::Result<()> {
+        let mut printed = (self.generator.now(), self.generator.ledger.counts);
         loop {
             let now = self.generator.now();
             if now >= until {
                 return Ok(());
             }
-            if now - shown.0 >= nanos(PROGRESS) {
+            if now - printed.0 >= nanos(PROGRESS_INTERVAL) {
                 let counts = self.generator.ledger.counts;
-                let seconds = (now - shown.0) as f64 / 1e9;
-                let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
-                let messages = rate(counts.acknowledged, shown.1.acknowledged);
-                let deliveries = rate(counts.deliveries, shown.1.deliveries);
-                let left = (until - now) as f64 / 1e9;
-                if deliveries > 0.0 {
-                    eprintln!(
-                        "loadtest: {name}: {messages:.0} messages/s, {deliveries:.0} \
-                         deliveries/s, {left:.0} s left"
-                    );
-                } else {
-                    eprintln!("loadtest: {name}: nothing arrives, {left:.0} s left");
-                }
-                shown = (now, counts);
+                print_progress(name, now - printed.0, printed.1, counts, until - now);
+                printed = (now, counts);
             }
-            let mut wake = until.min(shown.0 + nanos(PROGRESS));
+            let mut wake = until.min(printed.0 + nanos(PROGRESS_INTERVAL));
             if let Some(load) = load {
                 let mut overdue = 0;
-                while load.due <= now && overdue < MAX_OVERDUE {
-                    let due = load.due;
-                    let sender = load.take(&mut self.random);
-                    self.generator.say(sender, due);
+                while load.due() <= now && overdue < MAX_OVERDUE {
+                    let due = load.due();
+                    let sender = load.next_sender(&mut self.random);
+                    self.generator.send_message(sender, due);
                     overdue += 1;
                 }
-                wake = wake.min(load.due);
+                wake = wake.min(load.due());
             }
-            self.generator.turn(wake)?;
+            self.generator.run_once(wake)?;
         }
     }
 }
 
-/// CPU seconds for a thousand of something.
+fn print_progress(name: &str, elapsed: Nanos, before: Counts, now: Counts, left: Nanos) {
+    let seconds = elapsed as f64 / 1e9;
+    let rate = |now: u64, before: u64| (now - before) as f64 / seconds;
+    let messages = rate(now.acknowledged, before.acknowledged);
+    let deliveries = rate(now.deliveries, before.deliveries);
+    let left = left as f64 / 1e9;
+    if deliveries > 0.0 {
+        eprintln!(
+            "loadtest: {name}: {messages:.0} messages/s, {deliveries:.0} deliveries/s, {left:.0} s left"
+        );
+    } else {
+        eprintln!("loadtest: {name}: no deliveries, {left:.0} s left");
+    }
+}
+
+/// Returns the CPU seconds per 1,000 messages or deliveries.
 fn per_1000(seconds: Option<f64>, count: u64) -> Option<f64> {
     let seconds = seconds.filter(|_| count > 0)?;
     Some(seconds / count as f64 * 1000.0)

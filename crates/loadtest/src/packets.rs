@@ -1,10 +1,12 @@
-//! Socket.IO packets, recognized by how they begin: parsing JSON would cost more than
-//! the server that is measured.
+//! Socket.IO packets, recognized by their first bytes: parsing JSON would cost more than
+//! the server under load spends on a delivery.
 
-/// What a text frame says.
+use memchr::memmem::Finder;
+
+/// What a text frame contains.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Packet<'a> {
-    /// `newMessage`, whole.
+    /// A whole `newMessage`.
     Message(&'a [u8]),
     /// The server's heartbeat.
     Ping,
@@ -12,15 +14,15 @@ pub(crate) enum Packet<'a> {
     Opened,
     /// The token was accepted.
     Connected,
-    /// The server wants nothing more to do with this connection; what it says.
+    /// The server refused or disconnected this client, with its reason.
     Refused(&'a [u8]),
-    /// `joinedRoom`, whole.
+    /// A whole `joinedRoom`.
     Joined(&'a [u8]),
-    /// An acknowledgement, whole.
-    Answer(&'a [u8]),
-    /// An event that says that an operation failed, whole.
+    /// A whole acknowledgement.
+    Acknowledgement(&'a [u8]),
+    /// A whole event that reports a failed operation.
     Error(&'a [u8]),
-    /// What the load test has no use for.
+    /// A packet that the load test ignores.
     Other,
 }
 
@@ -34,7 +36,7 @@ pub(crate) fn read(text: &[u8]) -> Packet<'_> {
         [b'0', ..] => Packet::Opened,
         [b'4', b'0', ..] => Packet::Connected,
         [b'4', b'1' | b'4', ..] => Packet::Refused(text),
-        [b'4', b'3', ..] => Packet::Answer(text),
+        [b'4', b'3', ..] => Packet::Acknowledgement(text),
         _ if text.starts_with(b"42[\"joinedRoom\"") => Packet::Joined(text),
         _ if text.starts_with(b"42[\"error\"") || text.starts_with(b"42[\"exception\"") => {
             Packet::Error(text)
@@ -43,36 +45,36 @@ pub(crate) fn read(text: &[u8]) -> Packet<'_> {
     }
 }
 
-/// A place in packets that are much alike: where it was in the last one is looked at
-/// first.
-pub(crate) struct Landmark {
-    finder: memchr::memmem::Finder<'static>,
-    last: usize,
+/// Finds a marker in packets that resemble each other: it looks first where the marker
+/// was in the previous packet.
+pub(crate) struct MarkerFinder {
+    finder: Finder<'static>,
+    previous: usize,
 }
 
-impl Landmark {
-    pub(crate) fn new(needle: &[u8]) -> Self {
+impl MarkerFinder {
+    pub(crate) fn new(marker: &[u8]) -> Self {
         Self {
-            finder: memchr::memmem::Finder::new(needle).into_owned(),
-            last: 0,
+            finder: Finder::new(marker).into_owned(),
+            previous: 0,
         }
     }
 
-    /// What comes after it.
+    /// Returns what follows the marker.
     #[inline]
     pub(crate) fn after<'a>(&mut self, packet: &'a [u8]) -> Option<&'a [u8]> {
-        let needle = self.finder.needle();
-        if let Some(rest) = packet.get(self.last..)
-            && let Some(after) = rest.strip_prefix(needle)
+        let marker = self.finder.needle();
+        if let Some(rest) = packet.get(self.previous..)
+            && let Some(after) = rest.strip_prefix(marker)
         {
             return Some(after);
         }
-        self.last = self.finder.find(packet)?;
-        packet.get(self.last + needle.len()..)
+        self.previous = self.finder.find(packet)?;
+        packet.get(self.previous + marker.len()..)
     }
 }
 
-/// The number at the beginning.
+/// Parses the number at the start of a text.
 #[inline]
 pub(crate) fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -83,13 +85,13 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
     Some(text[..digits].iter().fold(0, number))
 }
 
-/// What an error or refusal says, for people: its `message`, else all of it.
+/// Returns the `message` of an error or refusal, or the whole packet if it has none.
 pub(crate) fn reason(packet: &[u8]) -> String {
     let text = String::from_utf8_lossy(packet);
     let json = text.find(['[', '{']).map_or("", |start| &text[start..]);
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    let said = value.get(1).unwrap_or(&value);
-    match said["message"].as_str() {
+    let payload = value.get(1).unwrap_or(&value);
+    match payload["message"].as_str() {
         Some(message) => message.to_owned(),
         None => text.chars().take(200).collect(),
     }
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_known_by_how_they_begin() {
+    fn packets_are_recognized_by_their_first_bytes() {
         let joined = br#"42["joinedRoom",{"roomId":1,"seq":7}]"#;
         assert_eq!(read(joined), Packet::Joined(joined));
         assert_eq!(read(b"2"), Packet::Ping);
@@ -108,7 +110,7 @@ mod tests {
         assert_eq!(read(br#"40{"sid":"x"}"#), Packet::Connected);
         assert_eq!(read(b"41"), Packet::Refused(b"41"));
         assert_eq!(read(br#"42["leftRoom",{}]"#), Packet::Other);
-        assert_eq!(read(b"431[{}]"), Packet::Answer(b"431[{}]"));
+        assert_eq!(read(b"431[{}]"), Packet::Acknowledgement(b"431[{}]"));
         let error = br#"42["exception",{"message":"no"}]"#;
         assert_eq!(read(error), Packet::Error(error));
         assert_eq!(reason(error), "no");
@@ -117,8 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn a_landmark_is_found_wherever_it_is() {
-        let mut seq = Landmark::new(b"\"seq\":");
+    fn a_marker_is_found_wherever_it_is() {
+        let mut seq = MarkerFinder::new(b"\"seq\":");
         let mut find = |text: &[u8]| seq.after(text).and_then(number);
         assert_eq!(find(br#"{"id":9,"seq":57}"#), Some(57));
         assert_eq!(find(br#"{"id":8,"seq":58}"#), Some(58));

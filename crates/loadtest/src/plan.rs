@@ -260,7 +260,9 @@ impl Reader<'_> {
         let each = self.number("rooms-each")? as usize;
         let all = each * self.number("connections")? as usize;
         if all > MAX_ROOMS {
-            return Err(format!("--rooms-each {each} would join more than {MAX_ROOMS} rooms").into());
+            return Err(
+                format!("--rooms-each {each} would join more than {MAX_ROOMS} rooms").into(),
+            );
         }
         Ok(each)
     }

@@ -1,21 +1,21 @@
-//! The result of a run, for people and for programs.
+//! The result of a run, as JSON and as text.
 
 use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::histogram::Latency;
+use crate::latency::Percentiles;
 use crate::ledger::Counts;
 use crate::measure::Phase;
 use crate::plan::Scenario;
 
-/// The result: with `--json` one object with exactly these names. What a scenario has no
-/// figure for, or what was not measured, is `null`.
+/// The result of a run. As JSON, it is one object with exactly these names; a figure that
+/// the scenario does not have, or that was not measured, is `null`.
 ///
-/// The rates, the latency and the costs at the top are those of the phase that a scenario
-/// is about: s1's only one, s2's closed loop, s4's highest rate that was kept up with
-/// (else its first). The counts are those of the whole run.
+/// The rates, the latency and the costs at the top level belong to the main phase of the
+/// scenario: the first phase of s1, the closed loop of s2, and the highest sustained rate
+/// of s4 (or its first rate, if none was sustained). The counts cover the whole run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     scenario: &'static str,
@@ -23,19 +23,20 @@ pub struct Report {
     connections_per_second: f64,
     messages_per_second: Option<f64>,
     deliveries_per_second: Option<f64>,
-    latency_ms: Option<Latency>,
+    latency_ms: Option<Percentiles>,
     sent: u64,
-    /// Messages that came back to their senders.
+    /// Messages that arrived at their senders.
     acknowledged: u64,
-    /// Of all messages to all members; `expected` is how many there should be.
+    /// Arrivals of all messages at all members.
     deliveries: u64,
+    /// The deliveries that the sent messages should cause.
     expected: u64,
     missing: u64,
     doubled: u64,
     misordered: u64,
     /// Messages that the server refused.
     errors: u64,
-    /// Connections that ended under load.
+    /// Connections that were lost under load.
     connections_lost: u64,
     server_cpu_seconds_per_1000_messages: Option<f64>,
     server_cpu_seconds_per_1000_deliveries: Option<f64>,
@@ -47,25 +48,25 @@ pub struct Report {
     outcome: Outcome,
 }
 
-/// What only one scenario has.
+/// The figures that only one scenario has.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Outcome {
     ClosedLoop {
         #[serde(skip)]
         phase: Phase,
-        /// At a given rate, at which costs can be compared: a server that is asked for
-        /// more has less to do for each message.
+        /// At a fixed rate, at which costs can be compared: under more load, a server
+        /// spends less on each message.
         steady: Option<Phase>,
     },
     OneRoom {
-        /// The most that any phase reached.
+        /// The highest rate of any phase.
         saturation_deliveries_per_second: f64,
         saturation_server_cpu_seconds_per_1000_deliveries: Option<f64>,
-        /// The most with a 99th percentile of 250 ms at most.
+        /// The highest rate with a 99th percentile of at most 250 ms.
         deliveries_per_second_p99_250: f64,
         closed: Phase,
-        /// At half of the saturation.
+        /// At half of the saturation rate.
         half: Phase,
         ramp: Vec<Step>,
     },
@@ -73,32 +74,32 @@ pub(crate) enum Outcome {
         #[serde(skip)]
         server_kib_per_connection: Option<f64>,
         server_cpu_seconds_per_1000_connections: Option<f64>,
-        /// The server's, in the whole idle time.
+        /// What the server used during the whole idle time.
         idle_cpu_seconds: Option<f64>,
     },
     History {
-        /// How many messages the room has.
+        /// The number of the room's newest message.
         newest: u64,
         end: Pages,
         middle: Pages,
         beginning: Pages,
     },
     Rooms {
-        /// The highest rate that was kept up with.
+        /// The highest sustained rate.
         max_messages_per_second: f64,
         at_max: Option<Phase>,
         base: Phase,
     },
 }
 
-/// How long a full page took, asked for with `beforeSeq` and with `afterSeq`.
+/// How long a full page took, requested with `beforeSeq` and with `afterSeq`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Pages {
-    pub(crate) before_ms: Option<Latency>,
-    pub(crate) after_ms: Option<Latency>,
+    pub(crate) before_ms: Option<Percentiles>,
+    pub(crate) after_ms: Option<Percentiles>,
 }
 
-/// A phase at a given rate.
+/// A phase at a given rate, as part of a search.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
     offered_messages_per_second: f64,
@@ -116,17 +117,17 @@ impl Step {
         }
     }
 
-    /// Progress, for the one who waits.
-    pub(crate) fn show(&self, name: &str) {
+    /// Prints the step as progress.
+    pub(crate) fn print(&self, name: &str) {
         eprintln!(
             "loadtest: {name}: {:.0} messages/s offered, {:.0} deliveries/s, p99 {:.1} ms: {}",
             self.offered_messages_per_second,
             self.phase.deliveries_per_second,
             self.phase.p99(),
             if self.sustained {
-                "kept up with"
+                "sustained"
             } else {
-                "too much"
+                "not sustained"
             }
         );
     }
@@ -192,14 +193,14 @@ impl Report {
         }
     }
 
-    /// Whether everything arrived once and in order, on connections that held.
+    /// Returns whether all messages arrived once and in order and no connection was lost.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.missing + self.doubled + self.misordered + self.connections_lost == 0
     }
 }
 
-/// A table of the same names as the JSON's, one figure a line.
+/// The names of the JSON, one figure per line.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = serde_json::to_value(self).map_err(|_| fmt::Error)?;
@@ -236,7 +237,7 @@ fn collect(name: &str, value: &Value, rows: &mut Vec<(String, String)>) {
     }
 }
 
-/// A number with as many digits as mean something.
+/// Formats a number with its significant digits.
 fn figure(number: &serde_json::Number) -> String {
     let value = number.as_f64().unwrap_or_default();
     let mut text = String::new();

@@ -1,17 +1,17 @@
-//! Pages of a room's history: what one costs, wherever it is.
+//! s5: what a page of a room's history costs, at its end, middle and beginning.
 
 use std::time::Duration;
 
 use chat_domain::BoxError;
 
-use super::{Ran, enter};
-use crate::histogram::Histogram;
+use super::setup::{Finished, connect_and_join};
+use crate::latency::LatencyHistogram;
 use crate::measure::Meter;
 use crate::packets;
 use crate::plan::History;
 use crate::report::{Outcome, Pages};
 
-/// Messages of a page: what the wire contract gives without a limit.
+/// The size of a page in messages: the wire contract's default limit.
 const PAGE: u64 = 50;
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -21,26 +21,29 @@ enum Direction {
     After,
 }
 
-pub(crate) fn run(plan: History, meter: &mut Meter) -> Ran {
+pub(super) fn run(plan: History, meter: &mut Meter) -> Finished {
     let room = plan.room;
-    let connecting = enter(meter, 1, 1, |_| room..room + 1)?;
+    let connecting = connect_and_join(meter, 1, 1, |_| room..room + 1)?;
     let newest = meter.generator.newest(0);
-    let newest = newest.ok_or("s5 needs a server that numbers its rooms' messages")?;
+    let newest = newest.ok_or("s5 needs a server that numbers the messages of its rooms")?;
     let pages = newest / PAGE;
     if pages == 0 {
-        return Err(format!("room {room} has {newest} messages, and a page has {PAGE}").into());
+        return Err(format!(
+            "room {room} has {newest} messages, which is less than a page of {PAGE}"
+        )
+        .into());
     }
     let calls = plan.calls as u64;
-    // Pages that follow each other, as people turn them, and round again in a small room.
+    // Consecutive pages, as users request them; a small room starts over.
     let mut read = |first: u64| -> Result<Pages, BoxError> {
         let mut read = |direction| -> Result<_, BoxError> {
-            let mut times = Histogram::new();
+            let mut latency = LatencyHistogram::new();
             for call in 0..calls {
                 let page = (first + call) % pages;
-                let took = turn_to(meter, room, page, direction)?;
-                times.record((took.as_micros() as u64).max(1));
+                let took = read_page(meter, room, page, direction)?;
+                latency.record((took.as_micros() as u64).max(1));
             }
-            Ok(times.latency())
+            Ok(latency.percentiles())
         };
         Ok(Pages {
             before_ms: read(Direction::Before)?,
@@ -56,8 +59,8 @@ pub(crate) fn run(plan: History, meter: &mut Meter) -> Ran {
     Ok((connecting, outcome))
 }
 
-/// Reads the messages `page * PAGE + 1` to `(page + 1) * PAGE`; how long that took.
-fn turn_to(
+/// Reads the messages `page * PAGE + 1` to `(page + 1) * PAGE` and returns how long it took.
+fn read_page(
     meter: &mut Meter,
     room: usize,
     page: u64,
@@ -68,10 +71,10 @@ fn turn_to(
         Direction::After => format!("\"afterSeq\":{}", page * PAGE),
     };
     let event = format!("[\"listMessages\",{{\"roomId\":{room},{bound}}}]");
-    let (took, answer) = meter.generator.ask(0, &event, DEADLINE)?;
-    if memchr::memmem::find_iter(&answer, "\"seq\":").count() as u64 != PAGE {
-        let reason = packets::reason(&answer);
-        return Err(format!("{event} did not give a full page: {reason}").into());
+    let (took, acknowledgement) = meter.generator.request(0, &event, DEADLINE)?;
+    if memchr::memmem::find_iter(&acknowledgement, "\"seq\":").count() as u64 != PAGE {
+        let reason = packets::reason(&acknowledgement);
+        return Err(format!("{event} did not return a full page: {reason}").into());
     }
     Ok(took)
 }

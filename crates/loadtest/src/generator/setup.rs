@@ -1,4 +1,4 @@
-//! How connections are made, and join their rooms, before there is load.
+//! Establishes the connections and joins their rooms, before there is load.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use mio::{Interest, Token};
 use super::{Generator, Nanos, nanos};
 use crate::client::{Client, State};
 
-/// How often waiting for connections looks around.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How often progress and the deadline are checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Generator {
-    /// Makes this many connections, at most `parallel` of them at once; how long it took.
+    /// Establishes `count` connections, at most `parallel` at the same time, and returns
+    /// how long it took.
     ///
     /// # Errors
-    /// The first that could not be made, or that they were not made in time.
+    /// The first connection that failed, or the deadline that has passed.
     pub(crate) fn connect(
         &mut self,
         count: usize,
@@ -29,20 +30,17 @@ impl Generator {
             while self.clients.len() < count && self.clients.len() - self.ready < parallel {
                 self.dial(rooms(self.clients.len()))?;
             }
-            self.turn(self.now() + nanos(PATIENCE))?;
-            self.check_progress(self.ready, count, "are connected", start, deadline)?;
+            self.run_once(self.now() + nanos(POLL_INTERVAL))?;
+            self.check_progress(self.ready, count, "are established", start, deadline)?;
         }
         Ok(Duration::from_nanos(self.now() - start))
     }
 
-    /// Lets every connection join its rooms, one after the other.
+    /// Joins all rooms of every connection.
     ///
     /// # Errors
-    /// The first that could not, or that they did not in time.
-    pub(crate) fn join(
-        &mut self,
-        deadline: Duration,
-    ) -> Result<(), BoxError> {
+    /// The first join that failed, or the deadline that has passed.
+    pub(crate) fn join(&mut self, deadline: Duration) -> Result<(), BoxError> {
         let start = self.now();
         let mut count = 0;
         for n in 0..self.clients.len() {
@@ -51,13 +49,13 @@ impl Generator {
             }
             count += 1;
             self.clients[n].state = State::Joining;
-            self.join_next(n);
+            self.join_next_room(n);
             if n % 64 == 63 {
-                self.turn(self.now())?;
+                self.run_once(self.now())?;
             }
         }
         while self.joined < count {
-            self.turn(self.now() + nanos(PATIENCE))?;
+            self.run_once(self.now() + nanos(POLL_INTERVAL))?;
             self.check_progress(
                 self.joined,
                 count,
@@ -67,12 +65,6 @@ impl Generator {
             )?;
         }
         Ok(())
-    }
-
-    pub(crate) fn join_next(&mut self, n: usize) {
-        let client = &self.clients[n];
-        let room = client.rooms.start + client.views.len();
-        self.send_text(n, &format!("42[\"joinRoom\",{{\"roomId\":{room}}}]"));
     }
 
     fn dial(&mut self, rooms: Range<usize>) -> Result<(), BoxError> {
@@ -92,22 +84,22 @@ impl Generator {
     fn check_progress(
         &self,
         done: usize,
-        of: usize,
+        total: usize,
         what: &str,
         start: Nanos,
         deadline: Duration,
     ) -> Result<(), BoxError> {
-        let how_far = |why: &str| match done {
-            0 => why.to_owned(),
-            _ => format!("{why} ({done} of {of} connections {what})"),
+        let with_progress = |reason: &str| match done {
+            0 => reason.to_owned(),
+            _ => format!("{reason} ({done} of {total} connections {what})"),
         };
         if let Some(failure) = &self.failure {
-            return Err(how_far(failure).into());
+            return Err(with_progress(failure).into());
         }
-        if done < of && self.now() - start > nanos(deadline) {
+        if done < total && self.now() - start > nanos(deadline) {
             let address = self.target.address;
-            let why = format!("{address} does not answer within {} s", deadline.as_secs());
-            return Err(how_far(&why).into());
+            let reason = format!("{address} did not answer within {} s", deadline.as_secs());
+            return Err(with_progress(&reason).into());
         }
         Ok(())
     }

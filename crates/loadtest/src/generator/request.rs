@@ -1,4 +1,4 @@
-//! One question at a time: an event, and the wait for its acknowledgement.
+//! Sends one event at a time and waits for its acknowledgement.
 
 use std::time::Duration;
 
@@ -8,22 +8,23 @@ use super::{Generator, nanos};
 use crate::client::State;
 
 impl Generator {
-    /// Sends an event with its payload, as JSON; how long its acknowledgement took, and
-    /// what it says. Nobody else may be waiting for one.
+    /// Sends an event, as the JSON array of its name and payload, and returns how long its
+    /// acknowledgement took and the acknowledgement itself. There must be no other request
+    /// at the same time.
     ///
     /// # Errors
-    /// The connection was lost, or nothing was answered in time.
-    pub(crate) fn ask(
+    /// The connection was lost, or the deadline has passed.
+    pub(crate) fn request(
         &mut self,
         n: usize,
         event: &str,
         deadline: Duration,
     ) -> Result<(Duration, Vec<u8>), BoxError> {
-        self.answer = None;
+        self.acknowledgement = None;
         let sent = self.now();
         self.send_text(n, &format!("421{event}"));
         loop {
-            if let Some((received, text)) = self.answer.take() {
+            if let Some((received, text)) = self.acknowledgement.take() {
                 let took = Duration::from_nanos(received.saturating_sub(sent));
                 return Ok((took, text));
             }
@@ -32,13 +33,14 @@ impl Generator {
             }
             if self.now() - sent > nanos(deadline) {
                 let seconds = deadline.as_secs();
-                return Err(format!("{event} was not answered within {seconds} s").into());
+                return Err(format!("{event} was not acknowledged within {seconds} s").into());
             }
-            self.turn(sent + nanos(deadline))?;
+            self.run_once(sent + nanos(deadline))?;
         }
     }
 
-    /// How far the connection's first room had come when it joined.
+    /// Returns the number of the newest message in the connection's first room, as of the
+    /// join or the latest delivery.
     pub(crate) fn newest(&self, n: usize) -> Option<u64> {
         self.clients[n].views.first()?.newest()
     }

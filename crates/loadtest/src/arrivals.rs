@@ -1,39 +1,39 @@
-//! The order in which numbered things arrive: what is late, what comes again.
+//! The order in which numbered items arrive: which are late, which are repeated.
 
 use std::ops::Range;
 
-/// How many gaps are remembered. What belongs into an older one counts as repeated.
+/// The number of gaps that are remembered. An item from an older gap counts as repeated.
 const MAX_GAPS: usize = 1024;
 
-/// How one arrival stands to those before it.
+/// How an arrival relates to those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Arrival {
-    /// Nothing before it came too early.
+    /// No higher number arrived before it.
     InOrder,
-    /// A later one was here before it.
+    /// A higher number arrived before it.
     Late,
-    /// It was here before.
+    /// The same number arrived before.
     Repeated,
 }
 
-/// What has arrived of 1, 2, 3 …
+/// Which of the numbers 1, 2, 3 … have arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Arrivals {
-    /// The next number, if it is known where the numbers begin.
+    /// The next number; `None` until the first arrival if the start is unknown.
     next: Option<u64>,
     gaps: Vec<Range<u64>>,
 }
 
 impl Arrivals {
-    /// Which begin with any number.
-    pub(crate) const fn anywhere() -> Self {
+    /// Starts with whichever number arrives first.
+    pub(crate) const fn from_first() -> Self {
         Self {
             next: None,
             gaps: Vec::new(),
         }
     }
 
-    /// Which begin after this number.
+    /// Starts after this number.
     pub(crate) const fn after(number: u64) -> Self {
         Self {
             next: Some(number + 1),
@@ -41,16 +41,16 @@ impl Arrivals {
         }
     }
 
-    /// The highest number so far, if any is known.
+    /// Returns the highest number so far, if one is known.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.next.map(|next| next - 1)
     }
 
     #[inline]
-    pub(crate) fn see(&mut self, number: u64) -> Arrival {
+    pub(crate) fn record(&mut self, number: u64) -> Arrival {
         let next = self.next.unwrap_or(number);
         if number < next {
-            return self.see_again(number);
+            return self.record_older(number);
         }
         if number > next {
             if self.gaps.len() == MAX_GAPS {
@@ -63,13 +63,13 @@ impl Arrivals {
     }
 
     #[cold]
-    fn see_again(&mut self, number: u64) -> Arrival {
+    fn record_older(&mut self, number: u64) -> Arrival {
         let Some(at) = self.gaps.iter().position(|gap| gap.contains(&number)) else {
             return Arrival::Repeated;
         };
         let gap = self.gaps.remove(at);
-        let around = [gap.start..number, number + 1..gap.end];
-        for (n, part) in around.into_iter().filter(|gap| !gap.is_empty()).enumerate() {
+        let rest = [gap.start..number, number + 1..gap.end];
+        for (n, part) in rest.into_iter().filter(|gap| !gap.is_empty()).enumerate() {
             self.gaps.insert(at + n, part);
         }
         Arrival::Late
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn late_and_repeated_ones_are_told_apart() {
+    fn late_and_repeated_numbers_are_told_apart() {
         let mut arrivals = Arrivals::after(0);
         for (number, expected) in [
             (1, InOrder),
@@ -96,25 +96,25 @@ mod tests {
             (3, Repeated),
             (7, InOrder),
         ] {
-            assert_eq!(arrivals.see(number), expected, "{number}");
+            assert_eq!(arrivals.record(number), expected, "{number}");
         }
     }
 
     #[test]
-    fn without_a_beginning_the_first_one_is_it() {
-        let mut arrivals = Arrivals::anywhere();
-        assert_eq!(arrivals.see(41), InOrder);
-        assert_eq!(arrivals.see(40), Repeated);
-        assert_eq!(arrivals.see(42), InOrder);
+    fn without_a_known_start_the_first_number_is_the_start() {
+        let mut arrivals = Arrivals::from_first();
+        assert_eq!(arrivals.record(41), InOrder);
+        assert_eq!(arrivals.record(40), Repeated);
+        assert_eq!(arrivals.record(42), InOrder);
     }
 
     #[test]
-    fn gaps_are_bounded() {
+    fn the_number_of_remembered_gaps_is_bounded() {
         let mut arrivals = Arrivals::after(0);
         for number in 1..=2 * MAX_GAPS as u64 {
-            assert_eq!(arrivals.see(2 * number), InOrder);
+            assert_eq!(arrivals.record(2 * number), InOrder);
         }
         assert_eq!(arrivals.gaps.len(), MAX_GAPS);
-        assert_eq!(arrivals.see(1), Repeated);
+        assert_eq!(arrivals.record(1), Repeated);
     }
 }
