@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use chat_domain::BoxError;
 use mio::event::Event;
-use mio::{Events, Poll, Token};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use mio::{Events, Token};
 
 use crate::client::{Client, State};
 use crate::content::Stamp;
 use crate::frames::{self, Frame, Kind};
 use crate::ledger::{Delivery, Ledger};
 use crate::packets::{self, Packet};
+use crate::selector::Selector;
 use crate::target::Target;
 use crate::tokens::Tokens;
 
@@ -45,7 +45,7 @@ pub(crate) struct Generator {
     target: Target,
     tokens: Tokens,
     started: Instant,
-    poll: Poll,
+    selector: Selector,
     clients: Vec<Client>,
     ready: usize,
     joined: usize,
@@ -74,7 +74,7 @@ impl Generator {
             target,
             tokens,
             started: Instant::now(),
-            poll: Poll::new()?,
+            selector: Selector::new()?,
             clients: Vec::new(),
             ready: 0,
             joined: 0,
@@ -137,37 +137,13 @@ impl Generator {
         let Some(mut events) = self.events.take() else {
             return Ok(());
         };
-        let outcome = self.wait(&mut events, until);
+        let timeout = Duration::from_nanos(until.saturating_sub(self.now()));
+        let outcome = self.selector.wait(&mut events, timeout);
         for event in &events {
             self.handle_event(event);
         }
         self.events = Some(events);
         outcome
-    }
-
-    /// mio rounds a timeout up to whole milliseconds, which would delay messages that are
-    /// due earlier.
-    fn wait(&mut self, events: &mut Events, until: Nanos) -> io::Result<()> {
-        const MILLISECOND: Duration = Duration::from_millis(1);
-        let left = Duration::from_nanos(until.saturating_sub(self.now()));
-        let whole = Duration::from_millis(left.as_millis() as u64);
-        let outcome = self.poll.poll(events, Some(whole));
-        let outcome = if left < MILLISECOND && !left.is_zero() && events.is_empty() {
-            let timeout = Timespec {
-                tv_sec: 0,
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            let mut selector = [PollFd::new(self.poll.registry(), PollFlags::IN)];
-            poll(&mut selector, Some(&timeout))
-                .map_err(io::Error::from)
-                .and_then(|_| self.poll.poll(events, Some(Duration::ZERO)))
-        } else {
-            outcome
-        };
-        match outcome {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
-            outcome => outcome,
-        }
     }
 
     #[inline]
@@ -378,7 +354,7 @@ impl Generator {
         client.state = State::Closed;
         client.received = Vec::new();
         // Both fail if the peer has closed the connection already.
-        let _ = self.poll.registry().deregister(&mut client.socket);
+        let _ = self.selector.deregister(&mut client.socket);
         let _ = client.socket.shutdown(std::net::Shutdown::Both);
         if self.is_set_up {
             self.ledger.counts.lost += 1;

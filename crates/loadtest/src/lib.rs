@@ -30,6 +30,7 @@ mod plan;
 mod process;
 mod report;
 mod scenarios;
+mod selector;
 mod target;
 mod tokens;
 

@@ -4,7 +4,6 @@ use std::ops::Range;
 use std::time::Duration;
 
 use chat_domain::BoxError;
-use mio::{Interest, Token};
 
 use super::{Generator, Nanos, nanos};
 use crate::client::{Client, State};
@@ -73,10 +72,7 @@ impl Generator {
         let source = self.target.source(n);
         let mut client = Client::dial(address, source, rooms)
             .map_err(|error| format!("connection {} to {address}: {error}", n + 1))?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .register(&mut client.socket, Token(n), interest)?;
+        self.selector.register(&mut client.socket, n)?;
         self.clients.push(client);
         Ok(())
     }
