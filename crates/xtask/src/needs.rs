@@ -1,27 +1,28 @@
-//! What the tests need that cargo cannot bring, one file for each.
-
-use crate::machine::step;
-use crate::{Error, apt};
+//! What the tests need and cargo cannot provide, one file each.
 
 pub(crate) mod browser;
 pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod python;
 
-/// Programs that must be on this machine.
+use crate::apt;
+use crate::error::Error;
+use crate::machine::step;
+
+/// Programs that must be installed.
 pub(crate) struct Need {
-    /// Looks for them.
-    pub(crate) is_here: fn() -> bool,
-    /// Debian's packages that have them.
+    /// Returns whether they are installed.
+    pub(crate) is_met: fn() -> bool,
+    /// The Debian packages that contain them.
     pub(crate) packages: &'static [&'static str],
 }
 
-/// Installs what is missing, all at once, where it may; otherwise does nothing, and the
-/// need that is not met says so when its turn comes.
+/// Installs all missing packages at once, if permitted. Otherwise it only prints them, and
+/// preparing an unmet need later fails with instructions.
 pub(crate) fn install_missing(needs: &[Need]) -> Result<(), Error> {
     let packages: Vec<&str> = needs
         .iter()
-        .filter(|need| !(need.is_here)())
+        .filter(|need| !(need.is_met)())
         .flat_map(|need| need.packages)
         .copied()
         .collect();
@@ -31,6 +32,6 @@ pub(crate) fn install_missing(needs: &[Need]) -> Result<(), Error> {
     if apt::can_install() {
         return apt::install(&packages);
     }
-    step(&format!("not on this machine: {}", packages.join(", ")));
+    step(&format!("not installed: {}", packages.join(", ")));
     Ok(())
 }
