@@ -2,7 +2,7 @@
 
 use crate::generator::Nanos;
 
-/// When messages are due, and who sends them.
+/// When messages are due, and which connections send them.
 #[derive(Debug, Clone)]
 pub(crate) enum Pattern {
     /// At equal intervals, from each of the senders in turn.

@@ -226,7 +226,7 @@ impl Reader<'_> {
 
     fn number(&self, name: &str) -> Result<f64, BoxError> {
         let flag = FLAGS.iter().find(|flag| flag.name == name);
-        let flag = flag.ok_or_else(|| format!("there is no flag --{name}"))?;
+        let flag = flag.ok_or_else(|| format!("unknown flag --{name}"))?;
         let Some(text) = self.arguments.get_one::<String>(name) else {
             return flag.defaults[self.scenario]
                 .ok_or_else(|| format!("--{name} does not apply here").into());
