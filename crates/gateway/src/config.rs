@@ -323,10 +323,10 @@ impl<'a> Reader<'a> {
             .map(str::trim)
             .filter(|origin| !origin.is_empty());
         match origins.map(str::parse).collect() {
-            Ok(origins) => Some(AllowedOrigins(origins)),
+            Ok(origins) => Some(AllowedOrigins::new(origins)),
             Err(error) => {
                 let error: crate::origin::InvalidOrigin = error;
-                self.problem("FRONTEND_URL", format!("holds {error}"))
+                self.problem("FRONTEND_URL", format!("is malformed: {error}"))
             }
         }
     }

@@ -45,7 +45,7 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.jwt.leeway.as_secs(), 5);
     assert_eq!(config.limits.max_in_flight, 256);
     assert_eq!(config.limits.max_packet_bytes, 65_536);
-    assert_eq!(config.origins.0[0].to_string(), "http://localhost:3000");
+    assert_eq!(config.origins.configured()[0].to_string(), "http://localhost:3000");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn every_wrong_setting_is_named_and_said_at_once() {
         "MAX_IN_FLIGHT must be a number, 0 for no limit, not \"-1\"",
         "MAX_PACKET_BYTES must be bytes, 0 for no limit, not \"64k\"",
         "JWT_LEEWAY must be seconds, not \"1.5\"",
-        "FRONTEND_URL holds \"*\", which is no origin like https://app.example.com",
+        "FRONTEND_URL is malformed: \"*\" is not a valid origin such as https://app.example.com",
         "RUST_LOG is no filter",
         "LOG_FORMAT must be auto, pretty or json, not \"xml\"",
     ] {

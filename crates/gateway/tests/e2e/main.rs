@@ -7,6 +7,7 @@
 mod support;
 
 mod delivery;
+mod dev;
 mod events;
 mod handshake;
 mod loadtest;

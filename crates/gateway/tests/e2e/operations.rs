@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::support::client::{Client, Polling, http};
 use crate::support::{Database, Gateway, SECRET, SOON, command, token};
 
-fn run(command: &mut Command) -> (i32, String, String) {
+/// Runs a command to its end: exit code, standard output and standard error.
+pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
     let Output {
         status,
         stdout,
@@ -464,67 +465,6 @@ async fn no_log_line_holds_a_secret_or_a_message() {
     ] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
-}
-
-#[test]
-fn dev_needs_nothing_and_is_for_this_machine_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    let start = || {
-        use std::io::{BufRead as _, BufReader};
-        let mut dev = command("dev");
-        dev.current_dir(&folder)
-            .env("PORT", "0")
-            .stdout(std::process::Stdio::piped());
-        dev.stderr(std::process::Stdio::null());
-        let mut child = dev.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap())
-            .lines()
-            .map_while(Result::ok);
-        let mut printed = Vec::new();
-        for line in lines {
-            printed.push(line);
-            if printed.last().is_some_and(|line| line == "ready") {
-                break;
-            }
-        }
-        (child, printed)
-    };
-    let (mut child, printed) = start();
-    let tokens = |printed: &[String]| {
-        printed
-            .iter()
-            .filter(|line| line.trim().split('.').count() == 3 && line.contains("eyJ"))
-            .count()
-    };
-    assert_eq!(tokens(&printed), 2, "{printed:?}");
-    let url = printed
-        .iter()
-        .find_map(|line| line.split_once("Socket.IO  http://"))
-        .unwrap()
-        .1;
-    assert!(url.starts_with("127.0.0.1:"), "{url}");
-    child.kill().unwrap();
-    child.wait().unwrap();
-
-    let secret = folder.path().join("data/dev-secret");
-    let first = std::fs::read_to_string(&secret).unwrap();
-    use std::os::unix::fs::PermissionsExt as _;
-    assert_eq!(
-        std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777,
-        0o600
-    );
-    let (mut child, _) = start();
-    assert_eq!(
-        std::fs::read_to_string(&secret).unwrap(),
-        first,
-        "tokens outlive a restart"
-    );
-    child.kill().unwrap();
-    child.wait().unwrap();
-
-    let (code, _, error) = run(command("dev").current_dir(&folder).env("HOST", "0.0.0.0"));
-    assert_eq!(code, 1);
-    assert!(error.contains("this machine alone"), "{error}");
 }
 
 /// The binary needs no library but the C one and what comes with the compiler.
