@@ -1,4 +1,4 @@
-//! `chat-gateway migrate`: brings the database up to date.
+//! `chat-gateway migrate`: applies the pending migrations.
 
 use std::process::ExitCode;
 
@@ -14,22 +14,21 @@ const DRY_RUN: &str = "dry-run";
 
 pub(super) fn command() -> Command {
     Command::new("migrate")
-        .about("Apply pending migrations and say which")
+        .about("Apply pending migrations and print their names")
         .arg(
             Arg::new(DRY_RUN)
                 .long(DRY_RUN)
                 .action(ArgAction::SetTrue)
-                .help("Only list them"),
+                .help("Only print the pending migrations"),
         )
 }
 
 pub(super) async fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
-    let database = Database::open(&StorageConfig::read(settings)?)?;
-    let failed = |error: BoxError| -> BoxError {
-        format!("the database of DATABASE_URL: {}", one_line(&*error)).into()
-    };
+    let failed =
+        |error: BoxError| -> BoxError { format!("DATABASE_URL: {}", one_line(&*error)).into() };
+    let database = Database::open(&StorageConfig::read(settings)?).map_err(failed)?;
     let (verb, names) = if arguments.get_flag(DRY_RUN) {
         (
             "pending",

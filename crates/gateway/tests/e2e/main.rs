@@ -14,6 +14,7 @@ mod loadtest;
 mod operations;
 mod origins;
 mod rooms;
+mod shutdown;
 mod storage;
 mod transport;
 
