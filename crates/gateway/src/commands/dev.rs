@@ -32,8 +32,8 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     if settings.get("JWT_SECRET").is_none() {
         settings.set_default("JWT_SECRET", secret(Path::new(SECRET_FILE))?);
     }
-    let log = LogConfig::read(&settings)?;
     let mut config = Config::read(&settings)?;
+    let log = LogConfig::read(&settings)?;
     refuse_public_addresses(&config)?;
     config.origins = config.origins.with_served_hosts(ServedHosts::LoopbackOnly);
     logging::start(log.filter, log.format);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use chat_domain::BoxError;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::serve;
 use crate::config::{LogConfig, Settings, StorageConfig};
 use crate::error_line::one_line;
 use crate::logging;
@@ -26,16 +27,13 @@ pub(super) fn command() -> Command {
 pub(super) async fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
-    let failed =
-        |error: BoxError| -> BoxError { format!("DATABASE_URL: {}", one_line(&*error)).into() };
-    let database = Database::open(&StorageConfig::read(settings)?).map_err(failed)?;
+    let database = Database::open(&StorageConfig::read(settings)?)
+        .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
+    let pending = serve::pending_migrations(&database).await?;
     let (verb, names) = if arguments.get_flag(DRY_RUN) {
-        (
-            "pending",
-            database.pending_migrations().await.map_err(failed)?,
-        )
+        ("pending", pending)
     } else {
-        ("applied", database.migrate().await.map_err(failed)?)
+        ("applied", serve::apply_migrations(&database).await?)
     };
     if names.is_empty() {
         println!("up to date");

@@ -20,8 +20,8 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
-    let log = LogConfig::read(settings)?;
     let config = Config::read(settings)?;
+    let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
     let socket = bind(&config).await?;
     let database = prepare_database(&config).await?;
@@ -40,25 +40,39 @@ pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxErr
     let database = open_database(config).await?;
     match config.migrate {
         Migrate::On => {
-            let applied = database.migrate().await.map_err(|error| {
-                format!(
-                    "DATABASE_URL: a migration failed and was rolled back: {}: correct this, then \
-                     run chat-gateway migrate",
-                    one_line(&*error)
-                )
-            })?;
-            for name in applied {
+            for name in apply_migrations(&database).await? {
                 tracing::info!(name, "migration applied");
             }
         }
         Migrate::Off => {
-            let pending = database.pending_migrations().await?;
+            let pending = pending_migrations(&database).await?;
             if !pending.is_empty() {
                 return Err(pending_error(&pending));
             }
         }
     }
     Ok(database)
+}
+
+/// Applies the pending migrations and returns their names.
+pub(super) async fn apply_migrations(database: &Database) -> Result<Vec<String>, BoxError> {
+    database.migrate().await.map_err(|error| {
+        let error = one_line(&*error);
+        format!(
+            "DATABASE_URL: a migration failed and was rolled back: {error}: correct this, then run \
+             chat-gateway migrate"
+        )
+        .into()
+    })
+}
+
+/// Returns the names of the pending migrations.
+pub(super) async fn pending_migrations(database: &Database) -> Result<Vec<String>, BoxError> {
+    database.pending_migrations().await.map_err(|error| {
+        let error = one_line(&*error);
+        format!("DATABASE_URL: the applied migrations cannot be read: {error}: check the database")
+            .into()
+    })
 }
 
 /// Returns the error of a start that finds pending migrations with `MIGRATE=off`.

@@ -74,6 +74,14 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
         ),
         (vec![("DATABASE_URL", "sqlite:///proc/chat.db")], "/proc"),
         (vec![("MIGRATE", "off")], "chat-gateway migrate"),
+        (
+            vec![("RUST_LOG", "x=loud"), ("PORT", "http")],
+            "RUST_LOG is",
+        ),
+        (
+            vec![("RUST_LOG", "x=loud"), ("PORT", "http")],
+            "PORT must be",
+        ),
     ] {
         let line = serve_fails(&environment);
         assert!(line.contains(expected), "{environment:?}: {line}");
