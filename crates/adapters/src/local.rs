@@ -1,40 +1,33 @@
-//! Hints within one process: what one node alone needs.
+//! Hints within one process: all that a single node needs.
 
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{PoisonError, RwLock, Weak};
 
-use async_trait::async_trait;
-use chat_domain::StoredMessage;
-use chat_domain::ports::{PointerMoved, RoomEventListener, RoomEvents};
+use chat_domain::RoomId;
+use chat_domain::ports::{Hint, HintListener, RoomEvents};
 
-/// Carries hints to the listeners of this process, and nowhere else. Nothing is
-/// queued: a listener has the hint when [`RoomEvents::message_stored`] returns.
+/// Hands hints to the listeners in this process. Nothing is queued: each listener has
+/// handled the hint when [`RoomEvents::announce`] returns.
 #[derive(Default)]
 pub struct LocalRoomEvents {
-    listeners: RwLock<Vec<Weak<dyn RoomEventListener>>>,
+    listeners: RwLock<Vec<Weak<dyn HintListener>>>,
 }
 
-impl LocalRoomEvents {
-    fn tell(&self, hint: impl Fn(&dyn RoomEventListener)) {
+impl RoomEvents for LocalRoomEvents {
+    fn announce(&self, hint: Hint) {
         let listeners = self.listeners.read();
         for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
             if let Some(listener) = listener.upgrade() {
-                hint(&*listener);
+                listener.on_hint(hint.clone());
             }
         }
     }
-}
 
-#[async_trait]
-impl RoomEvents for LocalRoomEvents {
-    async fn message_stored(&self, message: Arc<StoredMessage>) {
-        self.tell(|listener| listener.on_message_stored(message.clone()));
-    }
+    // With one node there is no other place from which to withhold hints.
+    fn serve(&self, _: RoomId) {}
 
-    async fn pointer_moved(&self, moved: PointerMoved) {
-        self.tell(|listener| listener.on_pointer_moved(moved.clone()));
-    }
+    fn release(&self, _: RoomId) {}
 
-    fn subscribe(&self, listener: Weak<dyn RoomEventListener>) {
+    fn subscribe(&self, listener: Weak<dyn HintListener>) {
         let listeners = self.listeners.write();
         let mut listeners = listeners.unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);

@@ -1,19 +1,19 @@
-//! What it costs to turn a room's hints into one order.
+//! The cost of turning a room's hints into one order.
 
 use chat_domain::{RoomSequencer, Seq};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 
-/// Messages of one round.
+/// Messages per iteration.
 const COUNT: usize = 1000;
-/// How far a hint comes from its place, as hints of several nodes do.
+/// How far a hint arrives from its place, as happens with several nodes.
 const DISTANCES: [usize; 3] = [2, 16, 256];
 
 fn main() {
     divan::main();
 }
 
-/// Each is released before the next is offered.
+/// Every message is released before the next one is offered.
 #[divan::bench]
 fn in_order(bencher: Bencher<'_, '_>) {
     let seqs = seqs();
@@ -22,7 +22,7 @@ fn in_order(bencher: Bencher<'_, '_>) {
         .bench(|| sequence(black_box(&seqs)));
 }
 
-/// Each group of so many comes backwards, and is released together.
+/// Groups of this size arrive in reverse and are released together.
 #[divan::bench(args = DISTANCES)]
 fn shuffled(bencher: Bencher<'_, '_>, distance: usize) {
     let mut seqs = seqs();
@@ -47,7 +47,7 @@ fn sequence(seqs: &[Seq]) -> Seq {
             black_box(next);
         }
     }
-    // All of them, or it was something else that was measured.
+    // Otherwise the benchmark measured something else.
     assert_eq!(sequencer.released().get(), COUNT as u64);
     sequencer.released()
 }

@@ -1,5 +1,5 @@
-//! A service that is no gateway: a reminder bot that writes into rooms with the
-//! domain's rules, and with an adapter of its own for each port.
+//! A service other than the gateway: a reminder bot that writes to rooms by the domain's
+//! rules, with its own adapter for each port.
 //!
 //! Run it: `cargo run -p chat-domain --example own_adapter`
 
@@ -8,23 +8,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
-    Content, DisplayName, Identity, Membership, Message, MessageId, NewMessage, RoomAccess, RoomId,
-    Seq, StorageError, StoredMessage, Timestamp, User, UserId,
+    Access, Caller, Content, DisplayName, Message, MessageId, NewMessage, RoomEntry, RoomId, Seq,
+    StorageError, Timestamp, User, UserId,
     ports::{
-        AppendError, Appended, Clock, MessageRepository, PointerMoved, RoomEventListener,
+        AppendError, Appended, Clock, Hint, HintListener, LogPage, MessageRepository, ReadLimit,
         RoomEvents,
     },
     use_cases::{SendMessage, SentMessage},
 };
 
-/// A log that lasts as long as the process: enough for a bot's dry run.
+/// A log in memory: enough for a bot's dry run.
 #[derive(Default)]
 struct Notebook {
     pages: Mutex<Vec<Message>>,
 }
 
 impl Notebook {
-    /// Reads or writes the pages.
     fn open<T>(&self, work: impl FnOnce(&mut Vec<Message>) -> T) -> Result<T, StorageError> {
         match self.pages.lock() {
             Ok(mut pages) => Ok(work(&mut pages)),
@@ -62,14 +61,19 @@ impl MessageRepository for Notebook {
         &self,
         room_id: RoomId,
         position: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
         self.open(|pages| {
-            let room = pages.iter().filter(|page| page.room_id == room_id);
-            room.filter(|page| page.seq > position)
-                .take(limit)
-                .cloned()
-                .collect()
+            let mut messages = room(pages, room_id);
+            let newest = newest(&messages);
+            messages.retain(|message| message.seq > position);
+            let has_more = messages.len() > limit.messages;
+            messages.truncate(limit.messages);
+            LogPage {
+                messages,
+                has_more,
+                newest,
+            }
         })
     }
 
@@ -77,38 +81,45 @@ impl MessageRepository for Notebook {
         &self,
         room_id: RoomId,
         position: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
         self.open(|pages| {
-            let room = pages.iter().filter(|page| page.room_id == room_id);
-            let older = room.filter(|page| position.is_none_or(|position| page.seq < position));
-            let older: Vec<_> = older.cloned().collect();
-            older[older.len().saturating_sub(limit)..].to_vec()
+            let mut messages = room(pages, room_id);
+            let newest = newest(&messages);
+            messages.retain(|message| position.is_none_or(|position| message.seq < position));
+            let start = messages.len().saturating_sub(limit.messages);
+            LogPage {
+                messages: messages.split_off(start),
+                has_more: start > 0,
+                newest,
+            }
         })
     }
 }
 
-/// Tells the terminal.
+fn room(pages: &[Message], room_id: RoomId) -> Vec<Message> {
+    let room = pages.iter().filter(|message| message.room_id == room_id);
+    room.cloned().collect()
+}
+
+fn newest(messages: &[Message]) -> Seq {
+    messages.last().map_or(Seq::START, |last| last.seq)
+}
+
+/// Prints every change.
 struct Terminal;
 
-#[async_trait]
 impl RoomEvents for Terminal {
-    async fn message_stored(&self, message: Arc<StoredMessage>) {
-        println!(
-            "{} room {} #{} {}: {}",
-            message.created_at,
-            message.room_id,
-            message.seq,
-            message.author.name.as_str(),
-            message.content.as_str()
-        );
+    fn announce(&self, hint: Hint) {
+        if let RoomEntry::Message(message) = hint.entry {
+            println!("{}", message.encoded());
+        }
     }
 
-    // A bot does not care who has read what.
-    async fn pointer_moved(&self, _: PointerMoved) {}
-
-    // Nobody else in this process wants to know.
-    fn subscribe(&self, _: Weak<dyn RoomEventListener>) {}
+    // This process serves no room and has no listeners.
+    fn serve(&self, _: RoomId) {}
+    fn release(&self, _: RoomId) {}
+    fn subscribe(&self, _: Weak<dyn HintListener>) {}
 }
 
 struct SystemClock;
@@ -122,32 +133,43 @@ impl Clock for SystemClock {
     }
 }
 
+/// Encodes a message for the terminal.
+fn encode(message: &Message) -> Box<str> {
+    format!(
+        "{} room {} #{} {}: {}",
+        message.created_at,
+        message.room_id,
+        message.seq,
+        message.author.name.as_str(),
+        message.content.as_str()
+    )
+    .into()
+}
+
 #[pollster::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let send = SendMessage::new(
         Arc::new(Notebook::default()),
         Arc::new(Terminal),
         Arc::new(SystemClock),
+        encode,
     );
-    let bot = Identity {
-        user: User {
-            id: UserId::new("reminder-bot")?,
-            name: DisplayName::from_text("Reminder"),
-        },
-        rooms: RoomAccess::All,
-        valid_until: Timestamp::from_unix_millis(i64::MAX),
+    let bot = User {
+        id: UserId::new("reminder-bot")?,
+        name: DisplayName::from_text("Reminder"),
     };
-    let room = RoomId::new(1)?;
-    let mut membership = Membership::default();
-    membership.join(room);
-
     for text in ["Stand-up in five minutes.", "Stand-up, now."] {
+        // The bot may write to every room, so it acts as if it had joined.
+        let caller = Caller {
+            user: &bot,
+            access: Access::Joined,
+        };
         let sent = SentMessage {
-            room_id: room,
+            room_id: RoomId::new(1)?,
             content: Content::new(text)?,
             client_message_id: None,
         };
-        send.execute(&bot, &membership, sent).await?;
+        send.execute(caller, sent).await?;
     }
     Ok(())
 }

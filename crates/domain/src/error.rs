@@ -1,28 +1,28 @@
-//! What goes wrong outside of the domain: opaque, but certain about one thing.
+//! Errors from outside the domain: opaque, but definite about whether anything was stored.
 
-/// An error of an adapter, as the domain sees it: something to log.
+/// An adapter's error as the domain sees it: something to log.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Storage did not do what it was asked. What matters to a sender is not why,
-/// but whether the message may be stored all the same.
+/// A storage operation failed. Senders need to know one thing about it: whether the
+/// message may have been stored nevertheless.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// Storage is away, too slow or refuses. Nothing was stored, and nothing will
-    /// be.
-    #[error("storage did not take it")]
+    /// Storage is unreachable, too slow, or refused the operation. Nothing was stored,
+    /// and nothing will be.
+    #[error("storage unavailable")]
     Unavailable(#[source] BoxError),
-    /// Storage broke during the commit: it may have been stored, or not.
-    #[error("storage broke during the commit")]
+    /// The connection to storage broke during the commit. The data may have been stored.
+    #[error("the connection to storage broke during the commit")]
     OutcomeUnknown(#[source] BoxError),
 }
 
 impl StorageError {
-    /// Nothing was stored, for this reason.
+    /// Creates the error for an operation that certainly stored nothing.
     pub fn unavailable(reason: impl Into<BoxError>) -> Self {
         Self::Unavailable(reason.into())
     }
 
-    /// Whether it was stored is not known, for this reason.
+    /// Creates the error for an operation that may have stored its data.
     pub fn outcome_unknown(reason: impl Into<BoxError>) -> Self {
         Self::OutcomeUnknown(reason.into())
     }

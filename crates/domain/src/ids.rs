@@ -1,12 +1,12 @@
-//! The numbers and names by which rooms, messages and users are known.
+//! Identifiers of rooms, messages, users and connections.
 
 use std::fmt;
 
-/// The greatest room and sequence number: 2^53 - 1, the greatest integer that
-/// every JSON parser, JavaScript's included, reads exactly.
+/// The largest room and sequence number: 2^53 - 1, the largest integer that every
+/// JSON parser, including JavaScript's, reads exactly.
 pub const MAX_NUMBER: u64 = (1 << 53) - 1;
 
-/// A number outside its range.
+/// A number that is out of range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an integer from {least} to {MAX_NUMBER}")]
 pub struct InvalidNumber {
@@ -21,77 +21,79 @@ fn in_range(value: u64, least: u64) -> Result<u64, InvalidNumber> {
     }
 }
 
-/// A room's number, from 1 to [`MAX_NUMBER`]. Every number is a room: it comes
-/// into being with its first message.
+/// A room's number, from 1 to [`MAX_NUMBER`]. Every number names a room; the room is
+/// created by its first message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RoomId(u64);
 
 impl RoomId {
-    /// A room's number.
+    /// Creates a room id.
     ///
     /// # Errors
-    /// [`InvalidNumber`] for 0 and beyond [`MAX_NUMBER`].
+    /// [`InvalidNumber`] for 0 and above [`MAX_NUMBER`].
     pub fn new(value: u64) -> Result<Self, InvalidNumber> {
         in_range(value, 1).map(Self)
     }
 
-    /// The number itself.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
 }
 
-/// A position in a room's log. The room's first message is 1; 0 stands before it.
+/// A position in a room's log. The first message has position 1; 0 is the position
+/// before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Seq(u64);
 
 impl Seq {
-    /// The position before the first message: where an empty room stands.
+    /// The position before the first message: the newest position of an empty room.
     pub const START: Self = Self(0);
 
-    /// A position from 0 to [`MAX_NUMBER`].
+    /// Creates a position from 0 to [`MAX_NUMBER`].
     ///
     /// # Errors
-    /// [`InvalidNumber`] beyond [`MAX_NUMBER`].
+    /// [`InvalidNumber`] above [`MAX_NUMBER`].
     pub fn new(value: u64) -> Result<Self, InvalidNumber> {
         in_range(value, 0).map(Self)
     }
 
-    /// The number itself.
+    /// Returns the number.
     pub fn get(self) -> u64 {
         self.0
     }
 
-    /// How many messages are after `earlier`, up to and including this position.
+    /// Returns the number of positions after `earlier`, up to and including this one;
+    /// 0 if `earlier` is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// The position before this one; the start stays the start.
+    /// Returns the previous position, or [`Seq::START`] for the start itself.
     #[must_use]
     pub fn before(self) -> Self {
         Self(self.0.saturating_sub(1))
     }
 
-    /// The position after this one.
+    /// Returns the next position.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A message's number in the whole store; unlike [`Seq`] it says nothing about
-/// order, and has holes.
+/// A message's id, unique across all rooms. Unlike [`Seq`], it is neither contiguous
+/// nor ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(i64);
 
 impl MessageId {
-    /// The number that the store gave.
+    /// Wraps the id that the database assigned.
     pub fn new(value: i64) -> Self {
         Self(value)
     }
 
-    /// The number itself.
+    /// Returns the number.
     pub fn get(self) -> i64 {
         self.0
     }
@@ -101,17 +103,17 @@ impl MessageId {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(Box<str>);
 
-/// A text that is no [`UserId`].
+/// The error for a text that is not a valid [`UserId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a user id has 1 to 255 bytes and no NUL")]
+#[error("must have 1 to 255 bytes and must not contain NUL")]
 pub struct InvalidUserId;
 
 impl UserId {
-    /// A user's id.
+    /// Creates a user id.
     ///
     /// # Errors
-    /// [`InvalidUserId`] if it is empty, longer than 255 bytes (it is a key in
-    /// the store), or holds a NUL (which PostgreSQL's text cannot).
+    /// [`InvalidUserId`] if it is empty, longer than 255 bytes (it is part of database
+    /// keys), or contains NUL (which PostgreSQL's text type cannot store).
     pub fn new(value: impl Into<Box<str>>) -> Result<Self, InvalidUserId> {
         let value = value.into();
         if value.is_empty() || value.len() > 255 || value.contains('\0') {
@@ -120,24 +122,24 @@ impl UserId {
         Ok(Self(value))
     }
 
-    /// The id's text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// An id that a sender picked for a message, so that sending it again stores it
-/// once: 1 to 64 characters of `A-Z a-z 0-9 - _ . :`, unique per user and room.
+/// An id that the sender chose for a message, which makes sending idempotent: 1 to 64
+/// characters of `A-Z a-z 0-9 - _ . :`, unique per user and room.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ClientMessageId(Box<str>);
 
-/// A text that is no [`ClientMessageId`].
+/// The error for a text that is not a valid [`ClientMessageId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must have 1 to 64 characters of A-Z a-z 0-9 - _ . :")]
 pub struct InvalidClientMessageId;
 
 impl ClientMessageId {
-    /// An id that a sender picked.
+    /// Creates a client message id.
     ///
     /// # Errors
     /// [`InvalidClientMessageId`].
@@ -150,9 +152,20 @@ impl ClientMessageId {
         Ok(Self(value))
     }
 
-    /// The id's text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// A client's connection to this process, unique for as long as the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// Wraps a number that no other connection of this process has.
+    pub fn new(value: u64) -> Self {
+        Self(value)
     }
 }
 
@@ -165,14 +178,21 @@ macro_rules! display {
         }
     )*};
 }
-display!(RoomId, Seq, MessageId, UserId, ClientMessageId);
+display!(
+    RoomId,
+    Seq,
+    MessageId,
+    UserId,
+    ClientMessageId,
+    ConnectionId
+);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_room_number_is_from_1_to_2_pow_53_minus_1() {
+    fn a_room_id_ranges_from_1_to_2_pow_53_minus_1() {
         assert!(RoomId::new(0).is_err());
         assert_eq!(RoomId::new(1).unwrap().get(), 1);
         assert_eq!(
@@ -186,14 +206,14 @@ mod tests {
     }
 
     #[test]
-    fn a_position_may_be_before_the_first_message() {
+    fn a_position_may_precede_the_first_message() {
         assert_eq!(Seq::new(0).unwrap(), Seq::START);
         assert_eq!(Seq::START.next().get(), 1);
         assert!(Seq::new(MAX_NUMBER + 1).is_err());
     }
 
     #[test]
-    fn a_client_message_id_is_short_and_plain() {
+    fn a_client_message_id_has_up_to_64_characters_of_a_fixed_set() {
         for id in ["a", "c0ffee-1", "A_z.9:-", &"x".repeat(64)] {
             assert_eq!(ClientMessageId::new(id).unwrap().as_str(), id);
         }
@@ -203,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_id_is_short_text_without_nul() {
+    fn a_user_id_has_up_to_255_bytes_and_no_nul() {
         assert_eq!(UserId::new("42").unwrap().as_str(), "42");
         assert!(UserId::new("").is_err());
         assert!(UserId::new("a\0b").is_err());

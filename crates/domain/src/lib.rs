@@ -1,47 +1,44 @@
-//! The chat domain: what a message is, who may send it where, and in which
-//! order everybody sees it. No I/O, no runtime, no framework.
+//! The chat domain: messages, rooms and users, who may do what, and the order in which
+//! messages are seen. No I/O, no runtime, no framework.
 //!
 //! # A tour
 //!
-//! - **Values** that cannot be wrong: [`RoomId`], [`Seq`], [`MessageId`],
-//!   [`ClientMessageId`], [`UserId`], [`Content`], [`Timestamp`]. They are parsed once, at the edge;
-//!   inside, an invalid one does not exist.
-//! - **Entities**: a [`NewMessage`] that somebody wants to say, the [`Message`]
-//!   that it becomes once it is stored, its author, a [`User`], and the
-//!   [`Identity`] that a token proved. [`Membership`] is what one connection has
-//!   joined.
-//! - **[Ports](ports)**: what the domain needs from the world, as `async_trait`
-//!   traits behind `Arc<dyn Port>`: [`ports::MessageRepository`],
-//!   [`ports::RoomRepository`], [`ports::RoomEvents`], [`ports::Authenticator`],
-//!   [`ports::Clock`]. Each states its contract. With the feature `mock`, each
-//!   has a `mockall` mock beside it.
-//! - **[Use cases](use_cases)**: one struct per thing that a user does, with an
-//!   error enum of its own: [`use_cases::Connect`], [`use_cases::JoinRoom`],
-//!   [`use_cases::SendMessage`], [`use_cases::ListMessages`],
-//!   [`use_cases::MarkRead`].
-//! - **[`RoomSequencer`]**: hints about stored messages come in any order, late,
-//!   twice or never; out come the messages 1, 2, 3 …
+//! - **Values** that are always valid: [`RoomId`], [`Seq`], [`MessageId`],
+//!   [`ClientMessageId`], [`UserId`], [`Content`], [`Timestamp`]. They are parsed once, at the
+//!   boundary; inside, an invalid one cannot exist.
+//! - **Entities**: a [`NewMessage`] becomes a [`Message`] when it is stored, and a
+//!   [`StoredMessage`] when it is encoded. Its author is a [`User`]; an [`Identity`] is what
+//!   a verified token states. Everything that changes in a room is a [`RoomEntry`].
+//!   [`Membership`] is the set of rooms that one connection has joined.
+//! - **[Ports](ports)**: what the domain needs from the outside, as traits behind
+//!   `Arc<dyn Port>`. Each states its contract. With the feature `mock`, each has a
+//!   `mockall` mock beside it.
+//! - **[Use cases](use_cases)**: one struct for each action of a user, each with its own
+//!   error: [`use_cases::Connect`], [`use_cases::JoinRoom`], [`use_cases::LeaveRoom`],
+//!   [`use_cases::SendMessage`], [`use_cases::ListMessages`], [`use_cases::MarkRead`].
+//! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
+//!   late, repeatedly or never, into the messages 1, 2, 3 …
 //!
-//! # The promise that shapes it
+//! # The promise behind the design
 //!
-//! A message is stored before anybody sees it. So [`use_cases::SendMessage`]
-//! first appends, then announces; the log is the truth, and an announcement is a
-//! hint that may be lost without harm.
+//! A message is stored before any client sees it. [`use_cases::SendMessage`] therefore
+//! appends first and announces afterwards. The log is the source of truth; an announcement
+//! is a hint, which may be lost without harm.
 //!
 //! ```
 //! use chat_domain::{Content, RoomId};
 //!
-//! let room = RoomId::new(7).expect("7 is a room number");
+//! let room = RoomId::new(7).expect("7 is a valid room number");
 //! assert!(RoomId::new(0).is_err());
 //!
-//! let content = Content::new("hello").expect("fits");
+//! let content = Content::new("hello").expect("the text is valid");
 //! assert_eq!(content.as_str(), "hello");
 //! assert!(Content::new("   ").is_err());
 //! # let _ = room;
 //! ```
 //!
-//! `examples/own_adapter.rs` shows a service of another kind that uses these use
-//! cases with an adapter of its own.
+//! `examples/own_adapter.rs` shows a different kind of service that uses these use cases
+//! with its own adapters.
 
 mod error;
 mod ids;
@@ -55,11 +52,11 @@ mod user;
 
 pub use error::{BoxError, StorageError};
 pub use ids::{
-    ClientMessageId, InvalidClientMessageId, InvalidNumber, InvalidUserId, MAX_NUMBER, MessageId,
-    RoomId, Seq, UserId,
+    ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
+    MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
-pub use message::{Content, InvalidContent, Message, NewMessage, StoredMessage};
-pub use room::{Membership, Standing};
+pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
+pub use room::{Access, Caller, Membership, NotInRoom, ReadState, RoomEntry};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

@@ -1,40 +1,39 @@
-//! What is said: before it is stored, and after.
+//! Messages, before and after they are stored.
 
 use std::ops::Deref;
-use std::sync::OnceLock;
 
 use crate::{ClientMessageId, MessageId, RoomId, Seq, Timestamp, User};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
-/// white space, no NUL. It is kept as it was sent.
+/// whitespace, without NUL. It is stored as sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content(Box<str>);
 
-/// Why a text is no [`Content`].
+/// Why a text is not a valid [`Content`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidContent {
-    /// No characters, or white space alone.
-    #[error("must not be empty or only white space")]
+    /// It is empty or consists only of whitespace.
+    #[error("must not be empty or only whitespace")]
     Blank,
-    /// More than [`Content::MAX_CHARS`].
+    /// It has more than [`Content::MAX_CHARS`] characters.
     #[error("must have at most {} characters", Content::MAX_CHARS)]
     TooLong,
-    /// A NUL character, which PostgreSQL's text cannot hold.
+    /// It contains NUL, which PostgreSQL's text type cannot store.
     #[error("must not contain NUL")]
     Nul,
 }
 
 impl Content {
-    /// The greatest number of characters.
+    /// The maximum number of characters.
     pub const MAX_CHARS: usize = 4000;
 
-    /// A message's text.
+    /// Creates a message's text.
     ///
     /// # Errors
-    /// [`InvalidContent`] says which rule it breaks.
+    /// [`InvalidContent`] names the rule that the text breaks.
     pub fn new(text: impl Into<Box<str>>) -> Result<Self, InvalidContent> {
         let text = text.into();
-        // A character has at least one byte, so that most texts need no count.
+        // A character has at least one byte, so most texts need not be counted.
         if text.len() > Self::MAX_CHARS && text.chars().count() > Self::MAX_CHARS {
             return Err(InvalidContent::TooLong);
         }
@@ -47,49 +46,49 @@ impl Content {
         Ok(Self(text))
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A message that somebody wants to say in a room.
+/// A message that is about to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMessage {
-    /// Where.
+    /// The room to which it was sent.
     pub room_id: RoomId,
-    /// Who.
+    /// Its author, under the name in the token that sent it.
     pub author: User,
-    /// What.
+    /// Its text.
     pub content: Content,
-    /// The id that its sender picked, if it picked one.
+    /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
-    /// When it came in.
+    /// When it arrived.
     pub created_at: Timestamp,
 }
 
-/// A message that is stored.
+/// A stored message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its number in the whole store.
+    /// Its id, unique across all rooms.
     pub id: MessageId,
-    /// The room it was said in.
+    /// Its room.
     pub room_id: RoomId,
-    /// Its place in the room: 1, 2, 3 … without holes.
+    /// Its position in the room: 1, 2, 3 … without gaps.
     pub seq: Seq,
-    /// Who said it. A live message has the name of the token that sent it, one
-    /// read from the log the latest name stored.
+    /// Its author: in a live message under the name in the token that sent it, in a
+    /// message read from the log under the latest stored name.
     pub author: User,
-    /// What was said.
+    /// Its text.
     pub content: Content,
-    /// The id that its sender picked, if it picked one.
+    /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
-    /// When it came in.
+    /// When it arrived.
     pub created_at: Timestamp,
 }
 
 impl NewMessage {
-    /// The message that this one became when it was stored.
+    /// Returns the stored message that this one became.
     pub fn stored(self, id: MessageId, seq: Seq) -> Message {
         Message {
             id,
@@ -103,26 +102,32 @@ impl NewMessage {
     }
 }
 
-/// A stored message on its way to everybody who is told of it. It is encoded once, by
-/// whoever needs it first, for all of them.
-#[derive(Debug)]
+/// A stored message together with its wire encoding. It is encoded once; the
+/// acknowledgement, every member and other nodes share the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
     message: Message,
-    encoded: OnceLock<Box<str>>,
+    encoded: Box<str>,
 }
+
+/// Encodes a message in the form that clients receive. A process has one.
+pub type EncodeMessage = fn(&Message) -> Box<str>;
 
 impl StoredMessage {
-    /// The message as the transport writes it. A process has one encoding: the first
-    /// caller's counts.
-    pub fn encoded(&self, encode: impl FnOnce(&Message) -> Box<str>) -> &str {
-        self.encoded.get_or_init(|| encode(&self.message))
-    }
-}
-
-impl From<Message> for StoredMessage {
-    fn from(message: Message) -> Self {
-        let encoded = OnceLock::new();
+    /// Joins a message and its encoding, for example as both arrived from another node.
+    pub fn new(message: Message, encoded: Box<str>) -> Self {
         Self { message, encoded }
+    }
+
+    /// Encodes a message.
+    pub fn encode(message: Message, encode: EncodeMessage) -> Self {
+        let encoded = encode(&message);
+        Self { message, encoded }
+    }
+
+    /// Returns the encoding.
+    pub fn encoded(&self) -> &str {
+        &self.encoded
     }
 }
 
@@ -148,7 +153,7 @@ mod tests {
             Content::new("🦀".repeat(4001)),
             Err(InvalidContent::TooLong)
         );
-        // A family is seven scalar values.
+        // This emoji consists of seven scalar values.
         let family = "👨‍👩‍👧‍👦";
         assert_eq!(family.chars().count(), 7);
         assert!(Content::new(family.repeat(571)).is_ok());
@@ -159,19 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn content_is_not_blank() {
+    fn content_must_not_be_blank() {
         for blank in ["", " ", "\n\t \u{a0}\u{3000}"] {
             assert_eq!(Content::new(blank), Err(InvalidContent::Blank), "{blank:?}");
         }
     }
 
     #[test]
-    fn content_has_no_nul() {
+    fn content_must_not_contain_nul() {
         assert_eq!(Content::new("a\0b"), Err(InvalidContent::Nul));
     }
 
     #[test]
-    fn content_is_kept_as_it_was_sent() {
+    fn content_is_stored_as_sent() {
         let text = "  e\u{301} \u{202e}\u{1}\r\n ";
         assert_eq!(Content::new(text).unwrap().as_str(), text);
     }

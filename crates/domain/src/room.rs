@@ -1,51 +1,108 @@
-//! What one connection has joined, and how far a user has read.
+//! What changes in a room, how far a user has read it, and which rooms a connection has
+//! joined.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::{RoomId, Seq};
+use crate::{RoomId, Seq, StoredMessage, User, UserId};
+
+/// A change in a room. A new kind of change is a new variant here, not a new path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomEntry {
+    /// A message was stored.
+    Message(Arc<StoredMessage>),
+    /// A user's read pointer moved.
+    ReadPointer {
+        /// The user.
+        user_id: UserId,
+        /// The pointer's new position.
+        seq: Seq,
+    },
+}
 
 /// How far a room has come, and how far one user has read it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Standing {
+pub struct ReadState {
     /// The room's newest stored position; [`Seq::START`] without messages.
     pub newest: Seq,
-    /// The user's read pointer: never beyond the newest, and it never moves back.
+    /// The user's read pointer. It is never beyond the newest position and never moves
+    /// back.
     pub read: Seq,
 }
 
-impl Standing {
-    /// How many messages the user has not read: a difference of numbers.
+impl ReadState {
+    /// Returns the number of unread messages: a difference of positions.
     pub fn unread(&self) -> u64 {
         self.newest.since(self.read)
     }
 }
 
-/// The rooms that one connection is in. It lives and ends with the connection;
-/// another connection of the same user has its own.
+/// The rooms that one connection has joined. Another connection of the same user has a
+/// membership of its own.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Membership {
     joined: BTreeSet<RoomId>,
 }
 
 impl Membership {
-    /// Notes that the connection is in the room.
+    /// Records that the connection has joined the room.
     pub fn join(&mut self, room: RoomId) {
         self.joined.insert(room);
     }
 
-    /// Notes that the connection is not in the room (any more).
+    /// Records that the connection has left the room.
     pub fn leave(&mut self, room: RoomId) {
         self.joined.remove(&room);
     }
 
-    /// Whether the connection is in the room.
-    pub fn contains(&self, room: RoomId) -> bool {
-        self.joined.contains(&room)
+    /// Returns what the connection may do in the room.
+    pub fn access(&self, room: RoomId) -> Access {
+        match self.joined.contains(&room) {
+            true => Access::Joined,
+            false => Access::NotJoined,
+        }
     }
 
-    /// All rooms that the connection is in.
+    /// Returns all rooms that the connection has joined.
     pub fn iter(&self) -> impl Iterator<Item = RoomId> + '_ {
         self.joined.iter().copied()
+    }
+}
+
+/// What a caller may do in one room. The caller's transport determines it: a connection
+/// from its [`Membership`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// It has joined the room: it may read, write and mark as read.
+    Joined,
+    /// It has not joined the room and may do nothing there.
+    NotJoined,
+}
+
+/// The caller of a use case that concerns one room.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// The user on whose behalf it acts.
+    pub user: &'a User,
+    /// What it may do in the room.
+    pub access: Access,
+}
+
+/// The error for a caller that has not joined the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("join the room first")]
+pub struct NotInRoom;
+
+impl Access {
+    /// Checks that the caller has joined the room.
+    ///
+    /// # Errors
+    /// [`NotInRoom`].
+    pub fn require_joined(self) -> Result<(), NotInRoom> {
+        match self {
+            Self::Joined => Ok(()),
+            Self::NotJoined => Err(NotInRoom),
+        }
     }
 }
 
@@ -59,10 +116,11 @@ mod tests {
         let mut membership = Membership::default();
         membership.join(one);
         membership.join(one);
-        assert!(membership.contains(one) && !membership.contains(two));
+        assert_eq!(membership.access(one), Access::Joined);
+        assert_eq!(membership.access(two), Access::NotJoined);
         membership.leave(one);
         membership.leave(one);
-        assert!(!membership.contains(one));
+        assert_eq!(membership.access(one), Access::NotJoined);
         assert_eq!(membership.iter().count(), 0);
     }
 }

@@ -1,15 +1,15 @@
-//! Moments, as precise as the wire shows them.
+//! Timestamps with the precision of the wire format.
 
 use std::fmt;
 
-/// A moment in UTC with millisecond precision. Its `Display` is the wire's
-/// form, RFC 3339: `2026-01-31T12:00:00.000Z`.
+/// A point in time in UTC with millisecond precision. Its `Display` is the wire format,
+/// RFC 3339: `2026-01-31T12:00:00.000Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
 
 impl Timestamp {
-    /// The moment that many milliseconds after 1970-01-01 (negative: before);
-    /// beyond the years -9999 to 9999 it stays at their end.
+    /// Creates a timestamp from milliseconds since 1970-01-01 (negative: before).
+    /// Saturates at the years -9999 and 9999.
     pub fn from_unix_millis(millis: i64) -> Self {
         Self(
             jiff::Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 {
@@ -20,22 +20,21 @@ impl Timestamp {
         )
     }
 
-    /// Milliseconds since 1970-01-01.
+    /// Returns the milliseconds since 1970-01-01.
     pub fn unix_millis(self) -> i64 {
         self.0.as_millisecond()
     }
 }
 
-/// A text that is no moment in RFC 3339.
+/// The error for a text that is not a valid RFC 3339 timestamp.
 #[derive(Debug, thiserror::Error)]
-#[error("is no moment in RFC 3339")]
+#[error("is not a valid RFC 3339 timestamp")]
 pub struct InvalidTimestamp(#[source] jiff::Error);
 
 impl std::str::FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
-    /// Reads the form that `Display` writes, and any other of RFC 3339; what is
-    /// finer than a millisecond is cut off.
+    /// Parses any RFC 3339 timestamp; precision beyond a millisecond is truncated.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
         let at: jiff::Timestamp = text.parse().map_err(InvalidTimestamp)?;
         Ok(Self::from_unix_millis(at.as_millisecond()))
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_shown_in_utc_with_exactly_three_decimals() {
+    fn a_timestamp_is_displayed_in_utc_with_three_decimals() {
         let shown = |millis| Timestamp::from_unix_millis(millis).to_string();
         assert_eq!(shown(1_769_860_800_000), "2026-01-31T12:00:00.000Z");
         assert_eq!(shown(1_769_860_800_007), "2026-01-31T12:00:00.007Z");
@@ -61,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read() {
+    fn what_is_displayed_can_be_parsed() {
         let at = Timestamp::from_unix_millis(1_769_860_800_007);
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
         assert!("yesterday".parse::<Timestamp>().is_err());
     }
 
     #[test]
-    fn the_far_future_is_the_last_moment() {
+    fn the_far_future_saturates() {
         assert!(
             Timestamp::from_unix_millis(i64::MAX)
                 .to_string()

@@ -1,4 +1,4 @@
-//! Who somebody is, and what a token proved about it.
+//! Users, and what a verified token states about a connection.
 
 use std::collections::BTreeSet;
 
@@ -7,57 +7,57 @@ use crate::{RoomId, Timestamp, UserId};
 /// A user as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// The id that the product's tokens carry.
+    /// The id in the product's tokens.
     pub id: UserId,
     /// The display name.
     pub name: DisplayName,
 }
 
-/// The name that others see, at most [`DisplayName::MAX_CHARS`] characters.
+/// The name that other users see, at most [`DisplayName::MAX_CHARS`] characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisplayName(Box<str>);
 
 impl DisplayName {
-    /// The greatest number of characters.
+    /// The maximum number of characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// The name in this text: without NUL (which PostgreSQL's text cannot hold),
-    /// cut at the limit. A name never keeps anybody from speaking.
+    /// Creates a name from any text: removes NUL (which PostgreSQL's text type cannot
+    /// store) and truncates at the limit. An unusual name never prevents a user from
+    /// writing.
     pub fn from_text(text: &str) -> Self {
         let kept = text.chars().filter(|&c| c != '\0').take(Self::MAX_CHARS);
         Self(kept.collect::<String>().into())
     }
 
-    /// The name's text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Which rooms a token opens.
+/// The rooms that a token allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomAccess {
     /// Every room.
     All,
-    /// These and no other.
+    /// Only these.
     Only(BTreeSet<RoomId>),
 }
 
-/// What a verified token proved about a connection, for its whole life.
+/// What a verified token states about a connection, for its whole lifetime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Who it is.
+    /// The user.
     pub user: User,
-    /// Where it may go.
+    /// The rooms that the user may join.
     pub rooms: RoomAccess,
-    /// From this moment on the token proves nothing any more (its `exp`, plus the
-    /// leeway).
+    /// When the token expires: its `exp` plus the leeway.
     pub valid_until: Timestamp,
 }
 
 impl Identity {
-    /// Whether this user may enter that room.
-    pub fn may_enter(&self, room: RoomId) -> bool {
+    /// Returns whether the token allows this room.
+    pub fn may_join(&self, room: RoomId) -> bool {
         match &self.rooms {
             RoomAccess::All => true,
             RoomAccess::Only(rooms) => rooms.contains(&room),
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_cut_rather_than_refused() {
+    fn a_name_is_truncated_rather_than_refused() {
         assert_eq!(DisplayName::from_text("A\0da").as_str(), "Ada");
         let long = "é".repeat(300);
         assert_eq!(DisplayName::from_text(&long).as_str().chars().count(), 255);

@@ -1,6 +1,6 @@
 //! The HTTP endpoints beside Socket.IO: health, readiness, metrics and the demo page.
 
-pub(crate) mod demo;
+mod demo_page;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -13,27 +13,38 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use chat_domain::RoomId;
+use chat_domain::ports::StorageHealth;
 
-use crate::app::Demo;
+use crate::clients::Clients;
+use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::origin::is_addressed_to_loopback;
+use crate::supervisor::Liveness;
 
 /// How long the database may take to answer.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 
+/// What the operator's pages report on.
+#[derive(Clone)]
+pub(crate) struct Status {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) liveness: Liveness,
+}
+
 /// Returns the routes. With a demo page, whose tokens are meant for this machine alone,
 /// all of them are served under loopback names only.
-pub(crate) fn pages(gateway: Arc<Gateway>, demo: Option<Demo>) -> Router {
+pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
     let pages = Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(gateway);
+        .with_state(status);
     match demo {
         None => pages,
         Some(demo) => pages
-            .route("/", get(async move || demo::page(&demo)))
+            .route("/", get(async move || demo_page::response(&demo)))
             .layer(from_fn(refuse_foreign_hosts)),
     }
 }
@@ -49,32 +60,44 @@ async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
     next.run(Request::from_parts(parts, body)).await
 }
 
-/// Reports whether clients should be sent here: not while draining, and not without the
-/// database.
-async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
-    if gateway.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
-    }
-    // Any room will do: the answer is one row or none.
-    let rooms: Vec<RoomId> = RoomId::new(1).into_iter().collect();
-    match tokio::time::timeout(READY_DEADLINE, gateway.log.newest(&rooms)).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "storage unavailable\n"),
+/// Reports whether every task that must run is running.
+async fn alive(State(status): State<Status>) -> (StatusCode, String) {
+    match status.liveness.failure() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(task) => {
+            let text = format!("the task that {task} has ended\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
 }
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+/// Reports whether clients should be sent here: not while draining, and not while messages
+/// cannot be stored.
+async fn ready(State(status): State<Status>) -> (StatusCode, &'static str) {
+    if status.gateway.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match tokio::time::timeout(READY_DEADLINE, status.storage.check_writable()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the database cannot be written\n",
+        ),
+    }
+}
+
+async fn metrics(State(status): State<Status>) -> impl IntoResponse {
     let mut text = String::new();
     for (name, help, value) in [
         (
             "chat_connections",
             "Connected Socket.IO clients.",
-            gateway.connections.count(),
+            status.clients.count(),
         ),
         (
             "chat_active_rooms",
             "Rooms that a client of this node has joined.",
-            gateway.rooms.count(),
+            status.gateway.rooms.count(),
         ),
     ] {
         // Writing to a string cannot fail.

@@ -215,9 +215,9 @@ async fn rooms_limit_where_somebody_may_go() {
     };
     let identity = of(json!([1, 7])).await.unwrap();
     let room = |n| chat_domain::RoomId::new(n).unwrap();
-    assert!(identity.may_enter(room(7)) && !identity.may_enter(room(2)));
-    assert!(!of(json!([])).await.unwrap().may_enter(room(1)));
-    assert!(!of(json!([-1, 0])).await.unwrap().may_enter(room(1)));
+    assert!(identity.may_join(room(7)) && !identity.may_join(room(2)));
+    assert!(!of(json!([])).await.unwrap().may_join(room(1)));
+    assert!(!of(json!([-1, 0])).await.unwrap().may_join(room(1)));
     for wrong in [json!("1"), json!(["1"]), json!([1.5]), json!({})] {
         assert!(is_invalid(of(wrong.clone()).await), "{wrong}");
     }

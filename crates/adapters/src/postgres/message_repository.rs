@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    Message, NewMessage, RoomId, Seq, StorageError,
-    ports::{AppendError, Appended, MessageRepository},
+    NewMessage, RoomId, Seq, StorageError,
+    ports::{AppendError, Appended, LogPage, MessageRepository, ReadLimit, RoomRepository},
 };
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -21,37 +21,43 @@ impl MessageRepository for Database {
         &self,
         room_id: RoomId,
         position: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        let newest = RoomRepository::newest(self, &[room_id]).await?;
+        let newest = newest.into_iter().next();
+        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
         let query = with_author()
             .filter(messages::room_id.eq(rows::number(room_id.get())))
             .filter(messages::seq.gt(rows::number(position.get())))
             .order(messages::seq)
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+            .limit(rows::one_more(limit));
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
-        found.await?.into_iter().map(rows::message).collect()
+        rows::page(newest, found.await?, limit)
     }
 
     async fn before(
         &self,
         room_id: RoomId,
         position: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        let newest = RoomRepository::newest(self, &[room_id]).await?;
+        let newest = newest.into_iter().next();
+        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
         let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
         let query = with_author()
             .filter(messages::room_id.eq(rows::number(room_id.get())))
             .filter(messages::seq.lt(end))
             .order(messages::seq.desc())
-            .limit(i64::try_from(limit).unwrap_or(i64::MAX));
+            .limit(rows::one_more(limit));
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
-        found.await?.into_iter().rev().map(rows::message).collect()
+        rows::page_backwards(newest, found.await?, limit)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    RoomId, Seq, Standing, StorageError, UserId,
+    ReadState, RoomId, Seq, StorageError, UserId,
     ports::{MarkedRead, RoomRepository},
 };
 use diesel::pg::Pg;
@@ -33,12 +33,16 @@ impl RoomRepository for Database {
             .collect()
     }
 
-    async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError> {
+    async fn read_state(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+    ) -> Result<ReadState, StorageError> {
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::run(connection, async |connection| {
-            standing(connection, room_id, user_id).await
+            read_state(connection, room_id, user_id).await
         });
-        rows::standing(found.await?)
+        rows::read_state(found.await?)
     }
 
     async fn mark_read(
@@ -55,17 +59,17 @@ impl RoomRepository for Database {
         let connection = pool::checkout(&self.pool).await?;
         let marked = pool::run(connection, async |connection| {
             let moved = mark.get_result::<i64>(connection).await.optional()?;
-            Ok((moved, standing(connection, room_id, user_id).await?))
+            Ok((moved, read_state(connection, room_id, user_id).await?))
         });
         let (moved, found) = marked.await?;
         Ok(MarkedRead {
-            standing: rows::standing(found)?,
+            state: rows::read_state(found)?,
             moved: moved.is_some(),
         })
     }
 }
 
-async fn standing(
+async fn read_state(
     connection: &mut AsyncPgConnection,
     room_id: RoomId,
     user_id: &UserId,

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    Message, NewMessage, RoomId, Seq, StorageError,
-    ports::{AppendError, Appended, MessageRepository},
+    NewMessage, RoomId, Seq, StorageError,
+    ports::{AppendError, Appended, LogPage, MessageRepository, ReadLimit, RoomRepository},
 };
 use diesel::prelude::*;
 
@@ -20,35 +20,41 @@ impl MessageRepository for Database {
         &self,
         room_id: RoomId,
         position: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        let newest = RoomRepository::newest(self, &[room_id]).await?;
+        let newest = newest.into_iter().next();
+        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
         let found = pool::read(&self.pool, move |connection| {
             with_author()
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.gt(rows::number(position.get())))
                 .order(messages::seq)
-                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .limit(rows::one_more(limit))
                 .load::<rows::MessageRow>(connection)
         });
-        found.await?.into_iter().map(rows::message).collect()
+        rows::page(newest, found.await?, limit)
     }
 
     async fn before(
         &self,
         room_id: RoomId,
         position: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError> {
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        let newest = RoomRepository::newest(self, &[room_id]).await?;
+        let newest = newest.into_iter().next();
+        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
         let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
         let found = pool::read(&self.pool, move |connection| {
             with_author()
                 .filter(messages::room_id.eq(rows::number(room_id.get())))
                 .filter(messages::seq.lt(end))
                 .order(messages::seq.desc())
-                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .limit(rows::one_more(limit))
                 .load::<rows::MessageRow>(connection)
         });
-        found.await?.into_iter().rev().map(rows::message).collect()
+        rows::page_backwards(newest, found.await?, limit)
     }
 }
 

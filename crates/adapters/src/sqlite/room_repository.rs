@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    RoomId, Seq, Standing, StorageError, UserId,
+    ReadState, RoomId, Seq, StorageError, UserId,
     ports::{MarkedRead, RoomRepository},
 };
 use diesel::prelude::*;
@@ -36,12 +36,16 @@ impl RoomRepository for Database {
             .collect()
     }
 
-    async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError> {
+    async fn read_state(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+    ) -> Result<ReadState, StorageError> {
         let user_id = user_id.clone();
         let found = pool::read(&self.pool, move |connection| {
-            standing(connection, room_id, &user_id)
+            read_state(connection, room_id, &user_id)
         });
-        rows::standing(found.await?)
+        rows::read_state(found.await?)
     }
 
     async fn mark_read(
@@ -57,7 +61,7 @@ impl RoomRepository for Database {
             });
             let (moved, found) = marked.map_err(StorageError::unavailable)?;
             Ok(MarkedRead {
-                standing: rows::standing(found)?,
+                state: rows::read_state(found)?,
                 moved,
             })
         });
@@ -66,13 +70,13 @@ impl RoomRepository for Database {
 }
 
 /// A room's newest position and a user's read pointer.
-type StandingRow = (i64, Option<i64>);
+type ReadStateRow = (i64, Option<i64>);
 
-fn standing(
+fn read_state(
     connection: &mut SqliteConnection,
     room_id: RoomId,
     user_id: &UserId,
-) -> QueryResult<Option<StandingRow>> {
+) -> QueryResult<Option<ReadStateRow>> {
     let pointer = read_pointers::room_id
         .eq(rooms::id)
         .and(read_pointers::user_id.eq(user_id.as_str()));
@@ -91,8 +95,8 @@ fn mark_read(
     room_id: RoomId,
     user_id: &UserId,
     position: Seq,
-) -> QueryResult<(bool, Option<StandingRow>)> {
-    let Some((newest, read)) = standing(connection, room_id, user_id)? else {
+) -> QueryResult<(bool, Option<ReadStateRow>)> {
+    let Some((newest, read)) = read_state(connection, room_id, user_id)? else {
         return Ok((false, None));
     };
     let target = rows::number(position.get()).min(newest);

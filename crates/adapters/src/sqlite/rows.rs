@@ -1,8 +1,9 @@
 //! Rows to values, and back.
 
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Message, MessageId, RoomId, Seq, Standing, StorageError,
-    Timestamp, User, UserId,
+    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
+    StorageError, Timestamp, User, UserId,
+    ports::{LogPage, ReadLimit},
 };
 
 /// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
@@ -39,6 +40,45 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
     })
 }
 
+/// The number of rows to read: one more than is returned shows whether there are more.
+pub(super) fn one_more(limit: ReadLimit) -> i64 {
+    i64::try_from(limit.messages).map_or(i64::MAX, |messages| messages.saturating_add(1))
+}
+
+/// A page of these rows, which were read in the page's direction.
+pub(super) fn page(
+    newest: Seq,
+    rows: Vec<MessageRow>,
+    limit: ReadLimit,
+) -> Result<LogPage, StorageError> {
+    let found = rows.len();
+    let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
+    for row in rows.into_iter().take(limit.messages) {
+        let message = message(row)?;
+        bytes += message.content.as_str().len();
+        if bytes > limit.bytes && !messages.is_empty() {
+            break;
+        }
+        messages.push(message);
+    }
+    Ok(LogPage {
+        has_more: messages.len() < found,
+        messages,
+        newest,
+    })
+}
+
+/// A page of these rows, which were read backwards.
+pub(super) fn page_backwards(
+    newest: Seq,
+    rows: Vec<MessageRow>,
+    limit: ReadLimit,
+) -> Result<LogPage, StorageError> {
+    let mut page = page(newest, rows, limit)?;
+    page.messages.reverse();
+    Ok(page)
+}
+
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
     RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
 }
@@ -48,9 +88,9 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
 }
 
 /// A room's newest position and a user's read pointer, if there are any.
-pub(super) fn standing(row: Option<(i64, Option<i64>)>) -> Result<Standing, StorageError> {
+pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
     let (newest, read) = row.unwrap_or_default();
-    Ok(Standing {
+    Ok(ReadState {
         newest: position(newest)?,
         read: position(read.unwrap_or_default())?,
     })

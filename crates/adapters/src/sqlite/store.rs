@@ -169,7 +169,7 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
 
 #[cfg(test)]
 mod tests {
-    use chat_domain::ports::MessageRepository as _;
+    use chat_domain::ports::{MessageRepository as _, ReadLimit};
     use chat_domain::{Content, DisplayName, RoomId, Timestamp, User, UserId};
     use diesel::connection::SimpleConnection as _;
 
@@ -215,9 +215,17 @@ mod tests {
             "{refused:?}"
         );
         let read = database
-            .after(batch[0].room_id, Seq::START, 100)
+            .after(
+                batch[0].room_id,
+                Seq::START,
+                ReadLimit {
+                    messages: 100,
+                    bytes: usize::MAX,
+                },
+            )
             .await
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(read.len(), stored);
 
         limit(&mut connection, pages + 100);

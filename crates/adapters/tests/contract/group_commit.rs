@@ -8,7 +8,7 @@ use chat_domain::{Seq, StorageError};
 use diesel::connection::SimpleConnection as _;
 
 use crate::databases::{Postgres, Sqlite};
-use crate::{append, append_at_once, by, hello, room, seq, with_id};
+use crate::{append, append_at_once, by, hello, room, seq, up_to, with_id};
 
 crate::on_each_database!(
     calls_in_progress_are_stored_in_the_order_in_which_they_were_made,
@@ -26,7 +26,11 @@ async fn calls_in_progress_are_stored_in_the_order_in_which_they_were_made(
     for (outcome, number) in append_at_once(log, messages).await.into_iter().zip(1..) {
         assert!(matches!(outcome, Ok(Appended::Stored(m)) if m.seq == seq(number)));
     }
-    let read = log.after(room(1), Seq::START, 2000).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(2000))
+        .await
+        .unwrap()
+        .messages;
     let read: Vec<_> = read.iter().map(|m| m.content.as_str().to_owned()).collect();
     assert_eq!(read, (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -45,7 +49,11 @@ async fn interleaved_rooms_and_users_keep_their_order(log: &impl MessageReposito
         assert!(matches!(outcome, Ok(Appended::Stored(_))));
     }
     for number in 0..ROOMS {
-        let read = log.after(room(1 + number), Seq::START, 200).await.unwrap();
+        let read = log
+            .after(room(1 + number), Seq::START, up_to(200))
+            .await
+            .unwrap()
+            .messages;
         let read = read.iter().map(|m| m.content.as_str().parse().unwrap());
         let sent: Vec<u64> = (0..2000).filter(|n| n % ROOMS == number).collect();
         assert_eq!(read.collect::<Vec<u64>>(), sent);
@@ -91,7 +99,11 @@ async fn repeats_of_stored_messages_among_new_ones_leave_no_hole(log: &impl Mess
         }
     }
     for number in 1..=3 {
-        let read = log.after(room(number), Seq::START, 100).await.unwrap();
+        let read = log
+            .after(room(number), Seq::START, up_to(100))
+            .await
+            .unwrap()
+            .messages;
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=20).collect::<Vec<_>>());
     }
@@ -132,7 +144,11 @@ async fn bad_rows_fail_alone(log: &impl MessageRepository) {
     }
     let mut total = 0;
     for number in 1..=4 {
-        let read = log.after(room(number), Seq::START, 100).await.unwrap();
+        let read = log
+            .after(room(number), Seq::START, up_to(100))
+            .await
+            .unwrap()
+            .messages;
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
         total += read.len();

@@ -14,7 +14,7 @@ mod sqlite_faults;
 use std::future::poll_fn;
 use std::task::Poll;
 
-use chat_domain::ports::{AppendError, Appended, MessageRepository};
+use chat_domain::ports::{AppendError, Appended, MessageRepository, ReadLimit};
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, NewMessage, RoomId, Seq, Timestamp, User,
     UserId,
@@ -48,6 +48,14 @@ fn room(number: u64) -> RoomId {
 
 fn seq(number: u64) -> Seq {
     Seq::new(number).unwrap()
+}
+
+/// A read of at most this many messages, however large.
+fn up_to(messages: usize) -> ReadLimit {
+    ReadLimit {
+        messages,
+        bytes: usize::MAX,
+    }
 }
 
 fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {

@@ -8,7 +8,7 @@ use chat_domain::{Message, Seq, UserId};
 use diesel::connection::SimpleConnection as _;
 
 use crate::databases::{Postgres, Sqlite};
-use crate::{append, by, hello, room, seq, with_id};
+use crate::{append, by, hello, room, seq, up_to, with_id};
 
 crate::on_each_database!(
     the_first_message_of_a_room_is_number_1,
@@ -36,7 +36,11 @@ async fn the_first_message_of_a_room_is_number_1(log: &impl MessageRepository) {
 async fn what_was_stored_is_read_as_it_was_sent(log: &impl MessageRepository) {
     let stored = append(log, hello(room(1))).await.unwrap();
     assert_eq!(stored, hello(room(1)).stored(stored.id, seq(1)));
-    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages;
     assert_eq!(read, [stored]);
 }
 
@@ -53,7 +57,11 @@ async fn any_text_survives(log: &impl MessageRepository) {
             .await
             .unwrap();
     }
-    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages;
     let read: Vec<_> = read.iter().map(|m| m.content.as_str()).collect();
     assert_eq!(read, texts);
 }
@@ -81,7 +89,11 @@ async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository +
     }
     let mut total = 0;
     for number in [1, 2] {
-        let read = log.after(room(number), Seq::START, 1000).await.unwrap();
+        let read = log
+            .after(room(number), Seq::START, up_to(1000))
+            .await
+            .unwrap()
+            .messages;
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
         total += read.len() as u64;
@@ -100,7 +112,11 @@ async fn one_callers_order_is_kept(log: &impl MessageRepository) {
             .await
             .unwrap();
     }
-    let read = log.after(room(1), Seq::START, 100).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(100))
+        .await
+        .unwrap()
+        .messages;
     let read: Vec<_> = read.iter().map(|m| m.content.as_str().to_owned()).collect();
     assert_eq!(read, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }
@@ -111,12 +127,25 @@ async fn a_log_is_read_from_any_position(log: &impl MessageRepository) {
         append(log, hello(room(2))).await.unwrap();
     }
     let numbers = |read: Vec<Message>| read.iter().map(|m| m.seq.get()).collect::<Vec<_>>();
-    let after = async |from, limit| numbers(log.after(room(1), seq(from), limit).await.unwrap());
+    let after = async |from, limit| {
+        numbers(
+            log.after(room(1), seq(from), up_to(limit))
+                .await
+                .unwrap()
+                .messages,
+        )
+    };
     assert_eq!(after(0, 10).await, [1, 2, 3, 4, 5]);
     assert_eq!(after(2, 2).await, [3, 4]);
     assert_eq!(after(5, 10).await, [0; 0]);
     assert_eq!(after(99, 10).await, [0; 0]);
-    assert!(log.after(room(3), Seq::START, 10).await.unwrap().is_empty());
+    assert!(
+        log.after(room(3), Seq::START, up_to(10))
+            .await
+            .unwrap()
+            .messages
+            .is_empty()
+    );
 }
 
 async fn the_latest_name_is_read(log: &impl MessageRepository) {
@@ -124,7 +153,12 @@ async fn the_latest_name_is_read(log: &impl MessageRepository) {
         let stored = append(log, by("42", name, room(1), "hello")).await.unwrap();
         assert_eq!(stored.author.name.as_str(), name);
     }
-    for message in log.after(room(1), Seq::START, 10).await.unwrap() {
+    for message in log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages
+    {
         assert_eq!(message.author.name.as_str(), "Countess");
     }
 }
@@ -133,7 +167,11 @@ async fn the_greatest_room_number_is_a_room(log: &impl MessageRepository) {
     let greatest = room(chat_domain::MAX_NUMBER);
     assert_eq!(append(log, hello(greatest)).await.unwrap().seq, seq(1));
     assert_eq!(
-        log.after(greatest, Seq::START, 10).await.unwrap()[0].room_id,
+        log.after(greatest, Seq::START, up_to(10))
+            .await
+            .unwrap()
+            .messages[0]
+            .room_id,
         greatest
     );
 }
@@ -144,7 +182,11 @@ async fn a_log_is_read_backwards_from_any_position(log: &impl MessageRepository)
         append(log, hello(room(2))).await.unwrap();
     }
     let before = async |position: Option<u64>, limit| {
-        let read = log.before(room(1), position.map(seq), limit).await.unwrap();
+        let read = log
+            .before(room(1), position.map(seq), up_to(limit))
+            .await
+            .unwrap()
+            .messages;
         read.iter().map(|m| m.seq.get()).collect::<Vec<_>>()
     };
     assert_eq!(before(None, 2).await, [4, 5]);
@@ -169,7 +211,11 @@ async fn a_repeat_is_the_stored_message_and_leaves_no_hole(log: &impl MessageRep
     // Without an id, a retry is a new message.
     assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(3));
     assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(4));
-    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages;
     assert_eq!((read.len(), &read[0]), (4, &stored));
 }
 
@@ -222,23 +268,20 @@ async fn twenty_repeats_at_once_are_stored_once(log: &(impl MessageRepository + 
 }
 
 async fn sending_moves_the_senders_own_pointer(store: &(impl MessageRepository + RoomRepository)) {
-    let standing = async |user: &str| {
+    let state = async |user: &str| {
         let found = store
-            .standing(room(1), &UserId::new(user).unwrap())
+            .read_state(room(1), &UserId::new(user).unwrap())
             .await
             .unwrap();
         (found.newest.get(), found.read.get(), found.unread())
     };
-    assert_eq!(standing("1").await, (0, 0, 0));
+    assert_eq!(state("1").await, (0, 0, 0));
     append(store, by("1", "Ada", room(1), "x")).await.unwrap();
     append(store, by("1", "Ada", room(1), "y")).await.unwrap();
-    assert_eq!(standing("1").await, (2, 2, 0));
-    assert_eq!(standing("2").await, (2, 0, 2));
+    assert_eq!(state("1").await, (2, 2, 0));
+    assert_eq!(state("2").await, (2, 0, 2));
     append(store, by("2", "Grace", room(1), "z")).await.unwrap();
-    assert_eq!(
-        (standing("1").await, standing("2").await),
-        ((3, 2, 1), (3, 3, 0))
-    );
+    assert_eq!((state("1").await, state("2").await), ((3, 2, 1), (3, 3, 0)));
 }
 
 /// The name falls back to the id, as for a token without a name.
@@ -251,15 +294,23 @@ async fn a_missing_author_hides_no_message(log: &impl MessageRepository, sql: im
         let names = read.iter().map(|m| m.author.name.as_str().to_owned());
         names.collect::<Vec<_>>()
     };
-    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages;
     assert_eq!(names(read), ["42", "Grace"]);
-    let read = log.before(room(1), None, 10).await.unwrap();
+    let read = log.before(room(1), None, up_to(10)).await.unwrap().messages;
     assert_eq!(names(read), ["42", "Grace"]);
     let repeat = log.append(sent).await.unwrap();
     assert!(matches!(repeat, Appended::Repeat(m) if m.author.name.as_str() == "42"));
     // Who speaks again is known again.
     append(log, by("42", "Ada", room(1), "z")).await.unwrap();
-    let read = log.after(room(1), Seq::START, 10).await.unwrap();
+    let read = log
+        .after(room(1), Seq::START, up_to(10))
+        .await
+        .unwrap()
+        .messages;
     assert_eq!(names(read), ["Ada", "Grace", "Ada"]);
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chat_adapters::postgres::{Database, Durability};
 use chat_domain::ports::{AppendError, MessageRepository, RoomRepository};
-use chat_domain::{Seq, Standing, StorageError, UserId};
+use chat_domain::{ReadState, Seq, StorageError, UserId};
 use chat_test_support::{Cluster, ClusterOptions};
 
 use crate::databases::Postgres;
-use crate::{append, by, hello, room, seq};
+use crate::{append, by, hello, room, seq, up_to};
 
 impl Postgres {
     fn sql(&self, sql: &str) {
@@ -43,9 +43,10 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     postgres.sql("DROP TRIGGER no ON messages");
     let read = postgres
         .database
-        .after(room(1), Seq::START, 10)
+        .after(room(1), Seq::START, up_to(10))
         .await
-        .unwrap();
+        .unwrap()
+        .messages;
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].author.name.as_str(), "Ada");
     assert_eq!(
@@ -255,19 +256,20 @@ async fn a_fault_in_any_step_leaves_nothing() {
         postgres.sql(&trigger);
         is_refused(&postgres.database).await;
         postgres.sql(&format!("DROP TRIGGER no ON {table}"));
-        let standing = postgres.database.standing(room(1), &ada).await.unwrap();
-        assert_eq!(standing, Standing::default(), "{table}");
+        let state = postgres.database.read_state(room(1), &ada).await.unwrap();
+        assert_eq!(state, ReadState::default(), "{table}");
         let read = postgres
             .database
-            .after(room(1), Seq::START, 10)
+            .after(room(1), Seq::START, up_to(10))
             .await
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(read, [], "{table}");
     }
     append(&postgres.database, hello(room(1))).await.unwrap();
     postgres
         .sql("CREATE TRIGGER no AFTER UPDATE ON read_pointers FOR EACH ROW EXECUTE FUNCTION no()");
     is_refused(&postgres.database).await;
-    let standing = postgres.database.standing(room(1), &ada).await.unwrap();
-    assert_eq!((standing.newest, standing.read), (seq(1), seq(1)));
+    let state = postgres.database.read_state(room(1), &ada).await.unwrap();
+    assert_eq!((state.newest, state.read), (seq(1), seq(1)));
 }

@@ -9,7 +9,7 @@ use chat_domain::{Seq, StorageError};
 use tokio_postgres::{Client, NoTls};
 
 use crate::databases::Postgres;
-use crate::{append, append_at_once, by, hello, room, seq, with_id};
+use crate::{append, append_at_once, by, hello, room, seq, up_to, with_id};
 
 impl Postgres {
     /// Somebody else, in a transaction in which this was done.
@@ -134,8 +134,8 @@ async fn two_nodes_share_rooms_without_deadlock_or_hole() {
     }
     let mut total = 0;
     for number in 1..=ROOMS {
-        let read = nodes[0].after(room(number), Seq::START, 5000).await;
-        let read = read.unwrap();
+        let read = nodes[0].after(room(number), Seq::START, up_to(5000)).await;
+        let read = read.unwrap().messages;
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
         let mut last = HashMap::<String, u64>::new();
@@ -188,7 +188,11 @@ async fn every_answer_is_right_though_connections_are_ended() {
     let reader = postgres.other_node();
     let mut stored = HashMap::new();
     for number in 1..=4 {
-        let read = reader.after(room(number), Seq::START, 5000).await.unwrap();
+        let read = reader
+            .after(room(number), Seq::START, up_to(5000))
+            .await
+            .unwrap()
+            .messages;
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
         for message in read {

@@ -50,11 +50,7 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
             .mark_read(room(1), &grace, seq(position))
             .await
             .unwrap();
-        (
-            marked.moved,
-            marked.standing.read.get(),
-            marked.standing.unread(),
-        )
+        (marked.moved, marked.state.read.get(), marked.state.unread())
     };
     assert_eq!(mark(5).await, (false, 0, 0), "there is nothing to read");
     for _ in 0..4 {
@@ -66,14 +62,14 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
     assert_eq!(mark(99).await, (true, 4, 0));
     assert_eq!(mark(99).await, (false, 4, 0));
     append(store, hello(room(1))).await.unwrap();
-    let found = store.standing(room(1), &grace).await.unwrap();
+    let found = store.read_state(room(1), &grace).await.unwrap();
     assert_eq!(
         (found.newest, found.read, found.unread()),
         (seq(5), seq(4), 1)
     );
     // The author's own pointer is another one.
     let author = store
-        .standing(room(1), &UserId::new("42").unwrap())
+        .read_state(room(1), &UserId::new("42").unwrap())
         .await
         .unwrap();
     assert_eq!(author.unread(), 0);
@@ -94,7 +90,7 @@ async fn a_pointer_never_moves_back_though_many_move_it(
                     .mark_read(room(1), &grace, seq(position))
                     .await
                     .unwrap();
-                assert!(marked.standing.read >= seq(position));
+                assert!(marked.state.read >= seq(position));
             })
         })
         .collect();
@@ -102,7 +98,7 @@ async fn a_pointer_never_moves_back_though_many_move_it(
         marking.await.unwrap();
     }
     let found = store
-        .standing(room(1), &UserId::new("2").unwrap())
+        .read_state(room(1), &UserId::new("2").unwrap())
         .await
         .unwrap();
     assert_eq!(found.read, seq(20));

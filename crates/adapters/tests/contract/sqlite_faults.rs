@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chat_adapters::sqlite;
 use chat_domain::ports::{AppendError, MessageRepository, RoomRepository};
-use chat_domain::{Seq, Standing, StorageError, UserId};
+use chat_domain::{ReadState, Seq, StorageError, UserId};
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, SqliteConnection};
 
 use crate::databases::Sqlite;
-use crate::{append, by, hello, room, seq};
+use crate::{append, by, hello, room, seq, up_to};
 
 impl Sqlite {
     /// A connection of somebody else.
@@ -46,9 +46,10 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
     other.batch_execute("DROP TRIGGER no").unwrap();
     let read = sqlite
         .database
-        .after(room(1), Seq::START, 10)
+        .after(room(1), Seq::START, up_to(10))
         .await
-        .unwrap();
+        .unwrap()
+        .messages;
     assert_eq!(read.len(), 1);
     assert_eq!(read[0].author.name.as_str(), "Ada");
     assert_eq!(
@@ -146,13 +147,14 @@ async fn a_fault_in_any_step_leaves_nothing() {
         is_refused(&sqlite.database).await;
         other.batch_execute("DROP TRIGGER no").unwrap();
         let ada = UserId::new("42").unwrap();
-        let standing = sqlite.database.standing(room(1), &ada).await.unwrap();
-        assert_eq!(standing, Standing::default(), "{step}");
+        let state = sqlite.database.read_state(room(1), &ada).await.unwrap();
+        assert_eq!(state, ReadState::default(), "{step}");
         let read = sqlite
             .database
-            .after(room(1), Seq::START, 10)
+            .after(room(1), Seq::START, up_to(10))
             .await
-            .unwrap();
+            .unwrap()
+            .messages;
         assert_eq!(read, [], "{step}");
     }
     append(&sqlite.database, hello(room(1))).await.unwrap();
@@ -161,6 +163,6 @@ async fn a_fault_in_any_step_leaves_nothing() {
     other.batch_execute(trigger).unwrap();
     is_refused(&sqlite.database).await;
     let ada = UserId::new("42").unwrap();
-    let standing = sqlite.database.standing(room(1), &ada).await.unwrap();
-    assert_eq!((standing.newest, standing.read), (seq(1), seq(1)));
+    let state = sqlite.database.read_state(room(1), &ada).await.unwrap();
+    assert_eq!((state.newest, state.read), (seq(1), seq(1)));
 }

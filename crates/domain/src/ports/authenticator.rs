@@ -1,31 +1,31 @@
-//! Who is behind a token.
+//! Verifies tokens.
 
 use async_trait::async_trait;
 
 use crate::{BoxError, Identity};
 
-/// Verifies tokens.
+/// Verifies tokens and returns what they state.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait Authenticator: Send + Sync {
-    /// What the token (without a `Bearer ` before it) proves, now.
+    /// Verifies a token, without a leading `Bearer `, at the present time.
     ///
     /// # Errors
-    /// [`AuthenticationError`]; its `Display` and source never contain the token
-    /// nor a key.
+    /// [`AuthenticationError`]. Neither its `Display` nor its source ever contains the
+    /// token or a key.
     async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError>;
 }
 
-/// Why a token proves nothing.
+/// Why a token was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthenticationError {
-    /// It was valid once.
+    /// The token was valid and has expired.
     #[error("the token has expired")]
     Expired,
-    /// It never was: its signature, algorithm, issuer, audience or shape.
+    /// The token's signature, algorithm, issuer, audience or shape is invalid.
     #[error("the token is invalid")]
     Invalid(#[source] BoxError),
-    /// The keys to verify it are out of reach.
+    /// The keys that verify it are unreachable.
     #[error("tokens cannot be verified now")]
     Unavailable(#[source] BoxError),
 }

@@ -1,10 +1,10 @@
-//! What time it is.
+//! The current time.
 
 use crate::Timestamp;
 
-/// Tells the time.
+/// A source of the current time.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 pub trait Clock: Send + Sync {
-    /// The present moment.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }

@@ -8,36 +8,33 @@ use crate::{Message, NewMessage, RoomId, Seq, StorageError};
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait MessageRepository: Send + Sync {
-    /// Stores a message as its room's next one, its author's name as the latest
-    /// known, and moves the author's read pointer to it: all or nothing.
+    /// Stores a message as the next one in its room, its author's name as the latest
+    /// known, and moves the author's read pointer to the message: all or nothing.
     ///
-    /// - When this returns [`Appended::Stored`], the message is committed, as
-    ///   durably as the database is configured.
-    /// - A room's numbers are 1, 2, 3 … without holes, in the order of the
-    ///   commits, whoever appends at the same time, from whichever process. The
-    ///   first message brings the room into being.
-    /// - Calls take their place in the order in which their futures are first polled
-    ///   (in that first poll, before anything else is waited for), and messages for
-    ///   one room are stored in that order: also when many are in progress and
-    ///   nobody awaits one before making the next, and also when the outcome of an
-    ///   earlier one was unknown and it is stored later.
-    /// - A call that was polled once is carried out, whether its future is dropped or
-    ///   not.
-    /// - A message that cannot be stored harms none of those stored with it.
-    /// - A message with a `client_message_id` that its author has used in this
-    ///   room before is not stored again, also if many try at once: it is
+    /// - When this returns [`Appended::Stored`], the message is committed, as durably as
+    ///   the database is configured.
+    /// - A room's positions are 1, 2, 3 … without gaps, in commit order, however many
+    ///   processes append concurrently. The first message creates the room.
+    /// - Calls take their place in the order in which their futures are first polled (in
+    ///   that first poll, before anything is awaited), and messages for one room are
+    ///   stored in that order: also when many calls are in progress at once, and also
+    ///   when the outcome of an earlier one is unknown and it is stored later.
+    /// - A call that was polled once is carried out even if its future is dropped.
+    /// - A message that cannot be stored does not affect the messages stored with it.
+    /// - A message with a `client_message_id` that its author has already used in this
+    ///   room is not stored again, however many calls try concurrently: it is
     ///   [`Appended::Repeat`] if the content is the same.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`] if the id was used for another content;
-    /// otherwise [`StorageError::Unavailable`] if the message is certainly not
-    /// stored, [`StorageError::OutcomeUnknown`] if the connection to storage broke
-    /// while it was committed. An answer comes within seconds, whatever happens; when
-    /// too many calls wait, a further one is [`StorageError::Unavailable`] at once.
+    /// [`AppendError::Conflict`] if the id was already used with different content.
+    /// Otherwise [`StorageError::Unavailable`] if the message is certainly not stored, or
+    /// [`StorageError::OutcomeUnknown`] if the connection to storage broke during the
+    /// commit. The result arrives within seconds in every case; when too many calls are
+    /// waiting, a further one is [`StorageError::Unavailable`] at once.
     async fn append(&self, message: NewMessage) -> Result<Appended, AppendError>;
 
-    /// The room's messages after the position, ascending, `limit` at the most;
-    /// empty if there are none. Authors have their latest stored names.
+    /// Reads the room's messages after the position, oldest first, with their authors'
+    /// latest stored names.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`].
@@ -45,12 +42,12 @@ pub trait MessageRepository: Send + Sync {
         &self,
         room_id: RoomId,
         position: Seq,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError>;
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError>;
 
-    /// The room's last messages before the position, ascending, `limit` at the
-    /// most; before its end if there is no position. Authors have their latest
-    /// stored names.
+    /// Reads the room's last messages before the position, or before the end of the log
+    /// if there is none. The page is in ascending order, with the authors' latest stored
+    /// names.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`].
@@ -58,24 +55,50 @@ pub trait MessageRepository: Send + Sync {
         &self,
         room_id: RoomId,
         position: Option<Seq>,
-        limit: usize,
-    ) -> Result<Vec<Message>, StorageError>;
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError>;
 }
 
-/// What became of a message.
+/// How much one read of the log returns. A read takes messages in its direction until
+/// the next one would exceed either bound; it returns at least one message if there is
+/// one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadLimit {
+    /// The maximum number of messages.
+    pub messages: usize,
+    /// The maximum number of bytes of content, in UTF-8.
+    pub bytes: usize,
+}
+
+/// A part of a room's log.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct LogPage {
+    /// The messages, ascending.
+    pub messages: Vec<Message>,
+    /// Whether there are more messages in the direction of the read.
+    pub has_more: bool,
+    /// The room's newest assigned position, read before the messages; [`Seq::START`]
+    /// without messages. It states how fresh the read is: every message up to this
+    /// position that was not deleted is visible to it.
+    pub newest: Seq,
+}
+
+/// The result of an append.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Appended {
-    /// It is stored now.
+    /// The message is now stored.
     Stored(Message),
-    /// It was stored before; this is how, with its author's latest stored name.
+    /// The message had already been stored, like this, with its author's latest stored
+    /// name.
     Repeat(Message),
 }
 
 /// Why a message was not appended.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Its author used its `client_message_id` in this room for another content.
-    #[error("the id was used for another content")]
+    /// The author already used the `client_message_id` in this room with different
+    /// content.
+    #[error("the clientMessageId was already used with different content")]
     Conflict,
     /// Storage failed.
     #[error(transparent)]

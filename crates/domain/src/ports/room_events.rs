@@ -1,46 +1,44 @@
-//! Telling every node that serves a room that something happened in it.
+//! Notifies the nodes that serve a room of a change in it.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 
-use async_trait::async_trait;
+use crate::{RoomEntry, RoomId};
 
-use crate::{RoomId, Seq, StoredMessage, UserId};
-
-/// Carries hints to whoever shows a room: this node, and others.
-#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
-#[async_trait]
-pub trait RoomEvents: Send + Sync {
-    /// Tells that a message is stored. It is a hint: it may be lost, doubled, or
-    /// overtaken by another, and the log stays the truth. That is why there is no
-    /// error.
-    async fn message_stored(&self, message: Arc<StoredMessage>);
-
-    /// Tells that a user's read pointer has moved. A hint as well: one that is lost
-    /// is made good by the user's next.
-    async fn pointer_moved(&self, moved: PointerMoved);
-
-    /// From now on the listener is told of every hint that reaches this process,
-    /// for as long as it lives.
-    fn subscribe(&self, listener: Weak<dyn RoomEventListener>);
-}
-
-/// Shows rooms, and wants to know what happens in them.
-#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
-pub trait RoomEventListener: Send + Sync {
-    /// A message is stored. Called in somebody else's turn: it must not block.
-    fn on_message_stored(&self, message: Arc<StoredMessage>);
-
-    /// A read pointer has moved. Called in somebody else's turn: it must not block.
-    fn on_pointer_moved(&self, moved: PointerMoved);
-}
-
-/// A user has read a room up to a position.
+/// A notification that something changed in a room.
+///
+/// It is a hint: it may be lost, duplicated, delayed or overtaken by another one. The log
+/// in the database remains the source of truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PointerMoved {
-    /// Which room.
+pub struct Hint {
+    /// The room.
     pub room_id: RoomId,
-    /// Who.
-    pub user_id: UserId,
-    /// Up to where.
-    pub seq: Seq,
+    /// What changed.
+    pub entry: RoomEntry,
+}
+
+/// Carries hints to the nodes that serve a room, including this one.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+pub trait RoomEvents: Send + Sync {
+    /// Announces a change. Returns at once: the caller waits neither for a network nor
+    /// for other nodes. There is no error, because a hint may be lost without harm.
+    fn announce(&self, hint: Hint);
+
+    /// States that this node serves the room from now on: hints about it, announced on
+    /// any node, reach this node's listeners. Hints about rooms that this node does not
+    /// serve may be withheld.
+    fn serve(&self, room_id: RoomId);
+
+    /// States that this node no longer serves the room.
+    fn release(&self, room_id: RoomId);
+
+    /// Adds a listener. It receives every hint that reaches this process, for as long as
+    /// it lives.
+    fn subscribe(&self, listener: Weak<dyn HintListener>);
+}
+
+/// Receives hints.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+pub trait HintListener: Send + Sync {
+    /// Handles a hint. It is called in the announcing task and must not block.
+    fn on_hint(&self, hint: Hint);
 }

@@ -1,34 +1,40 @@
-//! What is known of rooms and of their readers.
+//! The state of rooms and of their readers.
 
 use async_trait::async_trait;
 
-use crate::{RoomId, Seq, Standing, StorageError, UserId};
+use crate::{ReadState, RoomId, Seq, StorageError, UserId};
 
-/// Knows how far rooms have come, and how far users have read them.
+/// Stores how far rooms have come, and how far users have read them.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait RoomRepository: Send + Sync {
-    /// The newest stored position of each of these rooms that has a message, in
-    /// any order; a room without one is left out. Every append that returned
-    /// before this call counts. Writes nothing.
+    /// Returns the newest stored position of each of these rooms, in any order; rooms
+    /// without messages are omitted. Every append that returned before this call is
+    /// included. Writes nothing.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`].
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError>;
 
-    /// How far the room has come and how far the user has read it. Every append
-    /// that returned before this call counts. Writes nothing.
+    /// Returns how far the room has come and how far the user has read it. Every append
+    /// that returned before this call is included. Writes nothing.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`].
-    async fn standing(&self, room_id: RoomId, user_id: &UserId) -> Result<Standing, StorageError>;
+    async fn read_state(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+    ) -> Result<ReadState, StorageError>;
 
-    /// Moves the user's read pointer forward to the position, or to the room's
-    /// newest if that is less; never back, whoever else moves it at the same time.
+    /// Moves the user's read pointer forward to the position, or to the room's newest
+    /// position if that is smaller. The pointer never moves back, whatever else moves it
+    /// concurrently. A call that moves nothing writes nothing, and many concurrent calls
+    /// are combined, so that they do not delay appends.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`]. The pointer may have moved all the same: it
-    /// is harmless to try again.
+    /// [`StorageError::Unavailable`] or [`StorageError::OutcomeUnknown`]. In either case
+    /// the pointer may have moved; a retry is harmless.
     async fn mark_read(
         &self,
         room_id: RoomId,
@@ -37,11 +43,11 @@ pub trait RoomRepository: Send + Sync {
     ) -> Result<MarkedRead, StorageError>;
 }
 
-/// What marking a room as read did.
+/// The result of marking a room as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MarkedRead {
-    /// Where room and pointer stand now.
-    pub standing: Standing,
+    /// The state of the room and the pointer afterwards.
+    pub state: ReadState,
     /// Whether this call moved the pointer.
     pub moved: bool,
 }

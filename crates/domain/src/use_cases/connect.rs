@@ -1,4 +1,4 @@
-//! Somebody connects, with a token.
+//! A client connects with a token.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use crate::{
     ports::{AuthenticationError, Authenticator},
 };
 
-/// Finds out who connects.
+/// Determines which user connects.
 #[derive(Clone)]
 pub struct Connect {
     authenticator: Arc<dyn Authenticator>,
 }
 
-/// Why somebody cannot connect.
+/// Why a client cannot connect.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nothing that could prove who it is.
-    #[error("there is no token")]
+    /// The client supplied no token.
+    #[error("the token is missing")]
     TokenMissing,
-    /// A token that proves nothing.
+    /// The token is invalid.
     #[error("the token is invalid")]
     TokenInvalid(#[source] BoxError),
-    /// A token that proves nothing any more.
+    /// The token has expired.
     #[error("the token has expired")]
     TokenExpired,
     /// Tokens cannot be verified now.
@@ -31,16 +31,16 @@ pub enum ConnectError {
 }
 
 impl Connect {
-    /// With tokens verified by this authenticator.
+    /// Creates the use case over this authenticator.
     pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
         Self { authenticator }
     }
 
-    /// Who it is, from the token that came with the connection. A `Bearer ` (in
-    /// any case) before the token is taken off.
+    /// Verifies the token that came with the connection, with or without a leading
+    /// `Bearer ` (case-insensitive), and returns the identity.
     ///
     /// # Errors
-    /// [`ConnectError`], by which the client knows what to do.
+    /// [`ConnectError`].
     pub async fn execute(&self, token: Option<&str>) -> Result<Identity, ConnectError> {
         let token = without_scheme(token.ok_or(ConnectError::TokenMissing)?);
         if token.is_empty() {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[pollster::test]
-    async fn a_bearer_before_the_token_is_taken_off_in_any_case() {
+    async fn a_leading_bearer_is_removed_in_any_case() {
         let connect = connect(|token| {
             assert_eq!(token, "abc");
             Ok(ada())
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[pollster::test]
-    async fn no_token_is_missing_and_an_empty_one_is_invalid() {
+    async fn an_absent_token_is_missing_and_an_empty_one_is_invalid() {
         let connect = connect(|_| unreachable!("there is nothing to verify"));
         assert!(matches!(
             connect.execute(None).await,
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[pollster::test]
-    async fn what_is_wrong_with_a_token_is_told_apart() {
+    async fn the_reasons_for_a_refusal_are_distinguished() {
         let expired = connect(|_| Err(AuthenticationError::Expired));
         assert!(matches!(
             expired.execute(Some("t")).await,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[pollster::test]
-    async fn a_token_that_is_no_ascii_does_not_panic() {
+    async fn a_token_that_is_not_ascii_does_not_panic() {
         let connect = connect(|token| {
             assert_eq!(token, "éééééééé");
             Err(AuthenticationError::Invalid("shape".into()))

@@ -1,34 +1,65 @@
-//! Somebody enters a room.
+//! A connection joins a room.
 
 use std::sync::Arc;
 
-use crate::{Identity, RoomId, Standing, StorageError, ports::RoomRepository};
+use crate::{Identity, ReadState, RoomId, Seq, StorageError, ports::RoomRepository};
 
-/// Lets a user into a room and says how far the room has come. It stores nothing.
+/// Decides whether a user may join a room, and how the connection catches up. It stores
+/// nothing.
 #[derive(Clone)]
 pub struct JoinRoom {
     rooms: Arc<dyn RoomRepository>,
 }
 
+/// A join that was allowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Joining {
+    /// How far the room has come, and how far this user has read it.
+    pub state: ReadState,
+    /// How the connection receives what it missed.
+    pub catch_up: CatchUp,
+}
+
+/// How a connection that joins receives the messages that it missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CatchUp {
+    /// The client did not ask for any.
+    None,
+    /// The messages after this position are replayed before the connection goes live.
+    Replay {
+        /// The last message that the client has.
+        after: Seq,
+    },
+    /// Too many were missed: the client reads the history after this position itself.
+    Missed {
+        /// The last message that the client has.
+        after: Seq,
+    },
+}
+
 /// Why a room cannot be joined.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinRoomError {
-    /// No such room for this user; whether it exists is not told.
-    #[error("there is no such room")]
+    /// The room does not exist for this user, whatever the reason.
+    #[error("room not found")]
     NotFound,
-    /// How far the room has come could not be read.
+    /// The room's state could not be read.
     #[error("the room cannot be read now")]
     Storage(#[source] StorageError),
 }
 
 impl JoinRoom {
-    /// With rooms read from this repository.
+    /// The maximum number of messages that are replayed.
+    pub const REPLAY_LIMIT: u64 = 1000;
+
+    /// Creates the use case over this repository.
     pub fn new(rooms: Arc<dyn RoomRepository>) -> Self {
         Self { rooms }
     }
 
-    /// How far the room has come, and how far this user has read it. Any number can
-    /// be joined: a room without messages stands at the start.
+    /// Decides how the user joins the room; `after` is the last message that the client
+    /// has, if it asks to catch up. Any room number can be joined: a room without
+    /// messages is at [`Seq::START`].
     ///
     /// # Errors
     /// [`JoinRoomError`].
@@ -36,24 +67,42 @@ impl JoinRoom {
         &self,
         identity: &Identity,
         room_id: RoomId,
-    ) -> Result<Standing, JoinRoomError> {
-        if !identity.may_enter(room_id) {
+        after: Option<Seq>,
+    ) -> Result<Joining, JoinRoomError> {
+        if !identity.may_join(room_id) {
             return Err(JoinRoomError::NotFound);
         }
-        self.rooms
-            .standing(room_id, &identity.user.id)
+        let state = self
+            .rooms
+            .read_state(room_id, &identity.user.id)
             .await
-            .map_err(JoinRoomError::Storage)
+            .map_err(JoinRoomError::Storage)?;
+        let catch_up = match after {
+            None => CatchUp::None,
+            Some(after) if state.newest.since(after) > Self::REPLAY_LIMIT => {
+                CatchUp::Missed { after }
+            }
+            // Also if nothing was missed: more may be stored before the connection goes
+            // live. A position beyond the newest is not one that the room has.
+            Some(after) => CatchUp::Replay {
+                after: after.min(state.newest),
+            },
+        };
+        Ok(Joining { state, catch_up })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DisplayName, RoomAccess, Seq, Timestamp, User, UserId, ports::MockRoomRepository};
+    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId, ports::MockRoomRepository};
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
+    }
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
     }
 
     fn identity(rooms: RoomAccess) -> Identity {
@@ -67,36 +116,59 @@ mod tests {
         }
     }
 
-    #[pollster::test]
-    async fn a_room_that_the_token_does_not_open_is_not_found_without_a_look() {
+    /// Joins room 1, whose newest position is 5000, in a repository that is asked once.
+    async fn join(identity: &Identity, after: Option<u64>) -> Joining {
         let mut rooms = MockRoomRepository::new();
-        let stands = Standing {
-            newest: Seq::new(5).unwrap(),
-            read: Seq::new(3).unwrap(),
+        let state = ReadState {
+            newest: seq(5000),
+            read: seq(4998),
         };
         rooms
-            .expect_standing()
-            .times(1)
-            .returning(move |_, _| Ok(stands));
+            .expect_read_state()
+            .once()
+            .returning(move |_, _| Ok(state));
         let join = JoinRoom::new(Arc::new(rooms));
-        let identity = identity(RoomAccess::Only([room(1)].into()));
-        assert!(matches!(
-            join.execute(&identity, room(2)).await,
-            Err(JoinRoomError::NotFound)
-        ));
-        let found = join.execute(&identity, room(1)).await.unwrap();
-        assert_eq!((found, found.unread()), (stands, 2));
+        join.execute(identity, room(1), after.map(seq))
+            .await
+            .unwrap()
     }
 
     #[pollster::test]
-    async fn a_store_that_is_away_is_an_error_not_an_empty_room() {
+    async fn a_room_that_the_token_does_not_allow_is_not_found_without_a_query() {
+        let identity = identity(RoomAccess::Only([room(1)].into()));
+        let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()));
+        assert!(matches!(
+            refused.execute(&identity, room(2), None).await,
+            Err(JoinRoomError::NotFound)
+        ));
+        assert_eq!(join(&identity, None).await.state.unread(), 2);
+    }
+
+    #[pollster::test]
+    async fn up_to_a_thousand_missed_messages_are_replayed() {
+        let identity = identity(RoomAccess::All);
+        for (after, expected) in [
+            (None, CatchUp::None),
+            (Some(3999), CatchUp::Missed { after: seq(3999) }),
+            (Some(4000), CatchUp::Replay { after: seq(4000) }),
+            (Some(5000), CatchUp::Replay { after: seq(5000) }),
+            (Some(9000), CatchUp::Replay { after: seq(5000) }),
+        ] {
+            let joining = join(&identity, after).await;
+            assert_eq!(joining.catch_up, expected, "after {after:?}");
+        }
+    }
+
+    #[pollster::test]
+    async fn unavailable_storage_is_an_error_and_not_an_empty_room() {
         let mut rooms = MockRoomRepository::new();
         rooms
-            .expect_standing()
+            .expect_read_state()
             .returning(|_, _| Err(StorageError::unavailable("gone")));
         let join = JoinRoom::new(Arc::new(rooms));
         assert!(matches!(
-            join.execute(&identity(RoomAccess::All), room(1)).await,
+            join.execute(&identity(RoomAccess::All), room(1), None)
+                .await,
             Err(JoinRoomError::Storage(_))
         ));
     }

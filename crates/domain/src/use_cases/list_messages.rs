@@ -1,19 +1,23 @@
-//! Somebody reads back.
+//! A user reads the history.
 
 use std::sync::Arc;
 
-use crate::{Membership, Message, RoomId, Seq, StorageError, ports::MessageRepository};
+use crate::{
+    Access, EncodeMessage, NotInRoom, RoomId, Seq, StorageError, StoredMessage,
+    ports::{LogPage, MessageRepository, ReadLimit},
+};
 
 /// Reads a room's history, page by page.
 #[derive(Clone)]
 pub struct ListMessages {
     messages: Arc<dyn MessageRepository>,
+    encode: EncodeMessage,
 }
 
 /// Where a page starts, and in which direction it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageStart {
-    /// The room's end, backwards.
+    /// The end of the room, backwards.
     Newest,
     /// Before this position, backwards.
     Before(Seq),
@@ -21,15 +25,15 @@ pub enum PageStart {
     After(Seq),
 }
 
-/// How many messages a page has at the most: 1 to [`PageLimit::MAX`].
+/// The maximum number of messages in a page: 1 to [`PageLimit::MAX`], by default 50.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimit(usize);
 
 impl PageLimit {
-    /// The most messages of a page.
+    /// The largest limit.
     pub const MAX: usize = 200;
 
-    /// A limit; `None` for 0 and beyond [`Self::MAX`].
+    /// Creates a limit; `None` for 0 and above [`Self::MAX`].
     pub fn new(limit: usize) -> Option<Self> {
         (1..=Self::MAX).contains(&limit).then_some(Self(limit))
     }
@@ -44,61 +48,92 @@ impl Default for PageLimit {
 /// A page of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Ascending.
-    pub messages: Vec<Message>,
-    /// Whether there is more in the direction of the page.
+    /// The messages, ascending.
+    pub messages: Vec<StoredMessage>,
+    /// Whether there are more messages in the direction of the page.
     pub has_more: bool,
 }
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub enum ListMessagesError {
-    /// The connection has not joined the room.
-    #[error("join the room before reading it")]
-    NotInRoom,
+    /// The caller has not joined the room.
+    #[error(transparent)]
+    NotInRoom(#[from] NotInRoom),
     /// The log could not be read.
     #[error("the room cannot be read now")]
     Storage(#[source] StorageError),
 }
 
 impl ListMessages {
-    /// With this log.
-    pub fn new(messages: Arc<dyn MessageRepository>) -> Self {
-        Self { messages }
+    /// The maximum size of a page, in bytes of content and in bytes of encoded messages. A
+    /// page that would exceed it ends early, with `has_more`. One message may exceed it.
+    pub const MAX_PAGE_BYTES: usize = 192 * 1024;
+
+    /// Creates the use case over this log.
+    pub fn new(messages: Arc<dyn MessageRepository>, encode: EncodeMessage) -> Self {
+        Self { messages, encode }
     }
 
-    /// A page of the room.
+    /// Reads a page.
     ///
     /// # Errors
     /// [`ListMessagesError`].
     pub async fn execute(
         &self,
-        membership: &Membership,
+        access: Access,
         room_id: RoomId,
         start: PageStart,
         limit: PageLimit,
     ) -> Result<Page, ListMessagesError> {
-        if !membership.contains(room_id) {
-            return Err(ListMessagesError::NotInRoom);
-        }
-        let PageLimit(limit) = limit;
-        // One more than asked for tells whether there is more.
-        let read = match start {
-            PageStart::Newest => self.messages.before(room_id, None, limit + 1).await,
-            PageStart::Before(seq) => self.messages.before(room_id, Some(seq), limit + 1).await,
-            PageStart::After(seq) => self.messages.after(room_id, seq, limit + 1).await,
+        access.require_joined()?;
+        let limit = ReadLimit {
+            messages: limit.0,
+            bytes: Self::MAX_PAGE_BYTES,
         };
-        let mut messages = read.map_err(ListMessagesError::Storage)?;
-        let has_more = messages.len() > limit;
-        if has_more {
-            match start {
-                PageStart::After(_) => messages.truncate(limit),
-                PageStart::Newest | PageStart::Before(_) => {
-                    messages.remove(0);
-                }
+        let read = match start {
+            PageStart::Newest => self.messages.before(room_id, None, limit).await,
+            PageStart::Before(seq) => self.messages.before(room_id, Some(seq), limit).await,
+            PageStart::After(seq) => self.messages.after(room_id, seq, limit).await,
+        };
+        let page = read.map_err(ListMessagesError::Storage)?;
+        Ok(match start {
+            PageStart::After(_) => self.page(page),
+            // The page is limited from its newer end.
+            PageStart::Newest | PageStart::Before(_) => {
+                let mut page = self.page(LogPage {
+                    messages: page.messages.into_iter().rev().collect(),
+                    ..page
+                });
+                page.messages.reverse();
+                page
             }
+        })
+    }
+
+    /// Encodes the messages, as far as the page's size permits.
+    fn page(
+        &self,
+        LogPage {
+            messages, has_more, ..
+        }: LogPage,
+    ) -> Page {
+        let (found, mut bytes) = (messages.len(), 0);
+        let encoded = messages
+            .into_iter()
+            .map(|message| StoredMessage::encode(message, self.encode));
+        let mut kept = Vec::new();
+        for message in encoded {
+            bytes += message.encoded().len();
+            if bytes > Self::MAX_PAGE_BYTES && !kept.is_empty() {
+                break;
+            }
+            kept.push(message);
         }
-        Ok(Page { messages, has_more })
+        Page {
+            has_more: has_more || kept.len() < found,
+            messages: kept,
+        }
     }
 }
 
@@ -106,7 +141,7 @@ impl ListMessages {
 mod tests {
     use super::*;
     use crate::{
-        Content, DisplayName, MessageId, NewMessage, Timestamp, User, UserId,
+        Content, DisplayName, Message, MessageId, NewMessage, Timestamp, User, UserId,
         ports::MockMessageRepository,
     };
 
@@ -124,52 +159,84 @@ mod tests {
         .stored(MessageId::new(1), Seq::new(seq).unwrap())
     }
 
-    /// A page of a room with the messages 1 to 5, two at the most.
-    async fn page(start: PageStart) -> (Vec<u64>, bool) {
+    fn page_of(messages: Vec<u64>, has_more: bool) -> LogPage {
+        LogPage {
+            messages: messages.into_iter().map(message).collect(),
+            has_more,
+            newest: Seq::new(5).unwrap(),
+        }
+    }
+
+    /// Reads a page of a room with the messages 1 to 5, at most two.
+    async fn page(start: PageStart, encode: EncodeMessage) -> (Vec<u64>, bool) {
         let mut log = MockMessageRepository::new();
         log.expect_after().returning(|_, position, limit| {
-            Ok((position.get() + 1..=5).take(limit).map(message).collect())
+            let rest: Vec<_> = (position.get() + 1..=5).collect();
+            let page = rest.iter().copied().take(limit.messages).collect();
+            Ok(page_of(page, rest.len() > limit.messages))
         });
         log.expect_before().returning(|_, position, limit| {
-            let end = position.map_or(6, Seq::get);
-            let mut page: Vec<_> = (1..end).rev().take(limit).map(message).collect();
-            page.reverse();
-            Ok(page)
+            let rest: Vec<_> = (1..position.map_or(6, Seq::get)).collect();
+            let start = rest.len().saturating_sub(limit.messages);
+            Ok(page_of(rest[start..].to_vec(), start > 0))
         });
-        let mut membership = Membership::default();
-        membership.join(RoomId::new(1).unwrap());
-        let list = ListMessages::new(Arc::new(log));
-        let limit = PageLimit::new(2).unwrap();
-        let page = list.execute(&membership, RoomId::new(1).unwrap(), start, limit);
+        let list = ListMessages::new(Arc::new(log), encode);
+        let (room, limit) = (RoomId::new(1).unwrap(), PageLimit::new(2).unwrap());
+        let page = list.execute(Access::Joined, room, start, limit);
         let page = page.await.unwrap();
-        (
-            page.messages.iter().map(|m| m.seq.get()).collect(),
-            page.has_more,
-        )
+        let seqs = page.messages.iter().map(|m| m.seq.get()).collect();
+        (seqs, page.has_more)
+    }
+
+    fn small(_: &Message) -> Box<str> {
+        "{}".into()
+    }
+
+    /// Two of these exceed a page.
+    fn large(_: &Message) -> Box<str> {
+        "x".repeat(ListMessages::MAX_PAGE_BYTES / 2 + 1).into()
     }
 
     #[pollster::test]
-    async fn a_page_says_whether_there_is_more_in_its_direction() {
+    async fn a_page_states_whether_there_is_more_in_its_direction() {
         let at = |n| Seq::new(n).unwrap();
-        assert_eq!(page(PageStart::Newest).await, (vec![4, 5], true));
-        assert_eq!(page(PageStart::Before(at(4))).await, (vec![2, 3], true));
-        assert_eq!(page(PageStart::Before(at(3))).await, (vec![1, 2], false));
-        assert_eq!(page(PageStart::Before(at(1))).await, (vec![], false));
-        assert_eq!(page(PageStart::After(at(0))).await, (vec![1, 2], true));
-        assert_eq!(page(PageStart::After(at(3))).await, (vec![4, 5], false));
-        assert_eq!(page(PageStart::After(at(9))).await, (vec![], false));
+        for (start, expected) in [
+            (PageStart::Newest, (vec![4, 5], true)),
+            (PageStart::Before(at(4)), (vec![2, 3], true)),
+            (PageStart::Before(at(3)), (vec![1, 2], false)),
+            (PageStart::Before(at(1)), (vec![], false)),
+            (PageStart::After(at(0)), (vec![1, 2], true)),
+            (PageStart::After(at(3)), (vec![4, 5], false)),
+            (PageStart::After(at(9)), (vec![], false)),
+        ] {
+            assert_eq!(page(start, small).await, expected, "{start:?}");
+        }
+    }
+
+    #[pollster::test]
+    async fn a_page_of_large_messages_ends_early_and_states_that_there_is_more() {
+        let at = |n| Seq::new(n).unwrap();
+        assert_eq!(page(PageStart::Newest, large).await, (vec![5], true));
+        assert_eq!(page(PageStart::Before(at(3)), large).await, (vec![2], true));
+        assert_eq!(page(PageStart::After(at(3)), large).await, (vec![4], true));
+        assert_eq!(page(PageStart::After(at(4)), large).await, (vec![5], false));
     }
 
     #[pollster::test]
     async fn a_room_that_was_not_joined_is_not_read() {
-        let list = ListMessages::new(Arc::new(MockMessageRepository::new()));
-        let (outside, room) = (Membership::default(), RoomId::new(1).unwrap());
-        let read = list.execute(&outside, room, PageStart::Newest, PageLimit::default());
-        assert!(matches!(read.await, Err(ListMessagesError::NotInRoom)));
+        let list = ListMessages::new(Arc::new(MockMessageRepository::new()), small);
+        let room = RoomId::new(1).unwrap();
+        let page = list.execute(
+            Access::NotJoined,
+            room,
+            PageStart::Newest,
+            PageLimit::default(),
+        );
+        assert!(matches!(page.await, Err(ListMessagesError::NotInRoom(_))));
     }
 
     #[test]
-    fn a_limit_is_from_1_to_200() {
+    fn a_limit_ranges_from_1_to_200() {
         assert!(PageLimit::new(0).is_none() && PageLimit::new(201).is_none());
         assert!(PageLimit::new(1).is_some() && PageLimit::new(200).is_some());
         assert_eq!(PageLimit::default(), PageLimit::new(50).unwrap());

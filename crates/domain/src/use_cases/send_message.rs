@@ -1,88 +1,91 @@
-//! Somebody says something in a room.
+//! A user sends a message to a room.
 
 use std::sync::Arc;
 
 use crate::{
-    ClientMessageId, Content, Identity, Membership, NewMessage, RoomId, StorageError,
-    StoredMessage,
-    ports::{AppendError, Appended, Clock, MessageRepository, RoomEvents},
+    Caller, ClientMessageId, Content, EncodeMessage, NewMessage, NotInRoom, RoomEntry, RoomId,
+    StorageError, StoredMessage,
+    ports::{AppendError, Appended, Clock, Hint, MessageRepository, RoomEvents},
 };
 
-/// Stores a message, then tells everybody.
+/// Stores a message, then announces it.
 #[derive(Clone)]
 pub struct SendMessage {
     messages: Arc<dyn MessageRepository>,
     events: Arc<dyn RoomEvents>,
     clock: Arc<dyn Clock>,
+    encode: EncodeMessage,
 }
 
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendMessageError {
-    /// The connection has not joined the room.
-    #[error("join the room before writing to it")]
-    NotInRoom,
-    /// The sender used the message's id for another content.
-    #[error("the clientMessageId was used for another content")]
+    /// The caller has not joined the room.
+    #[error(transparent)]
+    NotInRoom(#[from] NotInRoom),
+    /// The sender already used the message's id with different content.
+    #[error("the clientMessageId was already used with different content")]
     Conflict,
-    /// It was not stored, or it is not known whether it was.
+    /// The message was not stored, or it is not known whether it was.
     #[error("the message cannot be stored now")]
     Storage(#[source] StorageError),
 }
 
-/// What somebody wants to say.
+/// A message as its sender submits it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentMessage {
-    /// Where.
+    /// The room.
     pub room_id: RoomId,
-    /// What.
+    /// The text.
     pub content: Content,
-    /// The id that the sender picked, if it picked one.
+    /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
 }
 
 impl SendMessage {
-    /// With this log, these hints and this clock.
+    /// Creates the use case over this log, these hints and this clock.
     pub fn new(
         messages: Arc<dyn MessageRepository>,
         events: Arc<dyn RoomEvents>,
         clock: Arc<dyn Clock>,
+        encode: EncodeMessage,
     ) -> Self {
         Self {
             messages,
             events,
             clock,
+            encode,
         }
     }
 
-    /// Stores the message and, once it is stored, announces it. What is not stored,
-    /// or was stored before, is announced to nobody.
+    /// Stores the message and, once it is stored, announces it. A message that is not
+    /// stored, or was stored before, is not announced.
     ///
     /// # Errors
     /// [`SendMessageError`].
     pub async fn execute(
         &self,
-        identity: &Identity,
-        membership: &Membership,
+        caller: Caller<'_>,
         sent: SentMessage,
     ) -> Result<Arc<StoredMessage>, SendMessageError> {
-        if !membership.contains(sent.room_id) {
-            return Err(SendMessageError::NotInRoom);
-        }
+        caller.access.require_joined()?;
         let message = NewMessage {
             room_id: sent.room_id,
-            author: identity.user.clone(),
+            author: caller.user.clone(),
             content: sent.content,
             client_message_id: sent.client_message_id,
             created_at: self.clock.now(),
         };
         match self.messages.append(message).await? {
             Appended::Stored(message) => {
-                let message = Arc::new(StoredMessage::from(message));
-                self.events.message_stored(message.clone()).await;
+                let message = Arc::new(StoredMessage::encode(message, self.encode));
+                self.events.announce(Hint {
+                    room_id: message.room_id,
+                    entry: RoomEntry::Message(message.clone()),
+                });
                 Ok(message)
             }
-            Appended::Repeat(message) => Ok(Arc::new(message.into())),
+            Appended::Repeat(message) => Ok(Arc::new(StoredMessage::encode(message, self.encode))),
         }
     }
 }
@@ -102,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        DisplayName, MessageId, RoomAccess, Seq, Timestamp, User, UserId,
+        Access, DisplayName, MessageId, Seq, Timestamp, User, UserId,
         ports::{MockClock, MockMessageRepository, MockRoomEvents},
     };
 
@@ -119,42 +122,37 @@ mod tests {
             }
         }
 
-        /// Ada, who is in room 1, writes to the room.
-        async fn write_to(self, room: u64) -> Result<Arc<StoredMessage>, SendMessageError> {
+        /// Sends a message as Ada, whose name is encoded as the whole message.
+        async fn send(self, access: Access) -> Result<Arc<StoredMessage>, SendMessageError> {
             let mut clock = MockClock::new();
             clock
                 .expect_now()
                 .return_const(Timestamp::from_unix_millis(1000));
-            let identity = Identity {
-                user: User {
-                    id: UserId::new("42").unwrap(),
-                    name: DisplayName::from_text("Ada"),
-                },
-                rooms: RoomAccess::All,
-                valid_until: Timestamp::from_unix_millis(0),
+            let user = User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
             };
-            let mut membership = Membership::default();
-            membership.join(RoomId::new(1).unwrap());
-            SendMessage::new(
+            let send = SendMessage::new(
                 Arc::new(self.messages),
                 Arc::new(self.events),
                 Arc::new(clock),
-            )
-            .execute(
-                &identity,
-                &membership,
-                SentMessage {
-                    room_id: RoomId::new(room).unwrap(),
-                    content: Content::new("hello").unwrap(),
-                    client_message_id: None,
-                },
-            )
-            .await
+                |message| message.author.name.as_str().into(),
+            );
+            let caller = Caller {
+                user: &user,
+                access,
+            };
+            let sent = SentMessage {
+                room_id: RoomId::new(1).unwrap(),
+                content: Content::new("hello").unwrap(),
+                client_message_id: None,
+            };
+            send.execute(caller, sent).await
         }
     }
 
     #[pollster::test]
-    async fn a_message_is_announced_after_it_was_stored() {
+    async fn a_message_is_announced_once_it_is_stored() {
         let mut world = World::new();
         let mut order = Sequence::new();
         world
@@ -170,17 +168,20 @@ mod tests {
             });
         world
             .events
-            .expect_message_stored()
+            .expect_announce()
             .once()
             .in_sequence(&mut order)
-            .withf(|message| message.seq.get() == 57)
+            .withf(|hint| {
+                matches!(&hint.entry, RoomEntry::Message(message)
+                    if message.seq.get() == 57 && message.encoded() == "Ada")
+            })
             .return_const(());
-        let stored = world.write_to(1).await.unwrap();
+        let stored = world.send(Access::Joined).await.unwrap();
         assert_eq!(stored.id.get(), 812);
     }
 
     #[pollster::test]
-    async fn what_was_not_stored_is_announced_to_nobody() {
+    async fn a_message_that_was_not_stored_is_not_announced() {
         for error in [
             StorageError::unavailable("gone"),
             StorageError::outcome_unknown("broken"),
@@ -192,35 +193,35 @@ mod tests {
                 .once()
                 .return_once(move |_| Err(error.into()));
             assert!(matches!(
-                world.write_to(1).await,
+                world.send(Access::Joined).await,
                 Err(SendMessageError::Storage(_))
             ));
         }
     }
 
     #[pollster::test]
-    async fn a_repeat_is_answered_and_announced_to_nobody() {
+    async fn a_repeat_is_returned_and_not_announced() {
         let mut world = World::new();
         world.messages.expect_append().once().returning(|new| {
             let stored = new.stored(MessageId::new(812), Seq::new(57).unwrap());
             Ok(Appended::Repeat(stored))
         });
-        assert_eq!(world.write_to(1).await.unwrap().seq.get(), 57);
+        assert_eq!(world.send(Access::Joined).await.unwrap().seq.get(), 57);
 
         let mut world = World::new();
         let append = world.messages.expect_append();
         append.once().returning(|_| Err(AppendError::Conflict));
         assert!(matches!(
-            world.write_to(1).await,
+            world.send(Access::Joined).await,
             Err(SendMessageError::Conflict)
         ));
     }
 
     #[pollster::test]
-    async fn a_room_that_was_not_joined_is_refused_before_the_store_is_asked() {
+    async fn a_room_that_was_not_joined_is_refused_without_touching_storage() {
         assert!(matches!(
-            World::new().write_to(2).await,
-            Err(SendMessageError::NotInRoom)
+            World::new().send(Access::NotJoined).await,
+            Err(SendMessageError::NotInRoom(_))
         ));
     }
 }

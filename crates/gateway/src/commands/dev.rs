@@ -12,9 +12,8 @@ use clap::Command;
 
 use super::check_config::redacted_url;
 use super::serve;
-use crate::app::Demo;
 use crate::config::{Config, LogConfig, Settings};
-use crate::http::demo;
+use crate::demo::{Demo, demo_users};
 use crate::origin::ServedHosts;
 use crate::{logging, server, wiring};
 
@@ -107,7 +106,7 @@ fn print_greeting(url: &str, database_url: &str, demo: &Demo) -> Result<(), BoxE
         "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {database_url}\n\n  \
          Two tokens, valid for a day:\n"
     );
-    for user in demo::users() {
+    for user in demo_users() {
         let token = (demo.mint)(&user)?;
         text += &format!("  {} (user {})\n  {token}\n", user.name.as_str(), user.id);
     }

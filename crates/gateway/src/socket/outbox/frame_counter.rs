@@ -1,6 +1,6 @@
-//! Counts the packets of Socket.IO in a WebSocket's outgoing bytes.
+//! Counts the packets of Socket.IO in the bytes written to a WebSocket.
 
-/// Reads along in what is written after the upgrade: first the response's head,
+/// Reads what is written after the upgrade: first the response's head,
 /// then frames, which a server sends unmasked.
 #[derive(Debug, Default)]
 pub(crate) struct FrameCounter {
@@ -34,12 +34,12 @@ const NEXT_FRAME: State = State::Header {
 };
 const BLANK_LINE: &[u8] = b"\r\n\r\n";
 const TEXT: u8 = 1;
-/// Engine.IO's packet type «message», which carries every packet of Socket.IO.
+/// Engine.IO's packet type "message", which carries every packet of Socket.IO.
 const MESSAGE: u8 = b'4';
 
 impl FrameCounter {
-    /// How many packets of Socket.IO end within these bytes, which follow those
-    /// of the calls before.
+    /// Returns how many packets of Socket.IO end within these bytes, which follow those
+    /// of the previous calls.
     pub(crate) fn advance(&mut self, mut bytes: &[u8]) -> usize {
         let mut packets = 0;
         while let Some(&byte) = bytes.first() {
@@ -97,7 +97,7 @@ impl FrameCounter {
     }
 }
 
-/// The payload's length, once the header is complete.
+/// Returns the payload's length, once the header is complete.
 fn payload_len(header: &[u8]) -> Option<u64> {
     let len = header.get(1)? & 0x7f;
     let extended = match len {

@@ -3,10 +3,9 @@
 use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
-use chat_domain::{DisplayName, User, UserId};
 use serde::Serialize;
 
-use crate::app::Demo;
+use crate::demo::{Demo, demo_users};
 
 /// Where the page's script expects its users.
 const USERS_PLACEHOLDER: &str = "/*TOKENS*/[]";
@@ -16,14 +15,14 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-in
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Returns the page.
-pub(super) fn page(demo: &Demo) -> impl IntoResponse + use<> {
+pub(super) fn response(demo: &Demo) -> impl IntoResponse + use<> {
     #[derive(Serialize)]
     struct DemoUser<'a> {
         id: &'a str,
         name: &'a str,
         token: String,
     }
-    let users = users();
+    let users = demo_users();
     let users: Vec<DemoUser<'_>> = users
         .iter()
         .filter_map(|user| {
@@ -45,17 +44,4 @@ pub(super) fn page(demo: &Demo) -> impl IntoResponse + use<> {
     ];
     let page = include_str!("demo.html").replacen(USERS_PLACEHOLDER, &users, 1);
     (headers, page)
-}
-
-/// Returns the page's users.
-pub(crate) fn users() -> Vec<User> {
-    [("1", "Ada"), ("2", "Grace")]
-        .into_iter()
-        .filter_map(|(id, name)| {
-            Some(User {
-                id: UserId::new(id).ok()?,
-                name: DisplayName::from_text(name),
-            })
-        })
-        .collect()
 }

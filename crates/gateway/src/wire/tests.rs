@@ -22,7 +22,7 @@ async fn pair() -> (Stream, TcpStream) {
     (Stream::new(server).unwrap(), client)
 }
 
-/// Writes until the machine takes no more.
+/// Writes until the kernel takes no more.
 async fn write_until_stuck(stream: &mut Stream) -> std::io::Error {
     loop {
         if let Err(error) = stream.write_all(&[0; 65_536]).await {
@@ -49,7 +49,7 @@ async fn a_writer_that_is_stuck_is_ended() {
     let (mut stream, client) = pair().await;
     let wire = stream.wire().clone();
     let mut writer = tokio::spawn(async move { write_until_stuck(&mut stream).await });
-    // It is stuck for as long as nobody reads.
+    // It is stuck as long as the peer reads nothing.
     assert!(
         timeout(Duration::from_millis(300), &mut writer)
             .await

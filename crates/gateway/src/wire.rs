@@ -1,10 +1,8 @@
-//! One accepted TCP connection: its deadlines, its kill switch, and who writes to it.
+//! One accepted TCP connection: its deadlines, its kill switch, and what writes to it.
 //!
-//! The [`Stream`] goes to hyper (and from there, after an upgrade, to the
-//! WebSocket); the [`Wire`] stays in other hands and can end the connection in
-//! whatever state it is: reading, stuck in a write, or idle.
-
-mod frames;
+//! The [`Stream`] goes to hyper and from there, after an upgrade, to the WebSocket. The
+//! [`Wire`] stays elsewhere and can end the connection in any state: reading, stuck in a
+//! write, or idle.
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -20,39 +18,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
-pub(crate) use frames::FrameCounter;
-
-/// A peer that takes nothing for this long, with data waiting for it, is cut off.
-const WRITE_DEADLINE: Duration = Duration::from_secs(10);
-/// Data that the peer's machine does not confirm for this long ends the
-/// connection: a black hole.
-const UNCONFIRMED_DEADLINE: Duration = Duration::from_secs(20);
-
-/// The machine's buffer for what a peer has not taken yet, in bytes; Linux doubles
-/// it for its own bookkeeping.
-const SEND_BUFFER: usize = 128 * 1024;
-
-/// How much of what a peer sends on a WebSocket is read at once.
-const READ_AHEAD: usize = 4096;
+use crate::limits::{READ_AHEAD, SEND_BUFFER, UNACKNOWLEDGED_DEADLINE, WRITE_DEADLINE};
 
 /// How a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// What was written still arrives, and then the end.
     Finish,
-    /// What waits in the machine's buffers is thrown away.
+    /// What waits in the kernel's buffers is discarded.
     Abort,
 }
 
-/// Who writes to a connection once it carries a WebSocket, and says when it is read.
+/// The owner of a connection that carries a WebSocket: all writes go through it, and it
+/// decides when more is read.
 pub(crate) trait WireOwner: Send + Sync {
-    /// Somebody else writes something: it is taken whole, and leaves soon and in its
-    /// turn.
+    /// Takes bytes that socketioxide writes, whole. They leave soon, in their turn.
     fn write(&self, bytes: &[u8]);
-    /// Nobody writes any more: what waits leaves now, as far as it can.
+    /// Writes what waits, as far as the kernel takes it now: there will be no more.
     fn finish(&self);
-    /// Ready when more may be read: what the peer already sent has to be answered
-    /// first, and the answers wait for the peer to read.
+    /// Returns `Ready` when more may be read. What the peer already sent has to be
+    /// answered first, and the answers wait for the peer to read.
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -64,7 +49,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Ends the connection, in whatever state it is. Again is nothing.
+    /// Ends the connection, whatever its state. Only the first call has an effect.
     pub(crate) fn end(&self, ending: Ending) {
         if self.ended.swap(true, Ordering::SeqCst) {
             return;
@@ -77,8 +62,8 @@ impl Wire {
         socket.shutdown(Shutdown::Both).ok();
     }
 
-    /// From now on this connection carries a WebSocket, and everything that is
-    /// written goes by its owner; only the first one counts.
+    /// Sets the owner: from now on this connection carries a WebSocket. Only the first
+    /// call has an effect.
     pub(crate) fn belongs_to(&self, owner: Weak<dyn WireOwner>) {
         self.owner.set(owner).ok();
     }
@@ -87,7 +72,7 @@ impl Wire {
         self.owner.get()?.upgrade()
     }
 
-    /// Writes as much as the machine takes now.
+    /// Writes as much as the kernel takes now.
     ///
     /// # Errors
     /// `WouldBlock` if it takes nothing now; otherwise the connection has ended.
@@ -96,7 +81,7 @@ impl Wire {
         self.tcp.try_write_vectored(slices)
     }
 
-    /// Ends when the machine may take more.
+    /// Completes when the kernel may take more.
     ///
     /// # Errors
     /// When the connection has ended.
@@ -115,23 +100,23 @@ impl Wire {
 /// The connection as hyper reads and writes it.
 pub(crate) struct Stream {
     wire: Arc<Wire>,
-    /// What the peer sent and nobody has asked for yet; empty while it is idle.
+    /// What the peer sent and has not been asked for yet; empty while the peer is idle.
     unread: Unread,
-    /// Runs while a write waits; `None` before the first one that does.
+    /// Runs while a write waits; `None` until the first one does.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalled: bool,
 }
 
 impl Stream {
-    /// Takes an accepted connection.
+    /// Wraps an accepted connection.
     ///
     /// # Errors
     /// When the connection has already ended.
     pub(crate) fn new(tcp: TcpStream) -> io::Result<Self> {
-        // Without it, a small packet waits for the peer to confirm the one before.
+        // Without it, a small packet waits until the peer acknowledges the previous one.
         tcp.set_nodelay(true)?;
         let socket = SockRef::from(&tcp);
-        // What waits in the machine for a slow peer is bounded too.
+        // What waits in the kernel for a slow peer is bounded as well.
         socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
@@ -139,7 +124,7 @@ impl Stream {
                 .with_interval(Duration::from_secs(5)),
         )?;
         #[cfg(target_os = "linux")]
-        socket.set_tcp_user_timeout(Some(UNCONFIRMED_DEADLINE))?;
+        socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_DEADLINE))?;
         Ok(Self {
             wire: Arc::new(Wire {
                 tcp,
@@ -152,19 +137,19 @@ impl Stream {
         })
     }
 
-    /// The connection's kill switch. It holds the connection open, so whoever
-    /// keeps it longer keeps it weakly.
+    /// Returns the connection's kill switch. It holds the connection open, so it is kept
+    /// weakly elsewhere.
     pub(crate) fn wire(&self) -> &Arc<Wire> {
         &self.wire
     }
 
-    /// Has this read again before anything else. A copy is kept: even an empty slice
-    /// would keep the buffer that it is of.
+    /// Puts bytes back, to be read before anything else. It keeps a copy, because even an
+    /// empty slice would keep the whole buffer alive.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         self.unread = Unread::of(bytes);
     }
 
-    /// A write waits: if it does so for too long, the connection ends.
+    /// Ends the connection if a write waits for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let deadline = Instant::now() + WRITE_DEADLINE;
         let sleep = self
@@ -175,7 +160,7 @@ impl Stream {
             sleep.as_mut().reset(deadline);
         }
         ready!(sleep.as_mut().poll(cx));
-        tracing::debug!("a peer that read nothing is cut off");
+        tracing::debug!("a peer that reads nothing is disconnected");
         self.wire.end(Ending::Abort);
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -215,14 +200,14 @@ impl Unread {
         Self { bytes, taken: 0 }
     }
 
-    /// Gives as much as is asked for, and keeps the rest.
+    /// Fills `buf` and keeps the rest.
     fn read(bytes: &[u8], buf: &mut ReadBuf<'_>) -> Self {
         let (now, later) = bytes.split_at(bytes.len().min(buf.remaining()));
         buf.put_slice(now);
         Self::of(later)
     }
 
-    /// Gives as much as is asked for, if there is anything.
+    /// Fills `buf` with what is left; returns whether anything was.
     fn take(&mut self, buf: &mut ReadBuf<'_>) -> bool {
         let left = &self.bytes[self.taken..];
         if left.is_empty() {
@@ -262,7 +247,7 @@ impl AsyncRead for Stream {
             wire.check()?;
             ready!(wire.tcp.poll_read_ready(cx))?;
             let read = match &owner {
-                // The library's buffer is small, and one is kept for each connection.
+                // socketioxide keeps a buffer for each connection, so it is small.
                 Some(_) => {
                     let mut ahead = [0; READ_AHEAD];
                     let read = wire.tcp.try_read(&mut ahead);
@@ -315,8 +300,8 @@ impl AsyncWrite for Stream {
         true
     }
 
-    /// What was taken is with the machine, or with the owner, who does not wait to be
-    /// asked: a response, a greeting and a heartbeat then leave in one write.
+    /// There is nothing to flush: the kernel has what was written, or the owner, which
+    /// writes it soon without being asked, together with what follows.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(self.wire.check())
     }

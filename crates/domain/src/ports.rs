@@ -1,0 +1,35 @@
+//! What the domain needs from the outside: traits that adapters implement.
+//!
+//! A trait's documentation is its contract. One suite per port, in the adapters'
+//! `tests/contract` (for [`RoomDelivery`], in the delivery crate), proves the contract for
+//! every adapter.
+//!
+//! To add a port: write a trait here with its contract, and its mock with the same
+//! `cfg_attr` line; a contract suite; and one adapter per technology.
+
+mod authenticator;
+mod clock;
+mod message_repository;
+mod room_delivery;
+mod room_events;
+mod room_repository;
+mod storage_health;
+
+pub use authenticator::{AuthenticationError, Authenticator};
+pub use clock::Clock;
+pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
+pub use room_delivery::RoomDelivery;
+pub use room_events::{Hint, HintListener, RoomEvents};
+pub use room_repository::{MarkedRead, RoomRepository};
+pub use storage_health::StorageHealth;
+
+#[cfg(any(test, feature = "mock"))]
+pub use self::{
+    authenticator::MockAuthenticator,
+    clock::MockClock,
+    message_repository::MockMessageRepository,
+    room_delivery::MockRoomDelivery,
+    room_events::{MockHintListener, MockRoomEvents},
+    room_repository::MockRoomRepository,
+    storage_health::MockStorageHealth,
+};

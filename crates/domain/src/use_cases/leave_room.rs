@@ -1,0 +1,72 @@
+//! A connection leaves a room.
+
+use std::sync::Arc;
+
+use crate::{ConnectionId, Membership, RoomId, ports::RoomDelivery};
+
+/// Ends a connection's stay in a room.
+#[derive(Clone)]
+pub struct LeaveRoom {
+    delivery: Arc<dyn RoomDelivery>,
+}
+
+impl LeaveRoom {
+    /// Creates the use case over this delivery.
+    pub fn new(delivery: Arc<dyn RoomDelivery>) -> Self {
+        Self { delivery }
+    }
+
+    /// Leaves the room. It succeeds even if the connection has not joined it. When it
+    /// returns, nothing from the room reaches the connection any more.
+    pub fn execute(&self, connection: ConnectionId, membership: &mut Membership, room_id: RoomId) {
+        self.delivery.leave(room_id, connection);
+        membership.leave(room_id);
+    }
+
+    /// Leaves every room, when the connection has ended.
+    pub fn execute_for_all(&self, connection: ConnectionId, membership: &mut Membership) {
+        for room_id in std::mem::take(membership).iter() {
+            self.delivery.leave(room_id, connection);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mockall::predicate::eq;
+
+    use super::*;
+    use crate::{Access, ports::MockRoomDelivery};
+
+    fn room(number: u64) -> RoomId {
+        RoomId::new(number).unwrap()
+    }
+
+    #[test]
+    fn leaving_ends_delivery_and_membership_whether_joined_or_not() {
+        let id = ConnectionId::new(7);
+        let mut delivery = MockRoomDelivery::new();
+        let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
+        leave.times(2).return_const(());
+        let leave = LeaveRoom::new(Arc::new(delivery));
+        let mut membership = Membership::default();
+        membership.join(room(1));
+        membership.join(room(2));
+        leave.execute(id, &mut membership, room(1));
+        assert_eq!(membership.access(room(1)), Access::NotJoined);
+        assert_eq!(membership.access(room(2)), Access::Joined);
+        leave.execute(id, &mut membership, room(1));
+    }
+
+    #[test]
+    fn a_connection_that_ended_leaves_every_room() {
+        let mut delivery = MockRoomDelivery::new();
+        delivery.expect_leave().times(2).return_const(());
+        let leave = LeaveRoom::new(Arc::new(delivery));
+        let mut membership = Membership::default();
+        membership.join(room(1));
+        membership.join(room(2));
+        leave.execute_for_all(ConnectionId::new(7), &mut membership);
+        assert_eq!(membership.iter().count(), 0);
+    }
+}
