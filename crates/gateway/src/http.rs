@@ -7,18 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use axum::routing::get;
 use chat_domain::ports::StorageHealth;
 
 use crate::clients::Clients;
 use crate::demo::Demo;
 use crate::gateway::Gateway;
-use crate::origin::is_addressed_to_loopback;
 use crate::supervisor::Liveness;
 
 /// How long the database may take to answer.
@@ -33,31 +31,17 @@ pub(crate) struct Status {
     pub(crate) liveness: Liveness,
 }
 
-/// Returns the routes. With a demo page, whose tokens are meant for this machine alone,
-/// all of them are served under loopback names only.
+/// Returns the routes.
 pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
-    let pages = Router::new()
+    let mut pages = Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(status);
-    match demo {
-        None => pages,
-        Some(demo) => pages
-            .route("/", get(async move || demo_page::response(&demo)))
-            .layer(from_fn(refuse_foreign_hosts)),
+    if let Some(demo) = demo {
+        pages = pages.route("/", get(async move || demo_page::response(&demo)));
     }
-}
-
-/// Refuses a request whose `Host` is not a loopback name, so that a page whose own name
-/// resolves to a loopback address (DNS rebinding) reads nothing.
-async fn refuse_foreign_hosts(request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
-    if !is_addressed_to_loopback(&parts) {
-        let text = "Host must be a loopback name: use localhost or 127.0.0.1\n";
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
-    next.run(Request::from_parts(parts, body)).await
+    pages
 }
 
 /// Reports whether every task that must run is running.

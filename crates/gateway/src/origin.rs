@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use ::http::HeaderValue;
 use ::http::header::HOST;
 use ::http::request::Parts;
+use ::http::{HeaderMap, HeaderValue};
 use url::{Host, Url};
 
 /// A web origin: scheme, host and port, as a browser sends it.
@@ -36,7 +36,7 @@ impl std::fmt::Display for Origin {
 
 /// Under which names a gateway may be addressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ServedHosts {
+pub(crate) enum ServedHosts {
     /// Any name: a production gateway does not know the names that lead to it.
     #[default]
     Any,
@@ -44,6 +44,17 @@ pub enum ServedHosts {
     /// own name resolve to a loopback address (DNS rebinding), but a browser still
     /// sends that name as `Host`.
     LoopbackOnly,
+}
+
+impl ServedHosts {
+    /// Reports whether a request with these headers addresses the gateway by a name that
+    /// it serves.
+    pub(crate) fn allow(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Any => true,
+            Self::LoopbackOnly => is_addressed_to_loopback(headers),
+        }
+    }
 }
 
 /// The origins whose pages may use the gateway: the configured ones, and the gateway's
@@ -63,9 +74,9 @@ impl AllowedOrigins {
         }
     }
 
-    /// Restricts the names under which the gateway may be addressed.
+    /// Restricts the gateway's own origin to the names under which it may be addressed.
     #[must_use]
-    pub fn with_served_hosts(self, served_hosts: ServedHosts) -> Self {
+    pub(crate) fn with_served_hosts(self, served_hosts: ServedHosts) -> Self {
         Self {
             served_hosts,
             ..self
@@ -84,30 +95,21 @@ impl AllowedOrigins {
         };
         let serialized = origin.origin().ascii_serialization();
         self.configured.iter().any(|o| o.0 == serialized)
-            || (self.allow_host(request) && is_own(&origin, request))
-    }
-
-    /// Reports whether the request addresses the gateway by a name that it may be
-    /// addressed by.
-    pub(crate) fn allow_host(&self, request: &Parts) -> bool {
-        match self.served_hosts {
-            ServedHosts::Any => true,
-            ServedHosts::LoopbackOnly => is_addressed_to_loopback(request),
-        }
+            || (self.served_hosts.allow(&request.headers) && is_own(&origin, &request.headers))
     }
 }
 
 /// Reports whether the origin's host and port are those that the request was sent to.
-fn is_own(origin: &Url, request: &Parts) -> bool {
+fn is_own(origin: &Url, headers: &HeaderMap) -> bool {
     // `Host` omits the scheme's default port, as the origin does.
-    addressed_url(origin.scheme(), request).is_some_and(|own| {
+    addressed_url(origin.scheme(), headers).is_some_and(|own| {
         own.host() == origin.host() && own.port_or_known_default() == origin.port_or_known_default()
     })
 }
 
-/// Reports whether the request's `Host` is a loopback name.
-pub(crate) fn is_addressed_to_loopback(request: &Parts) -> bool {
-    let url = addressed_url("http", request);
+/// Reports whether `Host` is a loopback name.
+fn is_addressed_to_loopback(headers: &HeaderMap) -> bool {
+    let url = addressed_url("http", headers);
     match url.as_ref().and_then(Url::host) {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -116,9 +118,9 @@ pub(crate) fn is_addressed_to_loopback(request: &Parts) -> bool {
     }
 }
 
-/// Returns the `Host` of a request as a URL of this scheme.
-fn addressed_url(scheme: &str, request: &Parts) -> Option<Url> {
-    let host = request.headers.get(HOST)?.to_str().ok()?;
+/// Returns `Host` as a URL of this scheme.
+fn addressed_url(scheme: &str, headers: &HeaderMap) -> Option<Url> {
+    let host = headers.get(HOST)?.to_str().ok()?;
     parse_bare_url(&format!("{scheme}://{host}"))
 }
 
@@ -200,10 +202,8 @@ mod tests {
 
     #[test]
     fn a_gateway_for_loopback_names_serves_no_other_host() {
-        let configured = origins(&["https://app.example.com"]);
-        let dev = configured
-            .clone()
-            .with_served_hosts(ServedHosts::LoopbackOnly);
+        let loopback = ServedHosts::LoopbackOnly;
+        let dev = origins(&["https://app.example.com"]).with_served_hosts(loopback);
         for host in [
             "localhost",
             "localhost:3001",
@@ -214,7 +214,7 @@ mod tests {
             "[::1]",
             "[::1]:3001",
         ] {
-            assert!(dev.allow_host(&request(host)), "{host}");
+            assert!(loopback.allow(&request(host).headers), "{host}");
             let own = format!("http://{host}").parse().unwrap();
             assert!(dev.allow(&own, &request(host)), "{host}");
         }
@@ -230,8 +230,8 @@ mod tests {
             "[::2]",
             "0.0.0.0:3001",
         ] {
-            assert!(!dev.allow_host(&request(host)), "{host}");
-            assert!(configured.allow_host(&request(host)), "{host}");
+            assert!(!loopback.allow(&request(host).headers), "{host}");
+            assert!(ServedHosts::Any.allow(&request(host).headers), "{host}");
             if let Ok(own) = format!("http://{host}").parse() {
                 assert!(!dev.allow(&own, &request(host)), "{host}");
             }
@@ -239,7 +239,6 @@ mod tests {
         // What an operator has configured stands, under a loopback name.
         let app = "https://app.example.com".parse().unwrap();
         assert!(dev.allow(&app, &request("localhost:3001")));
-        let nameless = ::http::Request::new(()).into_parts().0;
-        assert!(!dev.allow_host(&nameless));
+        assert!(!loopback.allow(&HeaderMap::new()));
     }
 }

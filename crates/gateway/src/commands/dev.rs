@@ -14,7 +14,6 @@ use super::check_config::redacted_url;
 use super::serve;
 use crate::config::{Config, LogConfig, Settings};
 use crate::demo::{Demo, demo_users};
-use crate::origin::ServedHosts;
 use crate::{logging, server, wiring};
 
 /// Beside the database, so that tokens outlive a restart as messages do.
@@ -31,10 +30,9 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     if settings.get("JWT_SECRET").is_none() {
         settings.set_default("JWT_SECRET", secret(Path::new(SECRET_FILE))?);
     }
-    let mut config = Config::read(&settings)?;
+    let config = Config::read(&settings)?;
     let log = LogConfig::read(&settings)?;
     refuse_public_addresses(&config)?;
-    config.origins = config.origins.with_served_hosts(ServedHosts::LoopbackOnly);
     logging::start(log.filter, log.format);
 
     let socket = serve::bind(&config).await?;

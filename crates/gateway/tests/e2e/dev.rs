@@ -71,6 +71,8 @@ fn dev_refuses_an_address_that_other_machines_can_reach() {
     assert!(error.contains("loopback addresses only"), "{error}");
 }
 
+const POLL: &str = "/socket.io/?EIO=4&transport=polling";
+
 fn gateway() -> (Gateway, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = command("dev");
@@ -81,7 +83,7 @@ fn gateway() -> (Gateway, TempDir) {
 /// A website can make its own name resolve to 127.0.0.1 (DNS rebinding). Its requests then
 /// reach the gateway, but with its name as `Host`.
 #[tokio::test(flavor = "multi_thread")]
-async fn dev_gives_its_page_and_tokens_to_loopback_names_only() {
+async fn dev_serves_its_page_tokens_and_socket_io_under_loopback_names_only() {
     let (gateway, _folder) = gateway();
     let port = gateway.address.port();
     let get = async |path: &str, host: &str| {
@@ -93,6 +95,7 @@ async fn dev_gives_its_page_and_tokens_to_loopback_names_only() {
             let (status, page) = get("/", &host).await;
             assert_eq!(status, 200, "{host}");
             assert!(page.contains("eyJ"), "{host}: no tokens");
+            assert_eq!(get(POLL, &host).await.0, 200, "{host}");
         }
     }
     for host in [
@@ -104,7 +107,7 @@ async fn dev_gives_its_page_and_tokens_to_loopback_names_only() {
         "",
     ] {
         for host in [host.to_owned(), format!("{host}:{port}")] {
-            for path in ["/", "/metrics", "/elsewhere"] {
+            for path in ["/", "/metrics", "/elsewhere", POLL] {
                 let (status, page) = get(path, &host).await;
                 assert_eq!(status, 403, "{host}{path}");
                 assert!(!page.contains("eyJ"), "{host}{path}: tokens");
