@@ -290,7 +290,11 @@ fn check_config_prints_each_source_and_whether_serve_would_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readiness_follows_the_database_and_health_does_not() {
+    use diesel::Connection as _;
+    use diesel::connection::SimpleConnection as _;
+
     let database = Database::sqlite();
+    let path = database.path();
     let gateway = Gateway::start(&database);
     let get = async |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -303,11 +307,12 @@ async fn readiness_follows_the_database_and_health_does_not() {
     assert_eq!(get("/metrics").await, 200);
     assert_eq!(get("/").await, 404, "only dev has the demo page");
 
-    database.sql("ALTER TABLE rooms RENAME TO elsewhere");
+    let mut locker = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    locker.batch_execute("BEGIN EXCLUSIVE").unwrap();
     assert_eq!((get("/healthz").await, get("/readyz").await), (200, 503));
     let (code, out, error) = healthcheck(&port);
     assert_eq!((code, out.as_str(), error.lines().count()), (1, "", 1));
-    database.sql("ALTER TABLE elsewhere RENAME TO rooms");
+    drop(locker);
     assert_eq!(get("/readyz").await, 200);
     assert_eq!(healthcheck("1").0, 1);
 }
