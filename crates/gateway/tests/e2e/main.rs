@@ -13,6 +13,7 @@ mod handshake;
 mod loadtest;
 mod operations;
 mod origins;
+mod outage;
 mod rooms;
 mod shutdown;
 mod storage;
