@@ -6,8 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backpressure;
 mod delivery;
 mod dev;
+mod draining;
 mod events;
 mod handshake;
 mod loadtest;
@@ -15,7 +17,6 @@ mod operations;
 mod origins;
 mod outage;
 mod rooms;
-mod shutdown;
 mod storage;
 mod transport;
 

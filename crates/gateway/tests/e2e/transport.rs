@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Client, Polling, http};
-use crate::support::{Database, Gateway, token};
+use crate::support::{Database, Gateway, SOON, token};
 
 fn start(environment: &[(&str, &str)]) -> (Database, Gateway) {
     let database = Database::sqlite();
@@ -205,6 +205,76 @@ async fn broken_framing_ends_only_its_own_connection() {
         assert!((400..500).contains(&status), "{request}: {response}");
     }
     is_served(&gateway).await;
+}
+
+/// The gateway and socketioxide must not read a request differently: a WebSocket that the
+/// one opens without the other would escape the origin check and the kill switch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_must_be_named_exactly() {
+    let (_database, gateway) = start(&[]);
+    for query in [
+        "EIO=4&transport=websocket=x",
+        "EIO=4&transport=websocket%00",
+        "EIO=4&transport=polling&transport=websocket",
+        "EIO=4&transport=websocket&transport=polling",
+        "EIO=4=4&transport=websocket",
+        "EIO=4&EIO=3&transport=websocket",
+    ] {
+        let request = format!(
+            "GET /socket.io/?{query} HTTP/1.1\r\nHost: {}\r\nOrigin: https://evil.example\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            gateway.address
+        );
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "{query}");
+    }
+    is_served(&gateway).await;
+}
+
+/// A client whose upgrade dies before it is answered goes on polling: its next poll waits
+/// for a packet instead of being answered with nothing, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_goes_on_after_an_upgrade_that_died_before_its_answer() {
+    let (_database, gateway) = start(&[]);
+    let mut writer = Client::connect(gateway.address, &token("1", "Ada")).await;
+    writer.join(1).await;
+    // Whether the connection dies before its answer is up to the kernel: it usually does.
+    for _ in 0..50 {
+        let polling = Polling::connect(gateway.address, &token("2", "Grace")).await;
+        polling.post(r#"420["joinRoom",{"roomId":1}]"#).await;
+        while !polling.get().await.1.contains("430[") {}
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket&sid={} HTTP/1.1\r\nHost: x\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            polling.sid
+        );
+        let stream = std::net::TcpStream::connect(gateway.address).unwrap();
+        std::io::Write::write_all(&mut &stream, request.as_bytes()).unwrap();
+        // The connection is reset, not closed.
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(stream);
+        // Long enough for the gateway to have seen both.
+        is_served(&gateway).await;
+        let poll = tokio::spawn(async move { polling.get().await });
+        let sent = writer.send(1, "after the upgrade").await;
+        assert_eq!(sent["ok"], true);
+        let (status, body) = tokio::time::timeout(SOON, poll).await.unwrap().unwrap();
+        match (status, body.as_str()) {
+            // It died before its answer.
+            (200, body) if body.contains("after the upgrade") => return,
+            // The upgrade had begun: the session has ended, or is about to.
+            (400, _) | (200, "6" | "1") => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    panic!("no upgrade died before its answer");
 }
 
 /// A member that stops reading fills its own buffers, is cut off, and delays
