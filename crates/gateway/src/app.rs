@@ -15,7 +15,7 @@ use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
 use crate::limits::Limits;
-use crate::origin::AllowedOrigins;
+use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
 use crate::supervisor::Liveness;
@@ -49,6 +49,7 @@ pub struct App {
     pub(crate) clients: Arc<Clients>,
     pub(crate) storage: Arc<dyn StorageHealth>,
     pub(crate) liveness: Liveness,
+    pub(crate) served_hosts: ServedHosts,
     pub(crate) transport: Transport,
     pub(crate) pages: axum::Router,
 }
@@ -82,6 +83,12 @@ impl App {
             draining: CancellationToken::new(),
             tasks,
         });
+        // The tokens of the demo page are for this machine alone.
+        let served_hosts = match options.demo {
+            Some(_) => ServedHosts::LoopbackOnly,
+            None => ServedHosts::Any,
+        };
+        let origins = options.origins.with_served_hosts(served_hosts);
         let clients = Arc::new(Clients::default());
         let liveness = Liveness::default();
         let status = Status {
@@ -91,9 +98,10 @@ impl App {
             liveness: liveness.clone(),
         };
         Self {
-            transport: Transport::new(&gateway, &clients, options.origins),
+            transport: Transport::new(&gateway, &clients, origins),
             pages: http::pages(status, options.demo),
             storage: options.storage,
+            served_hosts,
             clients,
             liveness,
             gateway,

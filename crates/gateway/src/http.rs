@@ -1,4 +1,6 @@
-//! What is served beside Socket.IO: health, readiness, metrics, and the demo page.
+//! The HTTP endpoints beside Socket.IO: health, readiness, metrics and the demo page.
+
+mod demo_page;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -6,22 +8,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use chat_domain::ports::StorageHealth;
-use serde::Serialize;
 
 use crate::clients::Clients;
-use crate::demo::{Demo, demo_users};
+use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::supervisor::Liveness;
 
 /// How long the database may take to answer.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
-/// Where the page's script expects its users.
-const DEMO_USERS: &str = "/*TOKENS*/[]";
 
 /// What the operator's pages report on.
 #[derive(Clone)]
@@ -32,6 +31,7 @@ pub(crate) struct Status {
     pub(crate) liveness: Liveness,
 }
 
+/// Returns the routes.
 pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
     let mut pages = Router::new()
         .route("/healthz", get(alive))
@@ -39,12 +39,12 @@ pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
         .route("/metrics", get(metrics))
         .with_state(status);
     if let Some(demo) = demo {
-        pages = pages.route("/", get(async move || demo_page(&demo)));
+        pages = pages.route("/", get(async move || demo_page::response(&demo)));
     }
     pages
 }
 
-/// Answers whether every task that must run is running.
+/// Reports whether every task that must run is running.
 async fn alive(State(status): State<Status>) -> (StatusCode, String) {
     match status.liveness.failure() {
         None => (StatusCode::OK, "ok\n".to_owned()),
@@ -55,7 +55,7 @@ async fn alive(State(status): State<Status>) -> (StatusCode, String) {
     }
 }
 
-/// Answers whether clients should be sent here: not while draining, and not while messages
+/// Reports whether clients should be sent here: not while draining, and not while messages
 /// cannot be stored.
 async fn ready(State(status): State<Status>) -> (StatusCode, &'static str) {
     if status.gateway.draining.is_cancelled() {
@@ -80,7 +80,7 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
         ),
         (
             "chat_active_rooms",
-            "Rooms that somebody on this node has joined.",
+            "Rooms that a client of this node has joined.",
             status.gateway.rooms.count(),
         ),
     ] {
@@ -91,38 +91,4 @@ async fn metrics(State(status): State<Status>) -> impl IntoResponse {
         );
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
-}
-
-/// The page with fresh tokens for two users.
-fn demo_page(demo: &Demo) -> impl IntoResponse + use<> {
-    #[derive(Serialize)]
-    struct DemoUser<'a> {
-        id: &'a str,
-        name: &'a str,
-        token: String,
-    }
-    let people = demo_users();
-    let users: Vec<DemoUser<'_>> = people
-        .iter()
-        .filter_map(|user| {
-            Some(DemoUser {
-                id: user.id.as_str(),
-                name: user.name.as_str(),
-                token: (demo.mint)(user).ok()?,
-            })
-        })
-        .collect();
-    let users = serde_json::to_string(&users).unwrap_or_else(|_| "[]".to_owned());
-    let page = include_str!("http/demo.html").replacen(DEMO_USERS, &users, 1);
-    // Only this page's own script, and connections to this server.
-    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
-         style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    (
-        [
-            (CACHE_CONTROL, "no-store"),
-            (HeaderName::from_static("content-security-policy"), POLICY),
-        ],
-        Html(page),
-    )
 }

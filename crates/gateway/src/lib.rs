@@ -8,6 +8,7 @@
 //! - `config`: flags and environment to a typed [`config::Config`]; `limits`: everything
 //!   that is bounded;
 //! - `wiring`: the only file that names concrete adapters; `app`: what it puts together;
+//!   `storage_watch`: logs storage outages;
 //! - [`server::serve`]: a listener and an [`App`] until a shutdown; `supervisor`: the tasks
 //!   that must keep running;
 //! - `wire`: one TCP connection, its deadlines and its kill switch;
@@ -33,6 +34,7 @@ mod origin;
 pub mod server;
 mod session;
 mod socket;
+mod storage_watch;
 mod supervisor;
 mod transport;
 mod wire;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -19,6 +19,9 @@ use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLIN
 use crate::supervisor::Supervisor;
 use crate::transport::Transport;
 use crate::wire::{Stream, Wire};
+
+/// The answer to a request under a name that is not served.
+const FOREIGN_HOST: &str = "Host must be a loopback name: use localhost or 127.0.0.1\n";
 
 /// Serves connections from the listener until `shutdown` completes. Then no client is
 /// admitted any more, what clients asked for is finished and acknowledged, and their
@@ -134,6 +137,11 @@ async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
 }
 
 async fn respond(app: &App, wire: &Arc<Wire>, request: Request<Incoming>) -> Response<Body> {
+    if !app.served_hosts.allow(request.headers()) {
+        let mut response = Response::new(Body::from(FOREIGN_HOST));
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return response;
+    }
     if Transport::serves(request.uri().path()) {
         return app.transport.respond(wire, request).await;
     }

@@ -14,6 +14,7 @@ use crate::app::{App, AppOptions};
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
 use crate::error_line::one_line;
+use crate::storage_watch;
 
 /// The configured database.
 pub(crate) enum Database {
@@ -110,9 +111,10 @@ struct Ports {
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> App {
     let ports = database.ports();
+    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
     App::new(AppOptions {
-        messages: ports.messages,
-        rooms: ports.rooms,
+        messages,
+        rooms,
         storage: ports.storage,
         events: Arc::new(LocalRoomEvents::default()),
         authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::packet;
 use super::protocol::Malformed;
-use crate::error_line::one_line;
 
 /// The wire's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -96,9 +95,8 @@ impl Failure {
         }
     }
 
-    /// Storage failed. The cause is logged and not sent.
+    /// Storage failed. The cause is not sent; `storage_watch` logs it.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
-        tracing::warn!(error = %one_line(error), "storage failed");
         match error {
             StorageError::Unavailable(_) => Self::new(Code::Unavailable, unavailable),
             StorageError::OutcomeUnknown(_) => Self::new(

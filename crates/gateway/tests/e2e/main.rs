@@ -8,12 +8,14 @@ mod support;
 
 mod backpressure;
 mod delivery;
+mod dev;
 mod draining;
 mod events;
 mod handshake;
 mod loadtest;
 mod operations;
 mod origins;
+mod outage;
 mod rooms;
 mod storage;
 mod transport;
