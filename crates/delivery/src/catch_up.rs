@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_domain::Seq;
 use chat_domain::ports::ReadLimit;
+use chat_domain::{Message, Seq, one_line};
 
 use crate::claim::Claim;
 use crate::lock;
@@ -57,13 +57,12 @@ impl<R: Recipient> Rooms<R> {
                     Ok(page) => {
                         let complete_to = page.complete_to();
                         let frames = page.messages.into_iter();
-                        let encode = |message: chat_domain::Message| {
-                            (message.seq, self.encoder.logged_message(message))
-                        };
+                        let encode =
+                            |message: Message| (message.seq, self.encoder.logged_message(message));
                         (frames.map(encode).collect(), complete_to)
                     }
                     Err(error) => {
-                        tracing::debug!(%error, room = %room.id, "the log cannot be read");
+                        tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
                         tokio::time::sleep(LOG_RETRY).await;
                         continue;
                     }
@@ -111,7 +110,7 @@ impl<R: Recipient> Rooms<R> {
                 // The read was not fresh enough.
                 Ok(_) => return claim.release(&mut state),
                 Err(error) => {
-                    tracing::debug!(%error, room = %room.id, "the log cannot be read");
+                    tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
                     return claim.release(&mut state);
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_domain::ports::RoomDelivery as _;
 use chat_domain::use_cases::{CatchUp, Joining};
-use chat_domain::{Membership, Seq};
+use chat_domain::{Membership, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
 use crate::lock;
@@ -16,8 +16,8 @@ use crate::rooms::Rooms;
 
 /// A connection that is about to join a room, which stays active meanwhile.
 pub struct Entrance<'a, R: Recipient> {
-    pub(crate) rooms: &'a Rooms<R>,
-    pub(crate) room: Arc<Room<R>>,
+    rooms: &'a Rooms<R>,
+    room: Arc<Room<R>>,
 }
 
 /// Where a connection joined.
@@ -37,6 +37,18 @@ pub struct MissedRange {
     pub from: Seq,
     /// The last position, which equals the resume point.
     pub to: Seq,
+}
+
+impl<R: Recipient> Rooms<R> {
+    /// Makes the room active for a connection that is about to join. This must precede the
+    /// read of the room's newest position, so that nothing that is stored from then on is
+    /// missed.
+    pub fn open(&self, room_id: RoomId) -> Entrance<'_, R> {
+        Entrance {
+            rooms: self,
+            room: self.activate(room_id),
+        }
+    }
 }
 
 impl<R: Recipient> Entrance<'_, R> {
@@ -87,7 +99,7 @@ impl<R: Recipient> Entrance<'_, R> {
             let page = match read.await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::debug!(%error, room = %self.room.id, "a replay ends early");
+                    tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay ends early");
                     break;
                 }
             };
@@ -154,6 +166,6 @@ impl<R: Recipient> Entrance<'_, R> {
 
 impl<R: Recipient> Drop for Entrance<'_, R> {
     fn drop(&mut self) {
-        self.rooms.close(&self.room);
+        self.rooms.deactivate(&self.room);
     }
 }

@@ -8,7 +8,7 @@ use chat_domain::{ConnectionId, Seq, UserId};
 
 use crate::batch::Batch;
 use crate::lock;
-use crate::read_pointers::Update;
+use crate::read_pointers::{Update, Updates};
 use crate::recipient::{LiveGive, Recipient};
 
 /// How many members are in one group. A change of the members copies one group, and a task
@@ -291,15 +291,6 @@ impl<R: Recipient> Member<R> {
             Standing::Live | Standing::Behind => Ok(place),
         }
     }
-}
-
-/// Read pointers that are handed out together.
-pub(crate) struct Updates {
-    pub(crate) list: Vec<(UserId, Update)>,
-    /// All their frames.
-    pub(crate) frames: Bytes,
-    /// The newest message that they name.
-    pub(crate) newest: Seq,
 }
 
 impl Place {

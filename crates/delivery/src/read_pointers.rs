@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::batch::join;
 use crate::encoder::Encoder;
-use crate::members::Updates;
 
 /// The minimum time between two updates of one user.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -53,6 +52,15 @@ struct Interval {
 pub(crate) struct Update {
     pub(crate) seq: Seq,
     pub(crate) frame: Bytes,
+}
+
+/// Read pointers that are handed out together.
+pub(crate) struct Updates {
+    pub(crate) list: Vec<(UserId, Update)>,
+    /// All their frames.
+    pub(crate) frames: Bytes,
+    /// The newest message that they name.
+    pub(crate) newest: Seq,
 }
 
 impl ReadPointers {

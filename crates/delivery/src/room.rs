@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use chat_domain::RoomId;
 use tokio::sync::Notify;
 
-use crate::claim::Claimed;
 use crate::members::{Member, Members};
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
@@ -56,5 +55,40 @@ impl<R: Recipient> State<R> {
     /// Returns whether no connection is in the room or about to join.
     pub(crate) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.entering == 0
+    }
+}
+
+/// A kind of task of which a room has at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Reads missing messages from the log.
+    FillGap,
+    /// Hands released messages to many members.
+    HandOut,
+    /// Hands out read pointers, paced.
+    PaceReads,
+}
+
+/// The jobs that have a task now.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    fill_gap: bool,
+    hand_out: bool,
+    pace_reads: bool,
+}
+
+impl Claimed {
+    /// Returns the flag of a job.
+    pub(crate) fn flag(&mut self, job: Job) -> &mut bool {
+        match job {
+            Job::FillGap => &mut self.fill_gap,
+            Job::HandOut => &mut self.hand_out,
+            Job::PaceReads => &mut self.pace_reads,
+        }
+    }
+
+    /// Returns whether a task hands out messages.
+    pub(crate) fn is_handing_out(&self) -> bool {
+        self.hand_out
     }
 }

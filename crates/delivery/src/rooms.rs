@@ -8,20 +8,19 @@ use std::time::Duration;
 use chat_domain::ports::{
     Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
 };
-use chat_domain::{ConnectionId, RoomEntry, RoomId};
+use chat_domain::{ConnectionId, RoomEntry, RoomId, one_line};
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::batch::Batch;
-use crate::claim::{Claim, Job};
+use crate::claim::Claim;
 use crate::encoder::Encoder;
-use crate::entrance::Entrance;
 use crate::lock;
 use crate::members::{Handed, Member};
 use crate::order::Order;
 use crate::read_pointers;
 use crate::recipient::Recipient;
-use crate::room::{Room, State};
+use crate::room::{Job, Room, State};
 
 /// How often active rooms are compared with the log. A message whose hint was lost is
 /// delivered within a second: this, and the time to read it.
@@ -68,22 +67,6 @@ impl<R: Recipient> Rooms<R> {
         rooms
     }
 
-    /// Makes the room active for a connection that is about to join. This must precede the
-    /// read of the room's newest position, so that nothing that is stored from then on is
-    /// missed.
-    pub fn open(&self, room_id: RoomId) -> Entrance<'_, R> {
-        let mut active = lock(&self.active);
-        let room = active.entry(room_id).or_insert_with(|| {
-            self.events.serve(room_id);
-            Arc::new(Room::new(room_id))
-        });
-        lock(&room.state).entering += 1;
-        Entrance {
-            rooms: self,
-            room: room.clone(),
-        }
-    }
-
     /// Returns the number of active rooms.
     pub fn count(&self) -> usize {
         lock(&self.active).len()
@@ -104,7 +87,7 @@ impl<R: Recipient> Rooms<R> {
                         }
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "rooms cannot be compared with the log");
+                        tracing::debug!(error = %one_line(&error), "rooms cannot be compared with the log");
                     }
                 }
                 yield_now().await;
@@ -243,8 +226,19 @@ impl<R: Recipient> Rooms<R> {
         }
     }
 
+    /// Makes the room active for a connection that is about to join.
+    pub(crate) fn activate(&self, room_id: RoomId) -> Arc<Room<R>> {
+        let mut active = lock(&self.active);
+        let room = active.entry(room_id).or_insert_with(|| {
+            self.events.serve(room_id);
+            Arc::new(Room::new(room_id))
+        });
+        lock(&room.state).entering += 1;
+        room.clone()
+    }
+
     /// Ends the wait of a connection that was about to join.
-    pub(crate) fn close(&self, room: &Room<R>) {
+    pub(crate) fn deactivate(&self, room: &Room<R>) {
         let mut active = lock(&self.active);
         let mut state = lock(&room.state);
         state.entering -= 1;

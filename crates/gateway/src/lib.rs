@@ -25,7 +25,6 @@ mod clients;
 pub mod commands;
 pub mod config;
 mod demo;
-mod error_line;
 mod gateway;
 mod http;
 mod limits;
@@ -44,7 +43,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use app::{App, AppOptions};
 pub use demo::{Demo, MintToken};
-pub use error_line::one_line;
 pub use limits::Limits;
 pub use origin::{AllowedOrigins, Origin};
 

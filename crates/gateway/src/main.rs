@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use chat_domain::one_line;
 use chat_gateway::commands::{command_line, run};
-use chat_gateway::one_line;
 use clap::error::ErrorKind;
 
 fn main() -> ExitCode {

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::Body;
+use chat_domain::one_line;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -105,7 +106,7 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSe
                 connections.spawn(serve_connection(app.clone(), tcp));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(error = %one_line(&error), "a connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -132,7 +133,7 @@ async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
+        tracing::debug!(error = %one_line(&error), "a connection ended");
     }
 }
 

@@ -13,10 +13,9 @@ use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
 };
-use chat_domain::{NewMessage, ReadState, RoomId, Seq, StorageError, UserId};
+use chat_domain::{NewMessage, ReadState, RoomId, Seq, StorageError, UserId, one_line};
 use tokio::time::Instant;
 
-use crate::error_line::one_line;
 use crate::lock;
 
 /// The minimum time between two lines of a lasting outage.

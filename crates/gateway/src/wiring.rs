@@ -8,12 +8,11 @@ use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
 use chat_adapters::postgres::Durability;
 use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository, StorageHealth};
-use chat_domain::{BoxError, User};
+use chat_domain::{BoxError, User, one_line};
 
 use crate::app::{App, AppOptions};
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
-use crate::error_line::one_line;
 use crate::storage_watch;
 
 /// The configured database.

@@ -3,12 +3,11 @@
 
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::Command;
 
 use super::serve;
 use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings, Support};
-use crate::error_line::one_line;
 
 /// How the names of settings end that may contain a password.
 const URL_SUFFIXES: [&str; 2] = ["_URL", "_ENDPOINT"];

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::serve;
 use crate::config::{LogConfig, Settings, StorageConfig};
-use crate::error_line::one_line;
 use crate::logging;
 use crate::wiring::Database;
 

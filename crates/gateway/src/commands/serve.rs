@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::Command;
 use tokio::net::TcpSocket;
 
 use crate::config::{Config, LogConfig, Migrate, Settings};
-use crate::error_line::one_line;
 use crate::wiring::{self, Database};
 use crate::{logging, server};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use chat_domain::one_line;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
@@ -40,7 +41,7 @@ pub(super) fn open(
         let mut stream = parts.io.into_inner();
         stream.unread(&parts.read_buf);
         if let Err(error) = socketioxide.call((stream, kept)).await {
-            tracing::debug!(%error, "a WebSocket cannot be served");
+            tracing::debug!(error = %one_line(&error), "a WebSocket cannot be served");
         }
     });
     let mut response = Response::new(Body::empty());
