@@ -74,8 +74,17 @@ impl Secret {
             iss: claims.issuer,
             aud: claims.audience,
         };
+        self.sign(&claims)
+    }
+
+    /// Signs any claims with HS256 and returns the token, for tools whose tokens differ
+    /// from those of [`Secret::mint`].
+    ///
+    /// # Errors
+    /// The claims are not a JSON object.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
         let key = EncodingKey::from_secret(&self.0);
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
     }
 }
 

@@ -27,3 +27,21 @@ impl StorageError {
         Self::OutcomeUnknown(reason.into())
     }
 }
+
+/// Returns an error's message and those of its causes, in one line.
+pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // Some errors of dependencies repeat their source in their own message.
+        if !line.contains(&text) {
+            let separator = if line.is_empty() { "" } else { ": " };
+            line.push_str(separator);
+            line.push_str(&text);
+        }
+        next = cause.source();
+    }
+    line
+}

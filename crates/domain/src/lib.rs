@@ -50,7 +50,7 @@ mod time;
 pub mod use_cases;
 mod user;
 
-pub use error::{BoxError, StorageError};
+pub use error::{BoxError, StorageError, one_line};
 pub use ids::{
     ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,

@@ -2,54 +2,54 @@
 
 use std::sync::Arc;
 
+use chat_delivery::Rooms;
 use chat_domain::ports::{
-    Authenticator, Clock, MessageRepository, RoomEventListener, RoomEvents, RoomRepository,
+    Authenticator, Clock, MessageRepository, RoomEvents, RoomRepository, StorageHealth,
 };
-use chat_domain::use_cases::{Connect, JoinRoom, ListMessages, MarkRead, SendMessage};
-use chat_domain::{BoxError, User};
+use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, SendMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::expiry::Expiries;
-use crate::gateway::{Connections, Gateway, Limits};
-use crate::http;
-use crate::origin::AllowedOrigins;
-use crate::rooms::Rooms;
+use crate::clients::Clients;
+use crate::demo::Demo;
+use crate::gateway::Gateway;
+use crate::http::{self, Status};
+use crate::limits::Limits;
+use crate::origin::{AllowedOrigins, ServedHosts};
+use crate::socket::encoder::SocketIoEncoder;
+use crate::socket::objects::message_json;
+use crate::supervisor::Liveness;
 use crate::transport::Transport;
 
-/// The ports that a gateway stands on, and its limits.
+/// The ports on which a gateway stands, and its limits.
 pub struct AppOptions {
     /// The log.
     pub messages: Arc<dyn MessageRepository>,
-    /// How far rooms have come.
+    /// The state of rooms and readers.
     pub rooms: Arc<dyn RoomRepository>,
-    /// Hints about what is stored.
+    /// The state of the storage behind both.
+    pub storage: Arc<dyn StorageHealth>,
+    /// Hints about changes in rooms.
     pub events: Arc<dyn RoomEvents>,
-    /// Who is behind a token.
+    /// Verifies tokens.
     pub authenticator: Arc<dyn Authenticator>,
-    /// What time it is.
+    /// The current time.
     pub clock: Arc<dyn Clock>,
-    /// Which web pages may connect.
+    /// The web pages that may connect.
     pub origins: AllowedOrigins,
-    /// What one connection and one packet may be.
+    /// The operator's limits.
     pub limits: Limits,
-    /// The demo page at `/`, if there is to be one.
+    /// The demo page at `/`, if it is served.
     pub demo: Option<Demo>,
 }
-
-/// The demo page. Whoever can load it can write as its users.
-#[derive(Clone)]
-pub struct Demo {
-    /// Mints a token for one of the page's users.
-    pub mint: Arc<MintToken>,
-}
-
-/// Makes a token that the gateway accepts, for this user.
-pub type MintToken = dyn Fn(&User) -> Result<String, BoxError> + Send + Sync;
 
 /// A gateway, ready to serve.
 pub struct App {
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) liveness: Liveness,
+    pub(crate) served_hosts: ServedHosts,
     pub(crate) transport: Transport,
     pub(crate) pages: axum::Router,
 }
@@ -61,28 +61,49 @@ impl App {
         let rooms = Rooms::new(
             options.messages.clone(),
             options.rooms.clone(),
+            options.events.clone(),
+            Arc::new(SocketIoEncoder),
             tasks.clone(),
         );
-        let listener: Arc<dyn RoomEventListener> = rooms.clone();
-        options.events.subscribe(Arc::downgrade(&listener));
         let gateway = Arc::new(Gateway {
             connect: Connect::new(options.authenticator),
             join_room: JoinRoom::new(options.rooms.clone()),
-            list_messages: ListMessages::new(options.messages.clone()),
-            mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
-            send_message: SendMessage::new(options.messages, options.events, options.clock.clone()),
-            clock: options.clock,
-            log: options.rooms,
+            leave_room: LeaveRoom::new(rooms.clone()),
+            list_messages: ListMessages::new(options.messages.clone(), message_json),
+            mark_read: MarkRead::new(options.rooms, options.events.clone()),
+            send_message: SendMessage::new(
+                options.messages,
+                options.events,
+                options.clock.clone(),
+                message_json,
+            ),
             rooms,
-            connections: Connections::default(),
-            expiries: Expiries::default(),
+            clock: options.clock,
             limits: options.limits,
             draining: CancellationToken::new(),
             tasks,
         });
+        // The tokens of the demo page are for this machine alone.
+        let served_hosts = match options.demo {
+            Some(_) => ServedHosts::LoopbackOnly,
+            None => ServedHosts::Any,
+        };
+        let origins = options.origins.with_served_hosts(served_hosts);
+        let clients = Arc::new(Clients::default());
+        let liveness = Liveness::default();
+        let status = Status {
+            gateway: gateway.clone(),
+            clients: clients.clone(),
+            storage: options.storage.clone(),
+            liveness: liveness.clone(),
+        };
         Self {
-            transport: Transport::new(&gateway, options.origins),
-            pages: http::pages(gateway.clone(), options.demo),
+            transport: Transport::new(&gateway, &clients, origins),
+            pages: http::pages(status, options.demo),
+            storage: options.storage,
+            served_hosts,
+            clients,
+            liveness,
             gateway,
         }
     }

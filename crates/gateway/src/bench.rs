@@ -1,26 +1,25 @@
-//! What the micro benchmarks reach of the inside. Nothing else may use it.
+//! Access to internals for the micro benchmarks. Nothing else may use it.
 
 use chat_domain::Message;
 use chat_domain::use_cases::SentMessage;
 
 use crate::socket::objects::message_json;
-use crate::socket::packet::Packet;
-use crate::socket::protocol::{self, Event};
+use crate::socket::{Event, packet, protocol};
 
-/// What a packet `["sendMessage",{…}]` asks for; `None` if it is none.
+/// Parses a packet `["sendMessage",{…}]`; `None` if it is something else.
 pub fn read_send_message(packet: &str) -> Option<SentMessage> {
-    match protocol::read(packet).outcome {
+    match protocol::read(packet, Event::parse).outcome {
         Ok(Event::SendMessage(message)) => Some(message),
         _ => None,
     }
 }
 
-/// A message as JSON, encoded once for all who get it.
+/// Encodes a message as JSON.
 pub fn to_json(message: &Message) -> Box<str> {
     message_json(message)
 }
 
-/// `newMessage` of an encoded message, as a finished frame; its length in bytes.
+/// Frames `newMessage` with an encoded message; returns the length in bytes.
 pub fn frame(json: &str) -> usize {
-    Packet::event_of_json("newMessage", json).frame().len()
+    packet::event_of_json("newMessage", json).len()
 }

@@ -1,4 +1,4 @@
-//! What the binary can do: one file per command.
+//! The commands of the binary, one file each.
 
 mod check_config;
 mod dev;
@@ -15,14 +15,18 @@ use clap::{ArgMatches, Command};
 
 use crate::config::{Settings, flags};
 
-/// The command line.
+/// Returns the command line's definition.
 pub fn command_line() -> Command {
     Command::new("chat-gateway")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Real-time rooms over Socket.IO; every message is stored before anybody sees it")
+        .about(
+            "Real-time rooms over Socket.IO; every message is stored before any client receives it",
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .after_help("Each flag is also a variable of the environment: --port is PORT.")
+        .after_help(
+            "Each flag has an environment variable: --port is PORT. A flag overrides its variable.",
+        )
         .args(flags())
         .subcommands([
             dev::command(),
@@ -35,12 +39,12 @@ pub fn command_line() -> Command {
         ])
 }
 
-/// Does what the command line says; the error's chain is the line to print.
+/// Runs the command that the command line names and returns the exit code.
 ///
 /// # Errors
-/// Whatever keeps the command from being done.
+/// The reason why the command cannot be run. Its chain is the line to print.
 pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
-    let (name, arguments) = matches.subcommand().ok_or("which command?")?;
+    let (name, arguments) = matches.subcommand().ok_or("no command")?;
     let settings = Settings::collect(arguments, |name| std::env::var(name).ok());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -54,10 +58,10 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
             "check-config" => check_config::run(&settings).await,
             "healthcheck" => healthcheck::run(&settings).await,
             "loadtest" => loadtest::run(&settings, arguments),
-            other => Err(format!("there is no command {other}").into()),
+            other => Err(format!("unknown command {other}").into()),
         }
     });
-    // What still runs has had its deadline.
+    // Tasks that are still running have had their deadline.
     runtime.shutdown_background();
     outcome
 }

@@ -1,4 +1,6 @@
-//! What is served beside Socket.IO: health, readiness, metrics, and the demo page.
+//! The HTTP endpoints beside Socket.IO: health, readiness, metrics and the demo page.
+
+mod demo_page;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -6,62 +8,80 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderName, StatusCode};
-use axum::response::{Html, IntoResponse};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::get;
-use chat_domain::{DisplayName, RoomId, User, UserId};
-use serde::Serialize;
+use chat_domain::ports::StorageHealth;
 
-use crate::app::Demo;
+use crate::clients::Clients;
+use crate::demo::Demo;
 use crate::gateway::Gateway;
+use crate::supervisor::Liveness;
 
 /// How long the database may take to answer.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
-/// Where the page's script expects its users.
-const DEMO_USERS: &str = "/*TOKENS*/[]";
 
-pub(crate) fn pages(gateway: Arc<Gateway>, demo: Option<Demo>) -> Router {
+/// What the operator's pages report on.
+#[derive(Clone)]
+pub(crate) struct Status {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) liveness: Liveness,
+}
+
+/// Returns the routes.
+pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
     let mut pages = Router::new()
-        .route("/healthz", get(async || "ok\n"))
+        .route("/healthz", get(alive))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(gateway);
+        .with_state(status);
     if let Some(demo) = demo {
-        pages = pages.route("/", get(async move || demo_page(&demo)));
+        pages = pages.route("/", get(async move || demo_page::response(&demo)));
     }
     pages
 }
 
-/// Whether clients should be sent here: not while stopping, and not without the
-/// database.
-async fn ready(State(gateway): State<Arc<Gateway>>) -> (StatusCode, &'static str) {
-    if gateway.draining.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n");
+/// Reports whether every task that must run is running.
+async fn alive(State(status): State<Status>) -> (StatusCode, String) {
+    match status.liveness.failure() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(task) => {
+            let text = format!("the task that {task} has ended\n");
+            (StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
-    // Any room will do: the answer is one row or none.
-    let rooms: Vec<RoomId> = RoomId::new(1).into_iter().collect();
-    match tokio::time::timeout(READY_DEADLINE, gateway.log.newest(&rooms)).await {
-        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
+}
+
+/// Reports whether clients should be sent here: not while draining, and not while messages
+/// cannot be stored.
+async fn ready(State(status): State<Status>) -> (StatusCode, &'static str) {
+    if status.gateway.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
+    }
+    match tokio::time::timeout(READY_DEADLINE, status.storage.check_writable()).await {
+        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the database does not answer\n",
+            "the database cannot be written\n",
         ),
     }
 }
 
-async fn metrics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
+async fn metrics(State(status): State<Status>) -> impl IntoResponse {
     let mut text = String::new();
     for (name, help, value) in [
         (
             "chat_connections",
             "Connected Socket.IO clients.",
-            gateway.connections.count(),
+            status.clients.count(),
         ),
         (
             "chat_active_rooms",
-            "Rooms that somebody on this node has joined.",
-            gateway.rooms.count(),
+            "Rooms that a client of this node has joined.",
+            status.gateway.rooms.count(),
         ),
     ] {
         // Writing to a string cannot fail.
@@ -71,51 +91,4 @@ async fn metrics(State(gateway): State<Arc<Gateway>>) -> impl IntoResponse {
         );
     }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
-}
-
-/// The page with fresh tokens for two users.
-fn demo_page(demo: &Demo) -> impl IntoResponse + use<> {
-    #[derive(Serialize)]
-    struct DemoUser<'a> {
-        id: &'a str,
-        name: &'a str,
-        token: String,
-    }
-    let people = demo_people();
-    let users: Vec<DemoUser<'_>> = people
-        .iter()
-        .filter_map(|user| {
-            Some(DemoUser {
-                id: user.id.as_str(),
-                name: user.name.as_str(),
-                token: (demo.mint)(user).ok()?,
-            })
-        })
-        .collect();
-    let users = serde_json::to_string(&users).unwrap_or_else(|_| "[]".to_owned());
-    let page = include_str!("http/demo.html").replacen(DEMO_USERS, &users, 1);
-    // Only this page's own script, and connections to this server.
-    const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
-         style-src 'unsafe-inline'; img-src data:; connect-src 'self' ws: wss:; \
-         base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-    (
-        [
-            (CACHE_CONTROL, "no-store"),
-            (HeaderName::from_static("content-security-policy"), POLICY),
-        ],
-        Html(page),
-    )
-}
-
-/// The demo's users.
-pub(crate) fn demo_people() -> Vec<User> {
-    [("1", "Ada"), ("2", "Grace")]
-        .into_iter()
-        .filter_map(|(id, name)| {
-            Some(User {
-                id: UserId::new(id).ok()?,
-                name: DisplayName::from_text(name),
-            })
-        })
-        .collect()
 }

@@ -1,49 +1,53 @@
-//! The chat gateway: real-time rooms over plain Socket.IO, every message stored
-//! before anybody sees it.
+//! The chat gateway: real-time rooms over plain Socket.IO, every message stored before any
+//! client sees it.
 //!
-//! This crate is the thin outermost layer: it turns Socket.IO's events into calls
-//! of the domain's use cases ([`chat_domain::use_cases`]), and what they produce
-//! into packets. Where things are:
+//! This crate is the outermost layer. It turns the events of Socket.IO into calls of the
+//! domain's use cases ([`chat_domain::use_cases`]), and hands what [`chat_delivery`]
+//! delivers to the clients:
 //!
-//! - `config`: flags and environment to a typed [`config::Config`];
-//! - `wiring`: the only place that names concrete adapters;
-//! - [`server::serve`]: a listener and an [`App`] until a shutdown;
-//! - `connection`: one TCP connection, its deadlines and its kill switch;
-//! - `transport`: the HTTP requests of Engine.IO, `session`: what they belong to;
-//! - `socket`: the handshake, the events, and what waits for a client;
-//! - `expiry`: whose token ends when;
-//! - `rooms`: who is in which room, and the order in which they see its messages;
-//! - `http`: health, readiness, metrics, and the demo page;
-//! - `commands`: what the binary can do.
+//! - `config`: flags and environment to a typed [`config::Config`]; `limits`: everything
+//!   that is bounded;
+//! - `wiring`: the only file that names concrete adapters; `app`: what it puts together;
+//!   `storage_watch`: logs storage outages;
+//! - [`server::serve`]: a listener and an [`App`] until a shutdown; `supervisor`: the tasks
+//!   that must keep running;
+//! - `wire`: one TCP connection, its deadlines and its kill switch;
+//! - `transport`: the HTTP requests of Engine.IO; `session`: the sessions they belong to;
+//! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
+//!   connected clients;
+//! - `http`: health, readiness, metrics; `demo`: the demo page's users;
+//! - `commands`: the commands of the binary.
 
 mod app;
 #[doc(hidden)]
 pub mod bench;
+mod clients;
 pub mod commands;
 pub mod config;
-mod connection;
-mod error_line;
-mod expiry;
+mod demo;
 mod gateway;
 mod http;
+mod limits;
 pub mod logging;
 mod origin;
-mod rooms;
 pub mod server;
 mod session;
 mod socket;
+mod storage_watch;
+mod supervisor;
 mod transport;
+mod wire;
 mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{App, AppOptions, Demo, MintToken};
-pub use error_line::one_line;
-pub use gateway::Limits;
+pub use app::{App, AppOptions};
+pub use demo::{Demo, MintToken};
+pub use limits::Limits;
 pub use origin::{AllowedOrigins, Origin};
 
-/// Locks. No code here leaves half-done state behind when it panics, so a panic
-/// elsewhere must not spread to everybody who shares the lock.
+/// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic
+/// in one task must not spread to the others that share the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,26 +1,25 @@
 //! Log lines on standard error: plain on a terminal, JSON otherwise.
 //!
-//! Only this workspace's own events are written. The libraries' older `log`
-//! records are not picked up: at their finest level they show packets, and with
-//! them tokens and messages.
+//! Records of the `log` crate, which many dependencies use, are not collected: at
+//! their most detailed level they contain packets, and with them tokens and messages.
 
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-/// The form of a log line.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
     /// [`Pretty`](Self::Pretty) on a terminal, [`Json`](Self::Json) otherwise.
     #[default]
     Auto,
-    /// For people.
+    /// Plain text.
     Pretty,
-    /// For machines: one object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Starts logging, once in a process's life.
+/// Starts logging. Only the first call in a process has an effect.
 pub fn start(filter: EnvFilter, format: LogFormat) {
     let is_terminal = std::io::stderr().is_terminal();
     let is_plain = match format {
@@ -31,7 +30,7 @@ pub fn start(filter: EnvFilter, format: LogFormat) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // Started before by an embedding program: its choice stands.
+    // A program that embeds the gateway may have started logging already.
     let _ = if is_plain {
         lines.with_ansi(is_terminal).with_target(false).try_init()
     } else {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
+use chat_domain::one_line;
 use chat_gateway::commands::{command_line, run};
-use chat_gateway::one_line;
 use clap::error::ErrorKind;
 
 fn main() -> ExitCode {
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help where it was asked for; otherwise one line that says what is wrong.
+/// Prints help if it was requested, otherwise one line that states what is wrong.
 fn explain(error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
@@ -33,7 +33,8 @@ fn explain(error: &clap::Error) -> ExitCode {
         }
         _ => {
             let text = error.to_string();
-            // What is missing stands on the lines after the first; then comes usage.
+            // Missing arguments are listed on the lines after the first; usage follows
+            // after an empty line.
             let lines = text.lines().take_while(|line| !line.is_empty());
             let line = lines.map(str::trim).collect::<Vec<_>>().join(" ");
             let line = line.trim_start_matches("error: ");

@@ -1,13 +1,12 @@
-//! Accepting connections, and stopping.
+//! Accepting connections, and draining.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
-use http::{Request, Response};
+use chat_domain::one_line;
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,27 +16,21 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::app::App;
-use crate::connection::{Stream, Wire};
-use crate::expiry::Expiries;
+use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
+use crate::supervisor::Supervisor;
 use crate::transport::Transport;
+use crate::wire::{Stream, Wire};
 
-/// How long a client may take to send a request's head, also the first one, and
-/// the next one on a connection that is kept alive.
-const HEADER_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a shutdown may take to finish what clients asked for.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
-/// How long it waits, after that, for the connections to be closed.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-/// The pause after an error of accepting, such as too many open files.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The answer to a request under a name that is not served.
+const FOREIGN_HOST: &str = "Host must be a loopback name: use localhost or 127.0.0.1\n";
 
-/// Serves connections from the listener until `shutdown` is done. Then no client is
-/// let in any more, what clients asked for is finished and acknowledged, and their
+/// Serves connections from the listener until `shutdown` completes. Then no client is
+/// admitted any more, what clients asked for is finished and acknowledged, and their
 /// transports are closed: within ten seconds in all.
 ///
 /// # Errors
-/// When the listener's address cannot be read; a listener that fails to accept
-/// is tried again.
+/// When the listener's address cannot be read, and when a task that must keep running has
+/// ended: the gateway then drains as well. A failed accept is retried.
 pub async fn serve(
     listener: TcpListener,
     app: App,
@@ -45,52 +38,75 @@ pub async fn serve(
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let app = Arc::new(app);
-    // Ends what is left when this returns: connections that serve no client.
+    // Ends what is left when this returns: connections without a client.
     let mut connections = JoinSet::new();
-    let reconciliation = tokio::spawn(app.gateway.rooms.clone().reconcile());
-    let stall_check = tokio::spawn(app.gateway.clone().cut_off_stalled());
-    let expiry_check = tokio::spawn(Expiries::end_expired(app.gateway.clone()));
-    // Ends when this returns, after the last packet.
-    let _flushers = app.transport.flushers().start();
+    let mut supervisor = supervise(&app);
     tracing::info!(%address, "listening");
 
-    tokio::select! {
-        () = accept(&listener, &app, &mut connections) => {}
-        () = shutdown => {}
-    }
-    tracing::info!(connections = app.gateway.connections.count(), "draining");
-    // Requests are still answered, so that whoever asks is told: `/readyz` that this
-    // one is not ready, and who wants to connect that it is unavailable.
+    let outcome = tokio::select! {
+        () = accept(&listener, &app, &mut connections) => Ok(()),
+        () = shutdown => Ok(()),
+        task = supervisor.failed() => {
+            Err(io::Error::other(format!("the task that {task} has ended")))
+        }
+    };
+    tracing::info!(connections = app.clients.count(), "draining");
+    app.gateway.draining.cancel();
+    // Requests are still answered: `/readyz` with 503, new clients with `unavailable`.
     let drained = tokio::select! {
         () = accept(&listener, &app, &mut connections) => Ok(()),
-        drained = tokio::time::timeout(DRAIN_DEADLINE, app.gateway.drain()) => drained,
+        drained = tokio::time::timeout(DRAIN_DEADLINE, app.clients.drain()) => drained,
     };
     drop(listener);
     if drained.is_err() {
-        tracing::warn!("some events are not finished in time");
-        app.gateway.end_all();
+        tracing::warn!("some events were not finished in time");
+        app.clients.end_all();
     }
-    reconciliation.abort();
-    stall_check.abort();
-    expiry_check.abort();
     app.gateway.tasks.close();
-    let closed = async { app.gateway.tasks.wait().await };
+    let closed = app.gateway.tasks.wait();
     tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();
     tracing::info!("stopped");
-    Ok(())
+    outcome
 }
 
-/// Accepts connections, for ever.
+/// Starts the tasks that must keep running.
+fn supervise(app: &App) -> Supervisor {
+    let mut supervisor = Supervisor::new(app.liveness.clone());
+    let (gateway, clients) = (&app.gateway, &app.clients);
+    supervisor.spawn(
+        "compares rooms with the log",
+        gateway.rooms.clone().reconcile(),
+    );
+    supervisor.spawn(
+        "disconnects stalled clients",
+        clients.clone().disconnect_stalled(),
+    );
+    supervisor.spawn(
+        "ends expired connections",
+        clients.clone().end_expired(gateway.clock.clone()),
+    );
+    for flusher in app.transport.flushers().all() {
+        supervisor.spawn("writes to clients", flusher.run());
+    }
+    let storage = app.storage.clone();
+    supervisor.spawn("stores messages", async move {
+        let task = storage.stopped().await;
+        tracing::error!(task, "a task of the storage has ended");
+    });
+    supervisor
+}
+
+/// Accepts connections. Runs until it is dropped.
 async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSet<()>) {
     loop {
-        // Those that have ended are forgotten.
+        // Forget the connections that have ended.
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((tcp, _)) => {
                 connections.spawn(serve_connection(app.clone(), tcp));
             }
             Err(error) => {
-                tracing::warn!(%error, "a connection cannot be accepted");
+                tracing::warn!(error = %one_line(&error), "a connection cannot be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -98,7 +114,7 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSe
 }
 
 async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
-    // A connection that has ended already is nothing to serve.
+    // It may have ended already.
     let Ok(stream) = Stream::new(tcp) else { return };
     let wire = Arc::downgrade(stream.wire());
     let service = service_fn(move |request| {
@@ -117,14 +133,22 @@ async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
         .with_upgrades()
         .await;
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended");
+        tracing::debug!(error = %one_line(&error), "a connection ended");
     }
 }
 
 async fn respond(app: &App, wire: &Arc<Wire>, request: Request<Incoming>) -> Response<Body> {
+    if !app.served_hosts.allow(request.headers()) {
+        let mut response = Response::new(Body::from(FOREIGN_HOST));
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        return response;
+    }
     if Transport::serves(request.uri().path()) {
         return app.transport.respond(wire, request).await;
     }
     let Ok::<_, Infallible>(response) = app.pages.clone().oneshot(request.map(Body::new)).await;
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,50 +1,89 @@
-//! One Engine.IO session: the way to one client, whichever transport carries it.
+//! One Engine.IO session: the path to one client, whichever transport carries it.
 //!
-//! A session begins with a request without `sid`. It is known to the library by
-//! the request's extensions, to later requests by its id ([`Sessions`]), and to
-//! the WebSocket that carries it (now, or after an upgrade) as its owner.
+//! A session begins with a request without `sid`. socketioxide knows it through the
+//! request's extensions, later requests find it by its id ([`Sessions`]), and the WebSocket
+//! that carries it (at once, or after an upgrade) has it as its owner.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::task::{Context, Poll, Waker};
 
+use chat_domain::ConnectionId;
 use tokio_util::sync::CancellationToken;
 
-use crate::connection::{Ending, Wire, WireOwner};
+use crate::limits::{FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
 use crate::lock;
-use crate::socket::flusher::Flushers;
+use crate::socket::flusher::{Flush as _, Flushers};
 use crate::socket::outbox::Outbox;
-
-/// How long the last packets may take to leave before the transport is closed.
-const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
+use crate::wire::{Ending, Wire, WireOwner};
 
 /// An Engine.IO session.
 pub(crate) struct Session {
+    connection_id: ConnectionId,
     outbox: Arc<Outbox>,
+    intake: Mutex<Intake>,
     wire: Mutex<Option<Weak<Wire>>>,
-    /// What later requests of long-polling call it; unset for a session that
+    /// The id by which later requests of long-polling find the session; unset for one that
     /// began as a WebSocket.
     sid: OnceLock<Box<str>>,
     ended: CancellationToken,
-    connected_before: AtomicBool,
+    has_connected: AtomicBool,
     sessions: Arc<Sessions>,
 }
 
+/// The client's events in progress, by size.
+#[derive(Default)]
+struct Intake {
+    bytes: usize,
+    reader: Option<Waker>,
+}
+
 impl Session {
-    /// Whether this is asked for the first time: a session connects once to the
-    /// namespace, and ends when it has left it.
-    pub(crate) fn is_first_connect(&self) -> bool {
-        !self.connected_before.swap(true, Ordering::Relaxed)
+    /// Returns the id of the connection that the session makes.
+    pub(crate) fn connection_id(&self) -> ConnectionId {
+        self.connection_id
     }
 
-    /// What waits for this client.
+    /// Returns whether this is the first call: a session connects to the namespace once,
+    /// and ends when it has left it.
+    pub(crate) fn is_first_connect(&self) -> bool {
+        !self.has_connected.swap(true, Ordering::Relaxed)
+    }
+
+    /// Returns what waits for this client.
     pub(crate) fn outbox(&self) -> &Arc<Outbox> {
         &self.outbox
     }
 
-    /// The WebSocket of this connection carries the session from now on.
+    /// Notes that an event of this size is in progress.
+    pub(crate) fn took_in(&self, bytes: usize) {
+        lock(&self.intake).bytes += bytes;
+    }
+
+    /// Notes that an event of this size is done.
+    pub(crate) fn finished(&self, bytes: usize) {
+        let mut intake = lock(&self.intake);
+        intake.bytes -= bytes;
+        if intake.bytes < MAX_BYTES_IN_PROGRESS
+            && let Some(reader) = intake.reader.take()
+        {
+            reader.wake();
+        }
+    }
+
+    /// Returns `Ready` when more may be read from the client. Remembers one reader.
+    pub(crate) fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut intake = lock(&self.intake);
+        if intake.bytes >= MAX_BYTES_IN_PROGRESS {
+            intake.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        drop(intake);
+        self.outbox.poll_uncongested(cx)
+    }
+
+    /// Sets the connection whose WebSocket carries the session from now on.
     pub(crate) fn carried_by(self: &Arc<Self>, wire: &Arc<Wire>) {
         *lock(&self.wire) = Some(Arc::downgrade(wire));
         self.outbox.carried_by(wire);
@@ -55,29 +94,30 @@ impl Session {
         }
     }
 
-    /// Asks the library for the first time on behalf of a request of long-polling,
-    /// unless a WebSocket carries the session or is about to: `None` then.
+    /// Polls socketioxide for the first time on behalf of a long-polling request, unless a
+    /// WebSocket carries the session or is about to: then it returns `None`.
     ///
-    /// The library ends a session whose request finds its queue taken by an upgrade
-    /// that began in the same instant. Here one of the two comes first: the upgrade
-    /// begins when its response is out, after [`carried_by`](Self::carried_by).
+    /// socketioxide ends a session whose request finds its queue taken by an upgrade that
+    /// began in the same instant. Here one of the two comes first: the upgrade begins when
+    /// its response is out, after [`carried_by`](Self::carried_by).
     pub(crate) fn poll_before_websocket<T>(&self, poll: impl FnOnce() -> T) -> Option<T> {
         let wire = lock(&self.wire);
-        wire.is_none().then(poll)
+        (!is_alive(wire.as_ref())).then(poll)
     }
 
-    /// Whether a WebSocket carries the session, or is about to.
+    /// Returns whether a WebSocket carries the session or is about to. One whose connection
+    /// ended before its upgrade was complete does not.
     pub(crate) fn has_websocket(&self) -> bool {
-        lock(&self.wire).is_some()
+        is_alive(lock(&self.wire).as_ref())
     }
 
-    /// Ends once the session does.
+    /// Is cancelled when the session ends.
     pub(crate) fn ended(&self) -> &CancellationToken {
         &self.ended
     }
 
-    /// Closes the transport: the WebSocket's TCP connection, or the long-polling
-    /// session. Nothing is sent to say so, so that the standard client reconnects.
+    /// Closes the transport: the WebSocket's TCP connection, or the long-polling session. No
+    /// packet announces it, so that the standard client reconnects.
     pub(crate) fn end(&self, ending: Ending) {
         if self.ended.is_cancelled() {
             return;
@@ -87,15 +127,15 @@ impl Session {
         if let Some(wire) = wire {
             wire.end(ending);
         }
-        // A session that began with long-polling may still be on it, or half-way
-        // through its upgrade; the library refuses if it is not.
+        // A session that began with long-polling may still use it, or be in the middle of
+        // its upgrade; otherwise socketioxide refuses.
         if let (Some(sid), Some(end)) = (self.sid.get(), self.sessions.end_polling.get()) {
             end(sid);
         }
     }
 
-    /// Closes the transport once everything that waits has left, or half a second
-    /// later.
+    /// Closes the transport once everything that waits has left, or after
+    /// [`FLUSH_DEADLINE`].
     pub(crate) async fn end_when_flushed(&self) {
         tokio::select! {
             () = self.outbox.flushed() => {}
@@ -106,9 +146,13 @@ impl Session {
     }
 }
 
+fn is_alive(wire: Option<&Weak<Wire>>) -> bool {
+    wire.is_some_and(|wire| wire.strong_count() > 0)
+}
+
 impl WireOwner for Session {
     fn write(&self, bytes: &[u8]) {
-        self.outbox.write_for_library(bytes);
+        self.outbox.write_for_socketioxide(bytes);
     }
 
     fn finish(&self) {
@@ -116,7 +160,7 @@ impl WireOwner for Session {
     }
 
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.outbox.poll_uncongested(cx)
+        Session::poll_may_read(self, cx)
     }
 }
 
@@ -128,49 +172,77 @@ impl Drop for Session {
     }
 }
 
-/// Ends the long-polling session of this id in the library.
+/// Ends the long-polling session with this id in socketioxide.
 type EndPolling = Box<dyn Fn(&str) + Send + Sync>;
 
-/// All sessions that began with long-polling, by their id.
+/// All sessions that began with long-polling, by id.
 #[derive(Default)]
 pub(crate) struct Sessions {
     polling: Mutex<HashMap<Box<str>, Weak<Session>>>,
     end_polling: OnceLock<EndPolling>,
     flushers: Flushers,
+    last_connection_id: AtomicU64,
 }
 
 impl Sessions {
-    /// Who writes what waits for the clients.
+    /// Returns what writes the outboxes.
     pub(crate) fn flushers(&self) -> &Flushers {
         &self.flushers
     }
 
-    /// Says how a long-polling session is ended; once.
+    /// Sets how a long-polling session is ended. Only the first call has an effect.
     pub(crate) fn end_polling_with(&self, end: impl Fn(&str) + Send + Sync + 'static) {
         self.end_polling.set(Box::new(end)).ok();
     }
 
-    /// A session for a request without `sid`.
+    /// Creates a session for a request without `sid`.
     pub(crate) fn begin(self: &Arc<Self>) -> Arc<Session> {
+        let id = self.last_connection_id.fetch_add(1, Ordering::Relaxed);
+        let connection_id = ConnectionId::new(id);
         Arc::new(Session {
-            outbox: Outbox::new(self.flushers.next()),
+            connection_id,
+            outbox: Outbox::new(connection_id, self.flushers.next()),
+            intake: Mutex::default(),
             wire: Mutex::new(None),
             sid: OnceLock::new(),
             ended: CancellationToken::new(),
-            connected_before: AtomicBool::new(false),
+            has_connected: AtomicBool::new(false),
             sessions: self.clone(),
         })
     }
 
-    /// The library gave the session this id.
+    /// Notes the id that socketioxide gave the session.
     pub(crate) fn began_polling(&self, session: &Arc<Session>, sid: &str) {
         if session.sid.set(sid.into()).is_ok() {
             lock(&self.polling).insert(sid.into(), Arc::downgrade(session));
         }
     }
 
-    /// The session of this id, if it began with long-polling and has not ended.
+    /// Returns the session with this id, if it began with long-polling and still exists.
     pub(crate) fn find(&self, sid: &str) -> Option<Arc<Session>> {
         lock(&self.polling).get(sid)?.upgrade()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::wire::Stream;
+
+    #[tokio::test]
+    async fn a_connection_that_ended_before_its_upgrade_leaves_the_session_to_polling() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let stream = Stream::new(accepted.unwrap().0).unwrap();
+        let session = Arc::new(Sessions::default()).begin();
+        session.carried_by(stream.wire());
+        assert!(session.has_websocket());
+        assert_eq!(session.poll_before_websocket(|| "polled"), None);
+        drop((client, stream));
+        assert!(!session.has_websocket());
+        assert_eq!(session.poll_before_websocket(|| "polled"), Some("polled"));
     }
 }

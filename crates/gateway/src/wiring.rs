@@ -7,12 +7,13 @@ use std::time::Duration;
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
 use chat_adapters::postgres::Durability;
 use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
-use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository};
-use chat_domain::{BoxError, User};
+use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository, StorageHealth};
+use chat_domain::{BoxError, User, one_line};
 
-use crate::app::{App, AppOptions, Demo};
+use crate::app::{App, AppOptions};
 use crate::config::{Config, DatabaseUrl, StorageConfig};
-use crate::error_line::one_line;
+use crate::demo::Demo;
+use crate::storage_watch;
 
 /// The configured database.
 pub(crate) enum Database {
@@ -80,20 +81,40 @@ impl Database {
         }
     }
 
-    fn repositories(self) -> (Arc<dyn MessageRepository>, Arc<dyn RoomRepository>) {
+    fn ports(self) -> Ports {
+        fn shared<D>(database: D) -> Ports
+        where
+            D: MessageRepository + RoomRepository + StorageHealth + 'static,
+        {
+            let database = Arc::new(database);
+            Ports {
+                messages: database.clone(),
+                rooms: database.clone(),
+                storage: database,
+            }
+        }
         match self {
-            Self::Sqlite(database) => (Arc::new(database.clone()), Arc::new(database)),
-            Self::Postgres(database) => (Arc::new((*database).clone()), Arc::new(*database)),
+            Self::Sqlite(database) => shared(database),
+            Self::Postgres(database) => shared(*database),
         }
     }
 }
 
+/// The ports of a database.
+struct Ports {
+    messages: Arc<dyn MessageRepository>,
+    rooms: Arc<dyn RoomRepository>,
+    storage: Arc<dyn StorageHealth>,
+}
+
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> App {
-    let (messages, rooms) = database.repositories();
+    let ports = database.ports();
+    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
     App::new(AppOptions {
         messages,
         rooms,
+        storage: ports.storage,
         events: Arc::new(LocalRoomEvents::default()),
         authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),
         clock: Arc::new(SystemClock),

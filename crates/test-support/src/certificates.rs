@@ -1,4 +1,4 @@
-//! A certificate authority and a server certificate of a test's own.
+//! A certificate authority and a server certificate for one test.
 
 use std::fs;
 use std::io;
@@ -8,17 +8,17 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 
 use crate::cluster::TlsIdentity;
 
-/// An authority and a certificate for `localhost` and 127.0.0.1 that it signed. A second
-/// value has a second authority, which the first one's clients do not trust.
+/// An authority, and a certificate for `localhost` and 127.0.0.1 that it signed. Each value
+/// has a different authority, which clients of another value do not trust.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// The authority's certificate, PEM: what a client trusts.
+    /// The authority's certificate, which clients trust; PEM.
     pub authority_pem: String,
-    /// What a server presents.
+    /// The certificate and key that a server presents.
     pub server: TlsIdentity,
 }
 
-/// Where [`Certificates::write_to`] left them.
+/// The files that [`Certificates::write_to`] wrote.
 #[derive(Clone, Debug)]
 pub struct CertificateFiles {
     /// The authority's certificate.
@@ -30,11 +30,11 @@ pub struct CertificateFiles {
 }
 
 impl Certificates {
-    /// Makes new keys and certificates.
+    /// Generates new keys and certificates.
     ///
     /// # Errors
     ///
-    /// The cryptographic library's refusal.
+    /// rcgen failed.
     pub fn generate() -> Result<Self, rcgen::Error> {
         let mut authority = CertificateParams::default();
         authority
@@ -50,7 +50,7 @@ impl Certificates {
         server
             .distinguished_name
             .push(DnType::CommonName, "localhost");
-        // All authorities here share a name; this tells a client which one is meant.
+        // All authorities have the same name; the key identifier tells them apart.
         server.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;
         let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key))?;
@@ -67,7 +67,7 @@ impl Certificates {
     ///
     /// # Errors
     ///
-    /// A file could not be written.
+    /// A file cannot be written.
     pub fn write_to(&self, folder: &Path) -> io::Result<CertificateFiles> {
         let files = CertificateFiles {
             authority: folder.join("authority.crt"),

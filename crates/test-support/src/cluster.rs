@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL server, started from the programs on this machine.
+//! A throwaway PostgreSQL server, started from installed programs.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -19,17 +19,17 @@ const SUPERUSER: &str = "postgres";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a [`Cluster`] is started with. The default is a server as PostgreSQL ships it,
-/// durability included, which trusts everybody on the loopback interface.
+/// How a [`Cluster`] is started. The default is a server with PostgreSQL's default settings,
+/// including durability, that trusts every connection on the loopback interface.
 #[derive(Clone, Debug, Default)]
 pub struct ClusterOptions {
-    /// Asks for this password (SCRAM) instead of trusting the superuser.
+    /// Requires this password (SCRAM) from the superuser.
     pub password: Option<String>,
-    /// Lines added to `postgresql.conf`, for example `max_connections = 20`.
+    /// Lines to append to `postgresql.conf`, for example `max_connections = 20`.
     pub settings: Vec<String>,
-    /// Offers TLS with this identity beside plain connections.
+    /// Accepts TLS with this identity, in addition to plain connections.
     pub tls: Option<TlsIdentity>,
-    /// Makes its own folder in this one instead of the system's temporary folder.
+    /// Creates the cluster's folder here instead of in the system's temporary folder.
     pub folder: Option<PathBuf>,
 }
 
@@ -42,8 +42,8 @@ pub struct TlsIdentity {
     pub key_pem: String,
 }
 
-/// A PostgreSQL server with a data folder of its own. Both are gone when it is dropped,
-/// and when the process that holds it is killed.
+/// A PostgreSQL server with its own data folder. Both are removed when the value is
+/// dropped, and when the process that holds it is killed.
 ///
 /// ```no_run
 /// use chat_test_support::{Cluster, ClusterOptions};
@@ -52,7 +52,7 @@ pub struct TlsIdentity {
 /// let mut cluster = Cluster::start(ClusterOptions::default())?;
 /// cluster.create_database("chat")?;
 /// cluster.stop_immediate()?;
-/// // What was committed before the crash is still there afterwards.
+/// // Everything that was committed before the crash is still stored.
 /// cluster.start_again()?;
 /// assert_eq!(cluster.psql("chat", "select 1")?, "1");
 /// # Ok(())
@@ -66,17 +66,17 @@ pub struct Cluster {
     password: Option<String>,
     port: u16,
     server: Option<Child>,
-    /// Removes the folder, and stops the server if nobody else did.
+    /// Removes the folder, and stops the server if it still runs.
     _janitor: Janitor,
 }
 
 impl Cluster {
-    /// Makes a data folder and starts a server on it, on a free port of 127.0.0.1.
+    /// Creates a data folder and starts a server on it, on a free port of 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// The programs are not on this machine (the error says what to install), or the
-    /// server would not start (the error ends with its log).
+    /// The programs are not installed (the error says what to install), or the server did
+    /// not start (the error ends with its log).
     pub fn start(options: ClusterOptions) -> io::Result<Self> {
         let programs = Programs::find()?;
         let owner = Owner::if_root()?;
@@ -99,7 +99,7 @@ impl Cluster {
             _janitor: janitor,
         };
         cluster.initialize(&options)?;
-        // Between finding a free port and listening on it, somebody else may take it.
+        // Another process may take the free port before the server listens on it.
         for _ in 0..10 {
             cluster.port = free_port()?;
             match cluster.start_again() {
@@ -110,8 +110,8 @@ impl Cluster {
         Err(io::Error::other("found no free port for PostgreSQL"))
     }
 
-    /// The address of one of its databases, with the superuser's name and, if it has
-    /// one, its password.
+    /// Returns the URL of one of its databases, with the superuser's name and, if set, its
+    /// password.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let password = self.password.as_ref().map(|password| {
@@ -132,26 +132,26 @@ impl Cluster {
         )
     }
 
-    /// The TCP port, the same for the cluster's whole life.
+    /// Returns the TCP port, which stays the same after a restart.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Stops the server as a crash would, with nothing flushed: the next start recovers.
+    /// Stops the server like a crash, without flushing anything: the next start recovers.
     ///
     /// # Errors
     ///
-    /// It would not stop; it is killed then.
+    /// The server did not stop and was killed.
     pub fn stop_immediate(&mut self) -> io::Result<()> {
         self.stop("QUIT")
     }
 
-    /// Stops the server in good order, after ending its connections.
+    /// Stops the server cleanly, after closing its connections.
     ///
     /// # Errors
     ///
-    /// It would not stop; it is killed then.
+    /// The server did not stop and was killed.
     pub fn stop_fast(&mut self) -> io::Result<()> {
         self.stop("INT")
     }
@@ -160,10 +160,10 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// `AddrInUse` if somebody took the port meanwhile; otherwise the error ends with
-    /// the server's log.
+    /// `AddrInUse` if another process has taken the port; otherwise the error ends with the
+    /// server's log.
     pub fn start_again(&mut self) -> io::Result<()> {
-        assert!(self.server.is_none(), "the server is running already");
+        assert!(self.server.is_none(), "the server is already running");
         let log = self.folder.join("server.log");
         let output = File::create(&log)?;
         let mut command = self.command("postgres");
@@ -171,7 +171,7 @@ impl Cluster {
             .arg("-D")
             .arg(self.data())
             .args(["-p", &self.port.to_string()])
-            // Ctrl-C ends the tests; the server ends after them, with the janitor.
+            // Ctrl-C ends the tests; the janitor stops the server after them.
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
@@ -180,7 +180,7 @@ impl Cluster {
         let status_file = self.folder.join("data/postmaster.pid");
         let ready = wait_until(START_TIMEOUT, "PostgreSQL is ready", || {
             if let Some(status) = server.try_wait()? {
-                return Err(why_it_ended(status, &log));
+                return Err(exit_error(status, &log));
             }
             Ok(is_ready(&status_file, server.id()).then_some(()))
         });
@@ -194,27 +194,27 @@ impl Cluster {
         assert_eq!(
             Path::new(&folder),
             self.data().canonicalize()?,
-            "another PostgreSQL answers on port {}",
+            "another PostgreSQL server listens on port {}",
             self.port
         );
         Ok(())
     }
 
-    /// Runs SQL as the superuser and gives back what it prints: rows on lines, columns
-    /// separated by `|`.
+    /// Runs SQL as the superuser and returns its output: one row per line, columns separated
+    /// by `|`.
     ///
     /// # Errors
     ///
-    /// No connection, or the message of the statement that failed.
+    /// The connection failed, or a statement did; the error has the server's message.
     pub fn psql(&self, database: &str, sql: &str) -> io::Result<String> {
         self.programs.psql(&self.url(database), sql)
     }
 
-    /// Makes an empty database.
+    /// Creates an empty database.
     ///
     /// # Errors
     ///
-    /// No connection, or there is one with this name.
+    /// The connection failed, or the name is already used.
     pub fn create_database(&self, name: &str) -> io::Result<()> {
         self.psql(SUPERUSER, &format!("create database \"{name}\""))
             .map(drop)
@@ -226,7 +226,7 @@ impl Cluster {
             .arg("-D")
             .arg(self.data())
             .args(["--username", SUPERUSER, "--encoding", "UTF8", "--no-locale"])
-            // Only initdb's own files; the server syncs as PostgreSQL does by default.
+            // Applies only to initdb's own files; the server still syncs its writes.
             .arg("--no-sync");
         if let Some(password) = &options.password {
             let file = self.write("password", password)?;
@@ -249,12 +249,12 @@ impl Cluster {
         }
         settings.extend(options.settings.iter().cloned());
         let file = self.data().join("postgresql.conf");
-        // The last line wins when a setting is there twice.
+        // If a setting occurs twice, the last line applies.
         let text = fs::read_to_string(&file)? + "\n" + &settings.join("\n") + "\n";
         fs::write(file, text)
     }
 
-    /// Writes a file that only the server's user reads, as PostgreSQL demands of keys.
+    /// Writes a file that only the server's user can read, as PostgreSQL requires for keys.
     fn write(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let path = self.folder.join(name);
         File::options()
@@ -285,7 +285,7 @@ impl Cluster {
 
     fn command(&self, program: &str) -> Command {
         let mut command = self.programs.command(program);
-        // The folder that this process works in may be out of the owner's reach.
+        // The owner may not have access to this process's working directory.
         command.current_dir(&self.folder);
         if let Some(owner) = &self.owner {
             command.uid(owner.user).gid(owner.group);
@@ -315,7 +315,7 @@ while [ -e "$status" ] && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$((tries + 1
 rm -rf "$1"
 "#;
 
-/// PostgreSQL refuses to run as root; this is who it runs as then.
+/// The user that runs the server if this process is root, which PostgreSQL refuses.
 #[derive(Debug)]
 struct Owner {
     user: u32,
@@ -343,13 +343,13 @@ fn id(arguments: &[&str]) -> io::Result<u32> {
         .map_err(io::Error::other)
 }
 
-/// A port that nobody listens on, below the range that systems give to outgoing
-/// connections: one of those could take the port of a stopped server, and a client that
-/// keeps trying to reach it could even be given it and connect to itself.
+/// Returns a port on which no process listens, below the range of ephemeral ports: an
+/// outgoing connection could take an ephemeral port of a stopped server, and a client that
+/// retries could even be assigned the port and connect to itself.
 ///
 /// # Errors
 ///
-/// A hundred random ports were all taken.
+/// A hundred random ports were all in use.
 pub fn free_port() -> io::Result<u16> {
     for _ in 0..100 {
         let random = RandomState::new().hash_one(()) % 12_000;
@@ -361,7 +361,7 @@ pub fn free_port() -> io::Result<u16> {
     Err(io::Error::other("found no free port below 32000"))
 }
 
-/// Reads what `pg_ctl` reads: the process on line 1, its state on line 8.
+/// Reads the same lines as `pg_ctl`: the process id on line 1, its state on line 8.
 fn is_ready(status_file: &Path, process_id: u32) -> bool {
     let Ok(text) = fs::read_to_string(status_file) else {
         return false;
@@ -370,12 +370,12 @@ fn is_ready(status_file: &Path, process_id: u32) -> bool {
     lines.first() == Some(&process_id.to_string().as_str()) && lines.get(7) == Some(&"ready")
 }
 
-fn why_it_ended(status: ExitStatus, log: &Path) -> io::Error {
+fn exit_error(status: ExitStatus, log: &Path) -> io::Error {
     let log = fs::read_to_string(log).unwrap_or_default();
     let kind = if log.contains("Address already in use") {
         io::ErrorKind::AddrInUse
     } else {
         io::ErrorKind::Other
     };
-    io::Error::new(kind, format!("PostgreSQL ended with {status}:\n{log}"))
+    io::Error::new(kind, format!("PostgreSQL exited with {status}:\n{log}"))
 }

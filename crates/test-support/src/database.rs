@@ -7,8 +7,8 @@ use std::io;
 
 use crate::programs::Programs;
 
-/// A database with a name of its own, dropped with this value together with the
-/// connections that are still open to it.
+/// A database with a unique name. Dropping the value closes all connections to the
+/// database and drops it.
 #[derive(Debug)]
 pub struct TestDatabase {
     programs: Programs,
@@ -17,32 +17,31 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Makes a database on the server that `cargo xtask test` brings.
+    /// Creates a database on the server that `cargo xtask test` provides.
     ///
     /// # Panics
     ///
-    /// Without `TEST_DATABASE_URL`: a test that skips itself is a test that nobody
-    /// misses.
+    /// If `TEST_DATABASE_URL` is not set: a test must not skip itself silently.
     #[must_use]
     pub fn create_from_env() -> Self {
         let admin_url = env::var("TEST_DATABASE_URL").expect(
-            "TEST_DATABASE_URL is not set: run `cargo xtask test`, which brings PostgreSQL",
+            "TEST_DATABASE_URL is not set: run `cargo xtask test`, which provides PostgreSQL",
         );
         Self::create(&admin_url)
     }
 
-    /// Makes a database on the server of `admin_url`, whose user may create databases.
+    /// Creates a database on the server of `admin_url`, whose user may create databases.
     ///
     /// # Panics
     ///
-    /// When the server refuses, with its message.
+    /// If the server refuses, with its message.
     #[must_use]
     pub fn create(admin_url: &str) -> Self {
-        let programs = Programs::find_client().expect("psql makes the test's database");
+        let programs = Programs::find_client().expect("psql creates the test's database");
         let name = format!("chat_test_{:016x}", RandomState::new().hash_one(()));
         programs
             .psql(admin_url, &format!("create database {name}"))
-            .expect("TEST_DATABASE_URL names a server where databases can be created");
+            .expect("TEST_DATABASE_URL names a server on which databases can be created");
         Self {
             programs,
             admin_url: admin_url.to_owned(),
@@ -50,23 +49,23 @@ impl TestDatabase {
         }
     }
 
-    /// The address of this database, with the user and parameters of the server's.
+    /// Returns the URL of this database, with the user and parameters of the server's URL.
     #[must_use]
     pub fn url(&self) -> String {
         with_database(&self.admin_url, &self.name)
     }
 
-    /// Its name on the server.
+    /// Returns its name on the server.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Runs SQL and gives back what it prints: rows on lines, columns separated by `|`.
+    /// Runs SQL and returns its output: one row per line, columns separated by `|`.
     ///
     /// # Errors
     ///
-    /// No connection, or the message of the statement that failed.
+    /// The connection failed, or a statement did; the error has the server's message.
     pub fn psql(&self, sql: &str) -> io::Result<String> {
         self.programs.psql(&self.url(), sql)
     }
@@ -76,7 +75,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let sql = format!("drop database if exists {} with (force)", self.name);
         if let Err(error) = self.programs.psql(&self.admin_url, &sql) {
-            eprintln!("database {} stays behind: {error}", self.name);
+            eprintln!("cannot drop database {}: {error}", self.name);
         }
     }
 }
@@ -98,7 +97,7 @@ mod tests {
     use super::with_database;
 
     #[test]
-    fn the_address_of_a_test_database_keeps_everything_but_the_name() {
+    fn the_url_of_a_test_database_differs_only_in_the_name() {
         for (url, expected) in [
             ("postgres://u:p@h:1/old", "postgres://u:p@h:1/new"),
             ("postgres://h", "postgres://h/new"),

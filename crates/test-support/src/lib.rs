@@ -1,10 +1,10 @@
-//! Real parts for tests: throwaway PostgreSQL servers, databases and certificates.
+//! Real dependencies for tests: throwaway PostgreSQL servers, databases and certificates.
 //!
-//! Nothing here knows the chat, and nothing is asynchronous: the same parts serve
-//! the adapters' tests, the gateway's end-to-end tests and `cargo xtask`.
+//! Nothing here depends on the chat, and nothing is asynchronous, so that the adapters'
+//! tests, the gateway's end-to-end tests and `cargo xtask` can all use it.
 //!
-//! What a test starts ends with the test: by `Drop` when it returns or panics, and
-//! by a [`Janitor`] when its whole process is killed.
+//! What a test starts ends with the test: through `Drop` when the test returns or panics,
+//! and through a [`Janitor`] when its whole process is killed.
 
 #[cfg(feature = "certificates")]
 mod certificates;

@@ -1,5 +1,4 @@
-//! What tests need of processes: an end that happens for certain, and waiting with a
-//! deadline.
+//! Processes in tests: clean-up that always happens, signals, and waiting with a deadline.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,23 +9,23 @@ use std::time::{Duration, Instant};
 
 /// Runs a shell script when it is dropped or when this process ends, however it ends.
 ///
-/// `Drop` alone does not run on Ctrl-C, on `kill -9` or for a `static`. So the script
-/// waits in a process of its own, on a pipe whose other end only this process holds:
-/// the kernel closes that end when the process is gone.
+/// `Drop` alone does not run on Ctrl-C, on `kill -9` or for a `static`. The script therefore
+/// waits in its own process, on a pipe whose other end only this process holds: the kernel
+/// closes that end when this process ends.
 ///
-/// (Linux's parent-death signal is not an alternative: it is sent when the *thread*
-/// that started the child ends, and the test harness has one thread for each test.)
+/// (Linux's parent-death signal is not an alternative: it is sent when the *thread* that
+/// started the child ends, and the test harness has one thread per test.)
 #[derive(Debug)]
 pub struct Janitor {
     shell: Child,
 }
 
 impl Janitor {
-    /// Makes `script` (POSIX shell) wait for the end; `arguments` are its `$1`, `$2`…
+    /// Registers `script` (POSIX shell) to run at the end; `arguments` are its `$1`, `$2`…
     ///
     /// # Errors
     ///
-    /// The shell could not be started; nothing is waiting then.
+    /// The shell cannot be started; the script will not run.
     pub fn new<I>(script: &str, arguments: I) -> io::Result<Self>
     where
         I: IntoIterator,
@@ -36,12 +35,12 @@ impl Janitor {
         let shell = Command::new("sh")
             .args(["-c", &format!("{waiting}{script}"), "janitor"])
             .args(arguments)
-            // A working directory that nobody wants to remove meanwhile.
+            // A working directory that no test removes meanwhile.
             .current_dir("/")
-            // A Ctrl-C is sent to the whole group of the terminal's foreground job.
+            // The terminal sends Ctrl-C to the whole foreground process group.
             .process_group(0)
             .stdin(Stdio::piped())
-            // Whoever reads this process's output must not wait for the janitor too.
+            // A reader of this process's output must not wait for the janitor as well.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
@@ -52,7 +51,7 @@ impl Janitor {
 impl Drop for Janitor {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // Nothing can be done here about a script that failed.
+        // `drop` cannot report that the script failed.
         let _ = self.shell.wait();
     }
 }
@@ -61,7 +60,7 @@ impl Drop for Janitor {
 ///
 /// # Errors
 ///
-/// There is no such process, or it belongs to somebody else.
+/// The process does not exist, or belongs to another user.
 pub fn signal(process_id: u32, name: &str) -> io::Result<()> {
     let output = Command::new("sh")
         .args(["-c", "kill -s \"$1\" \"$2\"", "kill", name])
@@ -76,12 +75,12 @@ pub fn signal(process_id: u32, name: &str) -> io::Result<()> {
     )))
 }
 
-/// Asks `probe` until it has an answer.
+/// Calls `probe` until it returns a value.
 ///
 /// # Errors
 ///
-/// `TimedOut` naming `what` when there is none after `timeout`, or the probe's own
-/// error, at once.
+/// `TimedOut`, naming `what`, if there is no value within `timeout`; or the first error of
+/// the probe.
 pub fn wait_until<T>(
     timeout: Duration,
     what: &str,
@@ -89,13 +88,13 @@ pub fn wait_until<T>(
 ) -> io::Result<T> {
     let deadline = Instant::now() + timeout;
     loop {
-        if let Some(answer) = probe()? {
-            return Ok(answer);
+        if let Some(value) = probe()? {
+            return Ok(value);
         }
         if Instant::now() >= deadline {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("waited {timeout:?} in vain: {what}"),
+                format!("timed out after {timeout:?} waiting until {what}"),
             ));
         }
         thread::sleep(Duration::from_millis(10));

@@ -1,4 +1,4 @@
-//! PostgreSQL's own programs: where they are on this machine, and running them.
+//! PostgreSQL's programs: finds and runs them.
 
 use std::env;
 use std::fs;
@@ -6,41 +6,41 @@ use std::io;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-/// Runs SQL with `psql` on any server and gives back what it prints: rows on lines,
-/// columns separated by `|`.
+/// Runs SQL with `psql` on any server and returns its output: one row per line, columns
+/// separated by `|`.
 ///
 /// # Errors
 ///
-/// No connection, or the message of the statement that failed.
+/// The connection failed, or a statement did; the error has the server's message.
 pub fn psql(url: &str, sql: &str) -> io::Result<String> {
     Programs::find_client()?.psql(url, sql)
 }
 
-/// Where PostgreSQL's programs are on this machine.
+/// The folder with PostgreSQL's programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
     folder: PathBuf,
 }
 
 impl Programs {
-    /// Looks along `PATH`, then where Debian keeps the servers, the newest first.
+    /// Searches `PATH`, then Debian's folders of servers, the newest first.
     ///
     /// # Errors
     ///
-    /// `NotFound`, saying what to install.
+    /// `NotFound`; the message says what to install.
     pub fn find() -> io::Result<Self> {
         folders_with(&["initdb", "postgres", "psql"]).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::NotFound,
                 "PostgreSQL's programs initdb, postgres and psql are neither on PATH nor in \
-                 /usr/lib/postgresql/*/bin: install PostgreSQL's server (the package is \
-                 called `postgresql` on Debian, Ubuntu and Homebrew)",
+                 /usr/lib/postgresql/*/bin: install the PostgreSQL server (package `postgresql` \
+                 on Debian, Ubuntu and Homebrew)",
             )
         })
     }
 
-    /// As [`Programs::find`], but the client is enough. (Debian's `psql` on `PATH` is a
-    /// script around the one beside the server, and slower.)
+    /// Like [`Programs::find`], but accepts the client alone. It prefers the server's folder
+    /// because Debian's `psql` on `PATH` is a slower wrapper script.
     pub(crate) fn find_client() -> io::Result<Self> {
         Self::find()
             .ok()
@@ -48,8 +48,8 @@ impl Programs {
             .ok_or_else(|| {
                 io::Error::new(
                     io::ErrorKind::NotFound,
-                    "PostgreSQL's program psql is not on PATH: install PostgreSQL's client (the \
-                 package is called `postgresql-client` on Debian and Ubuntu, `libpq` on Homebrew)",
+                    "PostgreSQL's program psql is not on PATH: install the PostgreSQL client \
+                     (package `postgresql-client` on Debian and Ubuntu, `libpq` on Homebrew)",
                 )
             })
     }
@@ -67,16 +67,16 @@ impl Programs {
         Ok(text.trim_end().to_owned())
     }
 
-    /// A program with nothing in its environment that would change what it does.
+    /// Returns a command without environment variables that would change its behaviour.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.folder.join(program));
-        // What a developer's shell says about servers of their own: PGPORT, PGSSLMODE…
+        // PGPORT, PGSSLMODE and others may describe a developer's own server.
         for (name, _) in env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"PG") {
                 command.env_remove(name);
             }
         }
-        // Error messages are looked at, below.
+        // Callers and tests match error messages.
         command.env("LC_ALL", "C");
         command
     }
@@ -105,13 +105,13 @@ fn folders_with(programs: &[&str]) -> Option<Programs> {
         .map(|folder| Programs { folder })
 }
 
-/// Turns a program that failed into an error with what it said.
+/// Returns an error with a program's standard error if the program failed.
 pub(crate) fn succeed(program: &str, output: &Output) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
     Err(io::Error::other(format!(
-        "{program} ended with {}: {}",
+        "{program} failed with {}: {}",
         output.status,
         String::from_utf8_lossy(&output.stderr).trim()
     )))

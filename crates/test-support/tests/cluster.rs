@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL server lives and dies as its tests need.
+//! A throwaway PostgreSQL server starts, stops and leaves nothing behind.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_test_support::{Cluster, ClusterOptions, Janitor, TestDatabase, wait_until};
 
 #[test]
-fn what_was_committed_before_a_crash_is_there_after_the_next_start() {
+fn committed_rows_survive_a_crash_and_a_restart() {
     let mut cluster = Cluster::start(ClusterOptions::default()).unwrap();
     let port = cluster.port();
     cluster.create_database("chat").unwrap();
@@ -27,7 +27,7 @@ fn what_was_committed_before_a_crash_is_there_after_the_next_start() {
 }
 
 #[test]
-fn a_server_is_durable_unless_told_otherwise() {
+fn a_server_is_durable_unless_configured_otherwise() {
     let durable = Cluster::start(ClusterOptions::default()).unwrap();
     assert_eq!(durable.psql("postgres", "show fsync").unwrap(), "on");
     drop(durable);
@@ -41,7 +41,7 @@ fn a_server_is_durable_unless_told_otherwise() {
 }
 
 #[test]
-fn a_password_is_asked_for_when_one_is_set() {
+fn a_configured_password_is_required() {
     let cluster = Cluster::start(ClusterOptions {
         password: Some("p@ss/word?".to_owned()),
         ..ClusterOptions::default()
@@ -55,7 +55,7 @@ fn a_password_is_asked_for_when_one_is_set() {
 }
 
 #[test]
-fn a_test_database_is_gone_with_its_value_even_while_somebody_is_connected() {
+fn dropping_a_test_database_drops_it_even_while_a_client_is_connected() {
     let cluster = Cluster::start(ClusterOptions::default()).unwrap();
     let admin_url = cluster.url("postgres");
     let count = "select count(*) from pg_database where datname like 'chat_test_%'";
@@ -91,7 +91,7 @@ fn a_dropped_server_leaves_neither_process_nor_data() {
 }
 
 #[test]
-fn a_server_ends_with_the_thread_that_panics_over_it() {
+fn a_server_ends_with_the_thread_that_panics() {
     let (sender, receiver) = std::sync::mpsc::channel();
     let test = std::thread::spawn(move || {
         let cluster = Cluster::start(ClusterOptions::default()).unwrap();
@@ -104,8 +104,8 @@ fn a_server_ends_with_the_thread_that_panics_over_it() {
 }
 
 #[test]
-fn a_server_ends_with_a_process_that_is_killed() {
-    // The process to kill is this test once more.
+fn a_server_ends_with_a_killed_process() {
+    // The process to kill is another run of this test.
     const HOLD: &str = "HOLD_A_SERVER_UNTIL_KILLED";
     if std::env::var_os(HOLD).is_some() {
         let cluster = Cluster::start(ClusterOptions::default()).unwrap();
@@ -116,7 +116,7 @@ fn a_server_ends_with_a_process_that_is_killed() {
     }
 
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_server_ends_with_a_process_that_is_killed"])
+        .args(["--exact", "a_server_ends_with_a_killed_process"])
         .arg("--nocapture")
         .env(HOLD, "")
         .stdout(Stdio::piped())
@@ -140,7 +140,7 @@ fn a_server_ends_with_a_process_that_is_killed() {
 }
 
 #[test]
-fn a_janitor_has_finished_when_it_is_dropped() {
+fn dropping_a_janitor_waits_for_its_script() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     let janitor = Janitor::new("echo \"$2\" >\"$1\"", [file.as_os_str(), "done".as_ref()]).unwrap();

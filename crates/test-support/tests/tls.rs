@@ -1,9 +1,9 @@
-//! A throwaway PostgreSQL server speaks TLS with a test's own certificate.
+//! A throwaway PostgreSQL server supports TLS with a test's own certificate.
 
 use chat_test_support::{Certificates, Cluster, ClusterOptions};
 
 #[test]
-fn a_server_with_a_certificate_is_trusted_by_its_own_authority_only() {
+fn a_server_is_trusted_only_with_its_own_authority() {
     let certificates = Certificates::generate().unwrap();
     let cluster = Cluster::start(ClusterOptions {
         tls: Some(certificates.server.clone()),
@@ -24,8 +24,8 @@ fn a_server_with_a_certificate_is_trusted_by_its_own_authority_only() {
     );
     assert_eq!(ask(&verify).unwrap(), "t");
 
-    let stranger = Certificates::generate().unwrap();
-    std::fs::write(&own.authority, &stranger.authority_pem).unwrap();
+    let other = Certificates::generate().unwrap();
+    std::fs::write(&own.authority, &other.authority_pem).unwrap();
     let refusal = ask(&verify).unwrap_err().to_string();
     assert!(refusal.contains("certificate verify failed"), "{refusal}");
 }

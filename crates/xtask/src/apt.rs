@@ -1,15 +1,15 @@
-//! Installing what is missing, where that is nobody's decision but ours: as root on
-//! Debian and Ubuntu, which is to say in a container or on a CI machine.
+//! Installs missing packages as root on Debian and Ubuntu, which in practice means in a
+//! container or on a CI machine. Elsewhere, the developer decides what to install.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{find_program, is_root, run, step};
 
-/// Debian makes and starts a server of its own when it installs PostgreSQL, unless told
-/// not to; nobody here would use it.
+/// This file prevents Debian from creating and starting a PostgreSQL server at
+/// installation; the tests start their own.
 const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
 
 pub(crate) fn can_install() -> bool {
@@ -31,7 +31,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), Error> {
 fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command
-        // Somebody else may be installing at the same time.
+        // Another process may be installing packages at the same time.
         .args(["--quiet", "--option", "DPkg::Lock::Timeout=300"])
         .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")

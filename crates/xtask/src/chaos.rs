@@ -1,17 +1,18 @@
-//! `cargo xtask chaos`: the long run of the gateway's proof by fault.
+//! `cargo xtask chaos`: the gateway's fault-injection tests, repeated many times.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use crate::error::Error;
+use crate::help::HELP;
 use crate::machine::{is_root, step};
 use crate::needs::{install_missing, postgres, python};
-use crate::test::{cargo_with, watch};
-use crate::{Error, HELP};
+use crate::test::{cargo_with, run_to_completion};
 
-/// How often each fault strikes unless told otherwise.
+/// The default number of rounds of each fault.
 const ROUNDS: u32 = 20;
 
-/// Ends with cargo's exit code.
+/// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let Some(rounds) = rounds(arguments) else {
         eprint!("{HELP}");
@@ -26,15 +27,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("CHAOS_ROUNDS", rounds.to_string())
         .args(["test", "-p", "chat-gateway", "--all-features"])
         .args(["--test", "chaos", "--", "--nocapture"])
-        // One fault at a time: each has the machine to itself, and its line is its own.
+        // Each fault has the machine to itself, and its output is not interleaved.
         .args(["--test-threads", "1"]);
     if is_root() {
         cargo.arg("--include-ignored");
     } else {
-        step("NOT RUN: sqlite_full and postgres_full, which mount a file system; run this as root");
+        step("NOT RUN: sqlite_full and postgres_full, which mount a file system: run as root");
     }
     step(&format!("chaos, {rounds} rounds of each fault"));
-    watch(cargo)
+    run_to_completion(cargo)
 }
 
 fn rounds(arguments: &[OsString]) -> Option<u32> {

@@ -1,30 +1,30 @@
-//! This machine as the commands see it: its programs, the workspace's folders, and the
-//! line that says what happens now.
+//! The machine that the commands run on: its programs, the workspace's folders, and the
+//! progress line.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::Error;
+use crate::error::Error;
 
-/// Says on standard error what is being done, so that a wait explains itself.
+/// Prints the current step to standard error, so that a long wait explains itself.
 pub(crate) fn step(text: &str) {
     eprintln!("xtask: {text}");
 }
 
-/// The workspace's root.
+/// Returns the workspace's root.
 pub(crate) fn workspace() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.ancestors().nth(2).unwrap_or(package).to_owned()
 }
 
-/// Where the commands keep what they make for the tests: ignored by git, removed by
-/// `cargo clean`.
+/// Returns the folder for files that the commands create for the tests. Git ignores it,
+/// and `cargo clean` removes it.
 pub(crate) fn test_tools() -> PathBuf {
     workspace().join("target/test-tools")
 }
 
-/// The first program of this name on `PATH`.
+/// Returns the first program with this name on `PATH`.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
@@ -32,18 +32,17 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// Whether this is the user who may do everything.
 pub(crate) fn is_root() -> bool {
     let user = Command::new("id").arg("-u").output();
     user.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// Whether the command can be started and succeeds; what it prints is not shown.
+/// Runs a command without showing its output and returns whether it succeeded.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
-/// Runs a command whose output people may see.
+/// Runs a command and shows its output.
 pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     let status = command
         .status()
@@ -51,5 +50,5 @@ pub(crate) fn run(command: &mut Command) -> Result<(), Error> {
     if status.success() {
         return Ok(());
     }
-    Err(format!("{command:?} ended with {status}").into())
+    Err(format!("{command:?} failed with {status}").into())
 }

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: brings what the tests need, runs them, ends what it started.
+//! `cargo xtask test`: provides what the tests need, runs them, and stops what it started.
 
 use std::env;
 use std::ffi::OsString;
@@ -8,11 +8,11 @@ use std::process::{Command, ExitCode, Stdio};
 
 use chat_test_support::Janitor;
 
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{step, workspace};
 use crate::needs::{browser, install_missing, node, postgres, python};
 
-/// Ends with cargo's exit code; `arguments` are cargo's.
+/// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     install_missing(&[postgres::NEED, node::NEED, python::NEED, browser::NEED])?;
     let clients = workspace().join("crates/gateway/tests/clients");
@@ -27,16 +27,16 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PYTHON", python)
         .env("TEST_CHROMIUM", browser)
         .arg("test");
-    // cargo tests everything when it is told both.
-    if !names_a_package(arguments) {
+    // With both, cargo tests the whole workspace.
+    if !selects_a_package(arguments) {
         cargo.arg("--workspace");
     }
     cargo.arg("--all-features").args(arguments);
     step("cargo test");
-    watch(cargo)
+    run_to_completion(cargo)
 }
 
-/// Cargo, for tests that use this server.
+/// Returns a cargo command whose tests use this server.
 pub(crate) fn cargo_with(postgres: &postgres::Server) -> Result<Command, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(
@@ -55,10 +55,10 @@ pub(crate) fn cargo_with(postgres: &postgres::Server) -> Result<Command, Error> 
     Ok(cargo)
 }
 
-/// Runs tests to their end; cargo's exit code.
-pub(crate) fn watch(mut cargo: Command) -> Result<ExitCode, Error> {
-    // A group of its own, so that whatever ends this process ends cargo, the tests and
-    // what they started, without ending whoever called this process.
+/// Runs tests and returns cargo's exit code.
+pub(crate) fn run_to_completion(mut cargo: Command) -> Result<ExitCode, Error> {
+    // In its own process group, so that the janitor can end cargo, the tests and all that
+    // they started, without ending the caller of this process.
     let mut tests = cargo.process_group(0).stdin(Stdio::null()).spawn()?;
     let _janitor = Janitor::new("kill -s TERM -- \"-$1\"", [tests.id().to_string()])?;
     let status = tests.wait()?;
@@ -66,7 +66,7 @@ pub(crate) fn watch(mut cargo: Command) -> Result<ExitCode, Error> {
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-fn names_a_package(arguments: &[OsString]) -> bool {
+fn selects_a_package(arguments: &[OsString]) -> bool {
     arguments
         .iter()
         .map_while(|argument| argument.to_str().filter(|text| *text != "--"))

@@ -66,9 +66,9 @@ pub enum ListMessagesError {
 }
 
 impl ListMessages {
-    /// The maximum size of a page in bytes of encoded messages. A page that would exceed
-    /// it ends early, with `has_more`. One message may exceed it.
-    pub const MAX_PAGE_BYTES: usize = 384 * 1024;
+    /// The maximum size of a page, in bytes of content and in bytes of encoded messages. A
+    /// page that would exceed it ends early, with `has_more`. One message may exceed it.
+    pub const MAX_PAGE_BYTES: usize = 192 * 1024;
 
     /// Creates the use case over this log.
     pub fn new(messages: Arc<dyn MessageRepository>, encode: EncodeMessage) -> Self {
@@ -89,7 +89,7 @@ impl ListMessages {
         access.require_joined()?;
         let limit = ReadLimit {
             messages: limit.0,
-            bytes: Self::MAX_PAGE_BYTES / 4,
+            bytes: Self::MAX_PAGE_BYTES,
         };
         let read = match start {
             PageStart::Newest => self.messages.before(room_id, None, limit).await,

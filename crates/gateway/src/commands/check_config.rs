@@ -1,17 +1,20 @@
-//! `chat-gateway check-config`: what each setting is, where it came from, and
-//! whether `serve` would start.
+//! `chat-gateway check-config`: prints each setting's value, its source and what is
+//! wrong with it, and whether `serve` would start.
 
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::Command;
 
 use super::serve;
-use crate::config::{Config, LogConfig, Migrate, Problems, SETTINGS, Setting, Settings};
-use crate::error_line::one_line;
+use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings, Support};
+
+/// How the names of settings end that may contain a password.
+const URL_SUFFIXES: [&str; 2] = ["_URL", "_ENDPOINT"];
 
 pub(super) fn command() -> Command {
-    Command::new("check-config").about("Say what each setting is, and whether serve would start")
+    Command::new("check-config")
+        .about("Print each setting and its source, and whether serve would start")
 }
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
@@ -30,8 +33,8 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
             describe(settings, setting, problem.map(|p| p.text.as_str()))
         );
     }
-    if LogConfig::read(settings).is_err() || read.is_err() {
-        complaints.push("the settings above are wrong".to_owned());
+    if read.is_err() {
+        complaints.push("correct the settings marked with an error".to_owned());
     }
     if let Ok(config) = &read {
         complaints.extend(try_out(config).await);
@@ -46,16 +49,16 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::FAILURE)
 }
 
-/// What only an attempt can tell: the database and the port.
+/// Tries what only an attempt can show: the database and the port.
 async fn try_out(config: &Config) -> Vec<String> {
     let mut complaints = Vec::new();
     let attempt = async {
         let database = serve::open_database(config).await?;
-        let pending = database.pending_migrations().await?;
+        let pending = serve::pending_migrations(&database).await?;
         match config.migrate {
             _ if pending.is_empty() => Ok(()),
             Migrate::On => database.check_migratable().await,
-            Migrate::Off => Err(format!("migrations are pending: {}", pending.join(", ")).into()),
+            Migrate::Off => Err(serve::pending_error(&pending)),
         }
     };
     if let Err(error) = attempt.await {
@@ -70,25 +73,28 @@ async fn try_out(config: &Config) -> Vec<String> {
 fn describe(settings: &Settings, setting: &Setting, problem: Option<&str>) -> String {
     let value = match settings.get(setting.name) {
         None => "unset".to_owned(),
+        Some(_) if setting.is_secret && setting.support != Support::Implemented => {
+            "(not read)".to_owned()
+        }
         Some(secret) if setting.is_secret => format!("({} bytes)", secret.len()),
-        Some(url) if setting.name.ends_with("_URL") => redacted_url(url),
+        Some(url) if URL_SUFFIXES.iter().any(|s| setting.name.ends_with(s)) => redacted_url(url),
         Some(value) => value.to_owned(),
     };
     let source = settings.source(setting.name);
-    let problem = problem.map_or(String::new(), |problem| format!("  WRONG: {problem}"));
-    format!("{:<26}{value}  ({source}){problem}", setting.name)
+    let problem = problem.map_or(String::new(), |problem| format!("  error: {problem}"));
+    format!("{:<29}{value}  ({source}){problem}", setting.name)
 }
 
-/// A URL without its password.
+/// Returns a URL without its password.
 pub(super) fn redacted_url(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        // Whatever this is, it may hold one.
+        // It may be nothing but a password.
         return "(malformed)".to_owned();
     };
     if scheme == "sqlite" {
         return url.to_owned();
     }
-    // A password may hold any character, an @ or a / that should be encoded too.
+    // A password may contain an @ or a / that should have been encoded.
     let shown = match rest.rsplit_once('@') {
         Some((credentials, host)) => {
             let user = credentials.split(':').next().unwrap_or_default();
@@ -109,7 +115,7 @@ mod tests {
     use super::redacted_url;
 
     #[test]
-    fn a_password_is_not_shown_wherever_it_is() {
+    fn a_password_is_hidden_wherever_it_is_in_a_url() {
         for (url, shown) in [
             ("postgres://u:hunter2@h:1/db", "postgres://u:***@h:1/db"),
             ("postgres://u:hun@ter/2@h/db", "postgres://u:***@h/db"),

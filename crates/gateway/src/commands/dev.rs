@@ -1,4 +1,4 @@
-//! `chat-gateway dev`: everything, without configuration, for this machine alone.
+//! `chat-gateway dev`: serves this machine without configuration, with a demo page.
 
 use std::io::Write as _;
 use std::net::ToSocketAddrs as _;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use chat_domain::BoxError;
 use clap::Command;
 
+use super::check_config::redacted_url;
 use super::serve;
-use crate::app::Demo;
 use crate::config::{Config, LogConfig, Settings};
-use crate::http::demo_people;
+use crate::demo::{Demo, demo_users};
 use crate::{logging, server, wiring};
 
 /// Beside the database, so that tokens outlive a restart as messages do.
 const SECRET_FILE: &str = "data/dev-secret";
-/// How long the tokens are valid that are printed and that the demo page gets.
+/// How long the printed tokens and those of the demo page are valid.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn command() -> Command {
-    Command::new("dev").about("Serve on this machine alone, with a demo page at /")
+    Command::new("dev").about("Serve this machine only, with a demo page at /")
 }
 
 pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
@@ -30,9 +30,9 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     if settings.get("JWT_SECRET").is_none() {
         settings.set_default("JWT_SECRET", secret(Path::new(SECRET_FILE))?);
     }
-    let log = LogConfig::read(&settings)?;
     let config = Config::read(&settings)?;
-    refuse_other_machines(&config)?;
+    let log = LogConfig::read(&settings)?;
+    refuse_public_addresses(&config)?;
     logging::start(log.filter, log.format);
 
     let socket = serve::bind(&config).await?;
@@ -43,34 +43,31 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
         mint: Arc::new(move |user| wiring::mint_token(&jwt, user, TOKEN_TTL)),
     };
     let stop = serve::stop_signal()?;
-    let database_url = settings.get("DATABASE_URL").unwrap_or_default();
-    let storage = redacted(database_url);
     let app = wiring::app(config, database, Some(demo.clone()));
-    greet(
-        &format!("http://{}", listener.local_addr()?),
-        &storage,
-        &demo,
-    )?;
+    let url = format!("http://{}", listener.local_addr()?);
+    let database_url = redacted_url(settings.get("DATABASE_URL").unwrap_or_default());
+    print_greeting(&url, &database_url, &demo)?;
     server::serve(listener, app, stop).await?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The demo page gives everybody who can load it two users' tokens.
-fn refuse_other_machines(config: &Config) -> Result<(), BoxError> {
+/// Refuses addresses that other machines can reach: every client that can load the demo
+/// page gets the tokens of two users.
+fn refuse_public_addresses(config: &Config) -> Result<(), BoxError> {
     let mut addresses = (config.host.as_str(), config.port)
         .to_socket_addrs()
-        .map_err(|error| format!("HOST {}: {error}", config.host))?;
+        .map_err(|error| format!("HOST {} cannot be resolved: {error}: unset it", config.host))?;
     if addresses.all(|address| address.ip().is_loopback()) {
         return Ok(());
     }
-    Err("dev listens on this machine alone: unset HOST, or use serve".into())
+    Err("dev listens on loopback addresses only: unset HOST, or use serve".into())
 }
 
-/// The secret of this folder, made at the first start.
+/// Returns the secret in this file, and generates it at the first start.
 fn secret(path: &Path) -> Result<String, BoxError> {
     let failed = |what: &str, error: std::io::Error| -> BoxError {
         format!(
-            "{} cannot be {what}: {error}: set JWT_SECRET",
+            "{} cannot be {what}: {error}: check the directory, or set JWT_SECRET",
             path.display()
         )
         .into()
@@ -83,11 +80,12 @@ fn secret(path: &Path) -> Result<String, BoxError> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    write_privately(path, &secret).map_err(|error| failed("written", error))?;
+    write_private_file(path, &secret).map_err(|error| failed("written", error))?;
     Ok(secret)
 }
 
-fn write_privately(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a new file that only its owner can read.
+fn write_private_file(path: &Path, text: &str) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
 
     if let Some(folder) = path.parent() {
@@ -101,17 +99,12 @@ fn write_privately(path: &Path, text: &str) -> std::io::Result<()> {
     writeln!(file, "{text}")
 }
 
-/// A database's address without what is secret in it.
-fn redacted(url: &str) -> String {
-    super::check_config::redacted_url(url)
-}
-
-fn greet(url: &str, storage: &str, demo: &Demo) -> Result<(), BoxError> {
+fn print_greeting(url: &str, database_url: &str, demo: &Demo) -> Result<(), BoxError> {
     let mut text = format!(
-        "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {storage}\n\n  \
+        "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {database_url}\n\n  \
          Two tokens, valid for a day:\n"
     );
-    for user in demo_people() {
+    for user in demo_users() {
         let token = (demo.mint)(&user)?;
         text += &format!("  {} (user {})\n  {token}\n", user.name.as_str(), user.id);
     }

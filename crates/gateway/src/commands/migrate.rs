@@ -1,12 +1,12 @@
-//! `chat-gateway migrate`: brings the database up to date.
+//! `chat-gateway migrate`: applies the pending migrations.
 
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
+use super::serve;
 use crate::config::{LogConfig, Settings, StorageConfig};
-use crate::error_line::one_line;
 use crate::logging;
 use crate::wiring::Database;
 
@@ -14,29 +14,25 @@ const DRY_RUN: &str = "dry-run";
 
 pub(super) fn command() -> Command {
     Command::new("migrate")
-        .about("Apply pending migrations and say which")
+        .about("Apply pending migrations and print their names")
         .arg(
             Arg::new(DRY_RUN)
                 .long(DRY_RUN)
                 .action(ArgAction::SetTrue)
-                .help("Only list them"),
+                .help("Only print the pending migrations"),
         )
 }
 
 pub(super) async fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
-    let database = Database::open(&StorageConfig::read(settings)?)?;
-    let failed = |error: BoxError| -> BoxError {
-        format!("the database of DATABASE_URL: {}", one_line(&*error)).into()
-    };
+    let database = Database::open(&StorageConfig::read(settings)?)
+        .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
+    let pending = serve::pending_migrations(&database).await?;
     let (verb, names) = if arguments.get_flag(DRY_RUN) {
-        (
-            "pending",
-            database.pending_migrations().await.map_err(failed)?,
-        )
+        ("pending", pending)
     } else {
-        ("applied", database.migrate().await.map_err(failed)?)
+        ("applied", serve::apply_migrations(&database).await?)
     };
     if names.is_empty() {
         println!("up to date");

@@ -1,27 +1,26 @@
-//! `chat-gateway serve`: production.
+//! `chat-gateway serve`: serves in production.
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::Command;
 use tokio::net::TcpSocket;
 
 use crate::config::{Config, LogConfig, Migrate, Settings};
-use crate::error_line::one_line;
 use crate::wiring::{self, Database};
 use crate::{logging, server};
 
-/// How many connections the machine keeps until they are accepted.
+/// How many connections the kernel queues until they are accepted.
 pub(super) const BACKLOG: u32 = 4096;
 
 pub(super) fn command() -> Command {
-    Command::new("serve").about("Serve, configured by environment or flags")
+    Command::new("serve").about("Serve in production, configured by environment variables or flags")
 }
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
-    let log = LogConfig::read(settings)?;
     let config = Config::read(settings)?;
+    let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
     let socket = bind(&config).await?;
     let database = prepare_database(&config).await?;
@@ -35,33 +34,53 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Opens the database and brings it up to date, or says what is in the way.
+/// Opens the database and applies pending migrations, or refuses if `MIGRATE` is off.
 pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxError> {
     let database = open_database(config).await?;
     match config.migrate {
         Migrate::On => {
-            let applied = database.migrate().await.map_err(|error| {
-                format!("DATABASE_URL: the migrations failed: {}", one_line(&*error))
-            })?;
-            for name in applied {
+            for name in apply_migrations(&database).await? {
                 tracing::info!(name, "migration applied");
             }
         }
         Migrate::Off => {
-            let pending = database.pending_migrations().await?;
+            let pending = pending_migrations(&database).await?;
             if !pending.is_empty() {
-                let names = pending.join(", ");
-                return Err(format!(
-                    "migrations are pending ({names}): run chat-gateway migrate, or set MIGRATE=on"
-                )
-                .into());
+                return Err(pending_error(&pending));
             }
         }
     }
     Ok(database)
 }
 
-/// Opens the database and asks whether it can be trusted.
+/// Applies the pending migrations and returns their names.
+pub(super) async fn apply_migrations(database: &Database) -> Result<Vec<String>, BoxError> {
+    database.migrate().await.map_err(|error| {
+        let error = one_line(&*error);
+        format!(
+            "DATABASE_URL: a migration failed and was rolled back: {error}: correct this, then run \
+             chat-gateway migrate"
+        )
+        .into()
+    })
+}
+
+/// Returns the names of the pending migrations.
+pub(super) async fn pending_migrations(database: &Database) -> Result<Vec<String>, BoxError> {
+    database.pending_migrations().await.map_err(|error| {
+        let error = one_line(&*error);
+        format!("DATABASE_URL: the applied migrations cannot be read: {error}: check the database")
+            .into()
+    })
+}
+
+/// Returns the error of a start that finds pending migrations with `MIGRATE=off`.
+pub(super) fn pending_error(pending: &[String]) -> BoxError {
+    let names = pending.join(", ");
+    format!("migrations are pending ({names}): run chat-gateway migrate, or set MIGRATE=on").into()
+}
+
+/// Opens the database and checks that it keeps what it commits.
 pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError> {
     let database = Database::open(&config.storage)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
@@ -69,7 +88,7 @@ pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError>
     Ok(database)
 }
 
-/// Takes the port, without listening yet: one that is taken is found before the
+/// Binds the port without listening yet, so that a port in use is found before the
 /// database is changed.
 pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
     let (host, port) = (config.host.as_str(), config.port);
@@ -82,7 +101,8 @@ pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        // A port that the last process has just left is free.
+        // Otherwise a restart would wait for the previous process's connections to
+        // leave TIME_WAIT.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
         Ok::<_, std::io::Error>(socket)
@@ -92,7 +112,8 @@ pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
     })
 }
 
-/// Done at the first SIGTERM or Ctrl-C; a second one ends the process at once.
+/// Completes at the first SIGTERM or Ctrl-C. A second signal ends the process
+/// immediately.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, BoxError> {
     use tokio::signal::unix::{SignalKind, signal};
 
@@ -106,7 +127,7 @@ pub(super) fn stop_signal() -> Result<impl Future<Output = ()>, BoxError> {
             }
         };
         any().await;
-        // Lives as long as the process, which is short from here on.
+        // Ends with the process, which has ten seconds left at most.
         tokio::spawn(async move {
             any().await;
             std::process::exit(1);

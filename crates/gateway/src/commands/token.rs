@@ -9,14 +9,16 @@ use clap::{Arg, ArgMatches, Command};
 use crate::config::{Settings, read_jwt};
 use crate::wiring;
 
+const EXPECTED_DURATION: &str = "must be a duration such as 90s, 15m, 1h or 7d";
+
 pub(super) fn command() -> Command {
     let argument = |name: &'static str, help| Arg::new(name).long(name).help(help);
     Command::new("token")
-        .about("Mint a token and print it, alone")
+        .about("Mint a token and print it, and nothing else")
         .arg(argument("user", "the user's id").required(true))
-        .arg(argument("name", "the display name; the id if absent"))
+        .arg(argument("name", "the display name; defaults to the id"))
         .arg(
-            argument("ttl", "how long it is valid: 90s, 15m, 1h, 7d")
+            argument("ttl", "how long the token is valid: 90s, 15m, 1h, 7d")
                 .default_value("1h")
                 .value_parser(duration),
         )
@@ -43,13 +45,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60,
         "h" => 60 * 60,
         "d" => 24 * 60 * 60,
-        _ => return Err("write 90s, 15m, 1h or 7d".to_owned()),
+        _ => return Err(EXPECTED_DURATION.to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| "write 90s, 15m, 1h or 7d")?;
-    // Later than any date that a token can hold is a typing error.
+    let number: u64 = number.parse().map_err(|_| EXPECTED_DURATION)?;
+    // More than a century is a typing error, and may not fit a token's date.
     match number.checked_mul(seconds) {
         Some(ttl) if ttl <= 100 * 365 * 24 * 60 * 60 => Ok(Duration::from_secs(ttl)),
-        _ => Err("is longer than a century".to_owned()),
+        _ => Err("must be at most a century".to_owned()),
     }
 }
 
@@ -58,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_have_units() {
+    fn a_duration_is_a_number_with_an_optional_unit() {
         for (text, seconds) in [
             ("90", 90),
             ("90s", 90),
@@ -72,7 +74,7 @@ mod tests {
                 "{text}"
             );
         }
-        for wrong in [
+        for invalid in [
             "",
             "h",
             "-1h",
@@ -81,7 +83,7 @@ mod tests {
             "99999999999999999999d",
             "40000d",
         ] {
-            assert!(duration(wrong).is_err(), "{wrong}");
+            assert!(duration(invalid).is_err(), "{invalid}");
         }
     }
 }

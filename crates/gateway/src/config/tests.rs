@@ -1,4 +1,4 @@
-//! What settings mean, and what is said about wrong ones.
+//! What settings mean, and how problems are reported.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ fn problem(environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn defaults_are_the_contracts() {
+fn defaults_are_those_of_the_contract() {
     let config = read(&[]).unwrap();
     assert_eq!((config.host.as_str(), config.port), ("0.0.0.0", 3001));
     assert!(matches!(&config.storage.database, DatabaseUrl::Sqlite(path)
@@ -45,11 +45,14 @@ fn defaults_are_the_contracts() {
     assert_eq!(config.jwt.leeway.as_secs(), 5);
     assert_eq!(config.limits.max_in_flight, 256);
     assert_eq!(config.limits.max_packet_bytes, 65_536);
-    assert_eq!(config.origins.0[0].to_string(), "http://localhost:3000");
+    assert_eq!(
+        config.origins.configured()[0].to_string(),
+        "http://localhost:3000"
+    );
 }
 
 #[test]
-fn a_flag_beats_the_environment() {
+fn a_flag_overrides_the_environment() {
     let settings = settings(&["--port", "4001"], &[("PORT", "4002"), ("HOST", "::1")]);
     assert_eq!(settings.get("PORT"), Some("4001"));
     assert_eq!(settings.source("PORT"), Source::Flag);
@@ -58,8 +61,8 @@ fn a_flag_beats_the_environment() {
 }
 
 #[test]
-fn every_wrong_setting_is_named_and_said_at_once() {
-    let said = problem(&[
+fn all_problems_are_reported_at_once_by_the_settings_names() {
+    let reported = problem(&[
         ("PORT", "http"),
         ("MIGRATE", "yes"),
         ("DATABASE_URL", "mysql://x"),
@@ -75,22 +78,22 @@ fn every_wrong_setting_is_named_and_said_at_once() {
         "PORT must be a port from 0 to 65535, not \"http\"",
         "MIGRATE must be on or off, not \"yes\"",
         "DATABASE_URL must start with sqlite:// or postgres://",
-        "MAX_IN_FLIGHT must be a number, 0 for no limit, not \"-1\"",
-        "MAX_PACKET_BYTES must be bytes, 0 for no limit, not \"64k\"",
-        "JWT_LEEWAY must be seconds, not \"1.5\"",
-        "FRONTEND_URL holds \"*\", which is no origin like https://app.example.com",
-        "RUST_LOG is no filter",
+        "MAX_IN_FLIGHT must be a number, or 0 for no limit, not \"-1\"",
+        "MAX_PACKET_BYTES must be a number of bytes, or 0 for no limit, not \"64k\"",
+        "JWT_LEEWAY must be a number of seconds, not \"1.5\"",
+        "FRONTEND_URL is malformed: \"*\" is not a valid origin such as https://app.example.com",
+        "RUST_LOG is not a valid filter: use info",
         "LOG_FORMAT must be auto, pretty or json, not \"xml\"",
     ] {
-        assert!(said.contains(part), "{part} is not in {said}");
+        assert!(reported.contains(part), "{part} is not in {reported}");
     }
-    assert_eq!(said.lines().count(), 1);
+    assert_eq!(reported.lines().count(), 1);
     assert!(problem(&[("DATABASE_POOL_SIZE", "0")]).contains("DATABASE_POOL_SIZE must be"));
     assert!(problem(&[("JWT_LEEWAY", "999999")]).contains("at most 86400"));
 }
 
 #[test]
-fn no_secret_is_repeated() {
+fn no_problem_repeats_a_secret() {
     let weak = problem(&[("JWT_SECRET", "hunter2")]);
     assert!(
         weak.starts_with("JWT_SECRET has 7 bytes; HS256 needs at least 32"),
@@ -99,23 +102,23 @@ fn no_secret_is_repeated() {
     let url = "postgres://u:hunter2@localhost/x?sslmode=maybe";
     let malformed = problem(&[("DATABASE_URL", url)]);
     let secret = problem(&[("DATABASE_URL", "mysql://u:hunter2@localhost/x")]);
-    for said in [weak, malformed, secret] {
-        assert!(!said.contains("hunter2"), "{said}");
+    for reported in [weak, malformed, secret] {
+        assert!(!reported.contains("hunter2"), "{reported}");
     }
 }
 
 #[test]
-fn a_missing_secret_says_what_to_do() {
-    let said = match Config::read(&settings(&[], &[("JWT_SECRET", "")])) {
+fn a_missing_secret_is_reported_with_what_to_do() {
+    let reported = match Config::read(&settings(&[], &[("JWT_SECRET", "")])) {
         Ok(_) => panic!("it is accepted"),
         Err(problems) => problems.to_string(),
     };
-    assert!(said.starts_with("JWT_SECRET is not set"), "{said}");
-    assert!(said.contains("openssl rand"), "{said}");
+    assert!(reported.starts_with("JWT_SECRET is not set"), "{reported}");
+    assert!(reported.contains("openssl rand"), "{reported}");
 }
 
 #[test]
-fn a_secret_may_be_in_a_file() {
+fn a_secret_can_be_read_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     std::fs::write(&path, format!("{SECRET}\n")).unwrap();
@@ -127,7 +130,10 @@ fn a_secret_may_be_in_a_file() {
     assert_eq!(flag.get("JWT_SECRET"), Some(SECRET));
 
     let twice = problem(&[("JWT_SECRET", SECRET), ("JWT_SECRET_FILE", path)]);
-    assert!(twice.contains("given twice"), "{twice}");
+    assert!(
+        twice.contains("JWT_SECRET is set twice: unset it or JWT_SECRET_FILE"),
+        "{twice}"
+    );
     let missing = problem(&[("JWT_SECRET_FILE", "/nowhere/secret")]);
     assert!(
         missing.contains("JWT_SECRET cannot be read from /nowhere/secret"),
@@ -136,33 +142,68 @@ fn a_secret_may_be_in_a_file() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused_by_name() {
+fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
         "REDIS_URL",
         "JWT_PUBLIC_KEY_FILE",
         "JWKS_URL",
+        "JWT_ALGORITHMS",
         "MESSAGE_RATE",
+        "CONNECT_RATE",
+        "TRUSTED_PROXIES",
+        "ROOM_DEFAULT",
+        "API_KEYS",
+        "API_PORT",
+        "ACCESS_URL",
+        "WEBHOOK_URL",
+        "WEBHOOK_SECRET",
+        "WEBHOOK_SECRET_PREVIOUS",
+        "WEBHOOK_EVENTS",
+        "NOTIFY_AFTER",
+        "REDIS_PREFIX",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         "MAX_ROOMS",
         "MAX_CONNECTIONS_PER_USER",
+        "MAX_CONNECTIONS",
     ] {
-        let said = problem(&[(name, "7")]);
-        assert!(
-            said.starts_with(&format!("{name} is not implemented")),
-            "{said}"
-        );
+        let reported = problem(&[(name, "7")]);
+        let expected = format!("{name} is not implemented in this version: unset it");
+        assert!(reported.starts_with(&expected), "{reported}");
     }
-    // 0 asks for no limit, which is what this version does.
-    for name in ["MESSAGE_RATE", "MAX_ROOMS", "MAX_CONNECTIONS_PER_USER"] {
-        assert!(read(&[(name, "0")]).is_ok(), "{name}");
+    // The file is not read: it is the setting that is refused.
+    for name in ["API_KEYS", "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"] {
+        let file = format!("{name}_FILE");
+        assert_eq!(
+            problem(&[(&file, "/nowhere/secret")]),
+            format!("{name} is not implemented in this version: unset {file}")
+        );
     }
 }
 
 #[test]
-fn databases_are_known_by_their_scheme() {
+fn a_value_that_asks_for_what_this_version_does_anyway_is_accepted() {
+    for name in [
+        "MESSAGE_RATE",
+        "CONNECT_RATE",
+        "MAX_ROOMS",
+        "MAX_CONNECTIONS_PER_USER",
+        "MAX_CONNECTIONS",
+    ] {
+        assert!(read(&[(name, "0")]).is_ok(), "{name}");
+        let reported = problem(&[(name, "7")]);
+        assert!(reported.ends_with("or set it to 0"), "{reported}");
+    }
+    assert!(read(&[("ROOM_DEFAULT", "open")]).is_ok());
+    let reported = problem(&[("ROOM_DEFAULT", "private")]);
+    assert!(reported.ends_with("or set it to open"), "{reported}");
+}
+
+#[test]
+fn a_database_is_identified_by_its_scheme() {
     let database = |url: &str| read(&[("DATABASE_URL", url)]).unwrap().storage.database;
     let path = |url: &str| match database(url) {
         DatabaseUrl::Sqlite(path) => path.to_str().unwrap().to_owned(),
-        DatabaseUrl::Postgres(_) => panic!("{url} is no file"),
+        DatabaseUrl::Postgres(_) => panic!("{url} is not a SQLite URL"),
     };
     assert_eq!(path("sqlite://chat.db"), "chat.db");
     assert_eq!(path("sqlite:///var/lib/chat.db"), "/var/lib/chat.db");
@@ -175,5 +216,5 @@ fn databases_are_known_by_their_scheme() {
         database("postgresql://localhost/x"),
         DatabaseUrl::Postgres(_)
     ));
-    assert!(problem(&[("DATABASE_URL", "sqlite://")]).contains("names no file"));
+    assert!(problem(&[("DATABASE_URL", "sqlite://")]).contains("has no path"));
 }

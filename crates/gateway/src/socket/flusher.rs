@@ -1,33 +1,38 @@
-//! Who writes what waits in the outboxes to the connections.
+//! Writes what waits in the outboxes to their connections.
 //!
-//! A packet is put into an outbox and written a moment later, after everything else
-//! that is ready has run: what is for one client then goes out in one write, however
-//! many packets it is. That costs a room of a thousand one write for each member and
-//! burst, not one for each message.
+//! A packet is put into an outbox and written a moment later, after everything else that
+//! is ready has run: what is for one client then leaves in one write, however many packets
+//! it is. In a room of a thousand this costs one write per member and burst instead of one
+//! per message.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::Notify;
-use tokio::task::{JoinSet, yield_now};
+use tokio::task::yield_now;
 
-use super::outbox::Outbox;
 use crate::lock;
 
-/// How many outboxes are written in one turn of a task.
+/// How many outboxes a task writes before it yields.
 const TURN: usize = 32;
 
-/// A list of outboxes with something to write, and the task that writes it.
+/// Something that waits to be written.
+pub(crate) trait Flush: Send + Sync {
+    /// Writes what waits, as far as the kernel takes it.
+    fn flush(&self);
+}
+
+/// A list of outboxes that have something to write, and the task that writes it.
 #[derive(Default)]
 pub(crate) struct Flusher {
-    /// Each at most once: an outbox knows whether it is here.
-    marked: Mutex<Vec<Arc<Outbox>>>,
+    /// Each at most once: an outbox knows whether it is listed.
+    marked: Mutex<Vec<Arc<dyn Flush>>>,
     is_marked: Notify,
 }
 
 impl Flusher {
-    /// Has the outbox written, soon.
-    pub(super) fn mark(&self, outbox: Arc<Outbox>) {
+    /// Has the outbox written soon.
+    pub(super) fn mark(&self, outbox: Arc<dyn Flush>) {
         let mut marked = lock(&self.marked);
         marked.push(outbox);
         if marked.len() == 1 {
@@ -36,12 +41,12 @@ impl Flusher {
         }
     }
 
-    /// Writes, for ever.
-    async fn run(self: Arc<Self>) {
+    /// Writes what is marked. Runs until it is dropped.
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut writing = Vec::new();
         loop {
             self.is_marked.notified().await;
-            // Whoever is ready goes first, and may add to what is written.
+            // Other tasks that are ready may add to what is written.
             yield_now().await;
             std::mem::swap(&mut writing, &mut *lock(&self.marked));
             for (n, outbox) in writing.drain(..).enumerate() {
@@ -71,17 +76,14 @@ impl Default for Flushers {
 }
 
 impl Flushers {
-    /// The flusher of the next outbox.
+    /// Returns the flusher of the next outbox.
     pub(crate) fn next(&self) -> Arc<Flusher> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         self.all[n % self.all.len()].clone()
     }
 
-    /// Starts them; they end when the set is dropped.
-    pub(crate) fn start(&self) -> JoinSet<()> {
-        self.all
-            .iter()
-            .map(|flusher| flusher.clone().run())
-            .collect()
+    /// Returns all flushers, to be run.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Arc<Flusher>> + '_ {
+        self.all.iter().cloned()
     }
 }

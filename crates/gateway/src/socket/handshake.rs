@@ -1,4 +1,4 @@
-//! Who connects: the token, wherever it is, and what a refused client is told.
+//! The handshake: finding the token, and the reason that a refused client receives.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use socketioxide_core::Value;
 
 use crate::gateway::Gateway;
 
-/// Why a client is not let in; its `Display` is the wire's message.
+/// Why a client is refused; its `Display` is the wire's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("token_missing")]
@@ -29,7 +29,7 @@ pub(crate) enum Refusal {
     Unavailable,
 }
 
-/// What came with CONNECT, as it was sent.
+/// The payload of CONNECT, as it was sent.
 pub(crate) struct Auth(Option<String>);
 
 impl<A: Adapter> FromConnectParts<A> for Auth {
@@ -43,7 +43,7 @@ impl<A: Adapter> FromConnectParts<A> for Auth {
     }
 }
 
-/// Decides whether a client is let in, and as whom.
+/// Verifies the client's token.
 pub(crate) async fn authenticate(
     gateway: &Gateway,
     auth: &Auth,
@@ -63,15 +63,14 @@ pub(crate) async fn authenticate(
                 ConnectError::Unavailable(_) => Refusal::Unavailable,
             };
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::debug!(%refusal, cause, "a client is refused");
+            tracing::debug!(%refusal, cause, "handshake refused");
             Err(refusal)
         }
     }
 }
 
-/// The token from the first place that holds one: the `auth` object, the
-/// `Authorization` header, the query. That place decides, even if what it holds
-/// is no token.
+/// Finds the token in the first place that holds one: the `auth` object, the
+/// `Authorization` header, the query. That place decides, even if its token is invalid.
 fn find_token(auth: &Auth, request: &Parts) -> Result<Option<String>, Refusal> {
     if let Some(json) = auth
         .0
@@ -98,7 +97,7 @@ fn token_of_auth(json: &str) -> Result<Option<String>, Refusal> {
         #[serde(borrow)]
         token: Option<&'a RawValue>,
     }
-    // Only an object can hold a token; nothing else that is JSON does.
+    // Only an object can hold a token; other JSON holds none.
     if !json.starts_with('{') {
         let is_json = serde_json::from_str::<serde::de::IgnoredAny>(json).is_ok();
         return is_json.then_some(None).ok_or(Refusal::TokenInvalid);
@@ -113,7 +112,7 @@ fn token_of_auth(json: &str) -> Result<Option<String>, Refusal> {
 mod tests {
     use super::*;
 
-    /// Looks in an `auth` payload, a header and a query.
+    /// Finds the token in an `auth` payload, a header and a query.
     fn find(auth: &str, header: &str, query: &str) -> Result<Option<String>, Refusal> {
         let mut request = http::Request::builder().uri(format!("/socket.io/?EIO=4{query}"));
         if !header.is_empty() {
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_place_that_holds_one_decides() {
+    fn the_first_place_that_holds_a_token_decides() {
         let all = (r#"{"token":"a"}"#, "Bearer h", "&token=q");
         assert_eq!(find(all.0, all.1, all.2), found("a"));
         assert_eq!(find("", all.1, all.2), found("Bearer h"));
@@ -138,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_no_token_but_an_empty_one_is() {
+    fn null_holds_no_token_but_an_empty_string_does() {
         for none in ["", "{}", r#"{"token":null}"#, "null", "[]", "\"x\"", "7"] {
             assert_eq!(find(none, "", "&token=q"), found("q"), "{none}");
         }
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_string_is_invalid() {
+    fn a_token_that_is_not_a_string_is_invalid() {
         for wrong in [
             r#"{"token":7}"#,
             r#"{"token":["a"]}"#,
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_decoded() {
+    fn a_token_in_the_query_is_decoded() {
         assert_eq!(
             find("", "", "&token=Bearer%20a.b%2Bc"),
             found("Bearer a.b+c")

@@ -1,124 +1,174 @@
-//! The events of one connection, in the order of their arrival.
+//! The events of one connection in arrival order, and the commands that the gateway gives
+//! it.
 //!
-//! The library runs each handler in a task of its own, where one could overtake
-//! another. So an event takes its place here, in the reader's own turn, before
-//! anything is awaited. A task carries them out; there is one only while there is
-//! something to do.
+//! socketioxide runs each handler in a task of its own, where one could overtake another.
+//! So an event takes its place here in the reader's own turn, before anything is awaited. A
+//! task carries the events out; it exists only while there is something to do.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
 
+use tokio::sync::Notify;
+
 use crate::lock;
 
-/// Events that wait to be carried out, and how many are in progress.
-pub(crate) struct Inbox<T> {
-    state: Mutex<State<T>>,
+/// What arrived: events from the client, up to a limit, and commands from the gateway, which
+/// are never refused.
+pub(crate) struct Inbox<E, C> {
+    state: Mutex<State<E, C>>,
+    idle: Notify,
     /// 0: no limit.
     max_in_progress: usize,
 }
 
-struct State<T> {
-    queue: VecDeque<T>,
-    /// Waiting, or begun and not done.
+struct State<E, C> {
+    queue: VecDeque<Arrival<E, C>>,
+    /// Events that wait, or have begun and are not done.
     in_progress: usize,
     is_served: bool,
-    is_closed: bool,
+    intake: Intake,
     server: Option<Waker>,
 }
 
-/// An event was added.
+/// What may still be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// Events are refused.
+    Draining,
+    /// Nothing: the client is gone.
+    Closed,
+}
+
+/// An entry of an inbox.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Arrival<E, C> {
+    /// The client asks for something.
+    Event(E),
+    /// The gateway asks for something.
+    Command(C),
+}
+
+/// What the caller has to do after it added something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
 pub(crate) enum Pushed {
-    /// Whoever serves the inbox will find it.
+    /// Nothing: the task that serves the inbox will find it.
     Waits,
-    /// Nobody serves the inbox: now the caller has to see to it.
+    /// Start a task that serves the inbox.
     MustBeServed,
 }
 
-/// As many events as may be are in progress; this one is refused.
+/// An event that was refused, and why.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Full<T>(pub(crate) T);
-
-/// What there is to do for who serves an inbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
-    /// More has come in.
-    No,
-    /// Nothing: whoever adds the next event sees to it.
-    ForNow,
-    /// Nothing, and nothing will come any more.
-    ForEver,
+pub(crate) enum Refused<E> {
+    /// The maximum number of events is in progress.
+    Full(E),
+    /// The gateway is draining.
+    Draining(E),
+    /// The client is gone.
+    Closed,
 }
 
-impl<T> Inbox<T> {
-    /// At most `max_in_progress` events wait or are carried out at a time; 0 for
-    /// no limit.
+/// Whether a task that found nothing to do goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It does: more has arrived.
+    No,
+    /// It ends: the next arrival starts another task.
+    Yes,
+}
+
+impl<E, C> Inbox<E, C> {
+    /// Creates an inbox in which at most `max_in_progress` events wait or are carried out; 0
+    /// for no limit.
     pub(crate) fn new(max_in_progress: usize) -> Self {
         Self {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 in_progress: 0,
                 is_served: false,
-                is_closed: false,
+                intake: Intake::Open,
                 server: None,
             }),
+            idle: Notify::new(),
             max_in_progress,
         }
     }
 
-    /// Adds an event. After [`close`](Self::close) it goes nowhere: its client is
-    /// gone.
+    /// Adds an event.
     ///
     /// # Errors
-    /// [`Full`], with the event.
-    pub(crate) fn push(&self, event: T) -> Result<Pushed, Full<T>> {
+    /// [`Refused`].
+    pub(crate) fn push(&self, event: E) -> Result<Pushed, Refused<E>> {
         let mut state = lock(&self.state);
-        if state.is_closed {
-            return Ok(Pushed::Waits);
+        match state.intake {
+            Intake::Open => {}
+            Intake::Draining => return Err(Refused::Draining(event)),
+            Intake::Closed => return Err(Refused::Closed),
         }
         if self.max_in_progress != 0 && state.in_progress >= self.max_in_progress {
-            return Err(Full(event));
+            return Err(Refused::Full(event));
         }
         state.in_progress += 1;
-        state.queue.push_back(event);
-        if !std::mem::replace(&mut state.is_served, true) {
-            return Ok(Pushed::MustBeServed);
-        }
-        if let Some(server) = state.server.take() {
-            server.wake();
-        }
-        Ok(Pushed::Waits)
+        Ok(state.push(Arrival::Event(event)))
     }
 
-    /// Nothing comes any more: what has arrived is the last. Whoever serves the inbox
-    /// is told by [`rest`](Self::rest); `MustBeServed` if nobody does.
-    pub(crate) fn close(&self) -> Pushed {
+    /// Adds the last command and closes the inbox. Only the first call has an effect.
+    pub(crate) fn close(&self, last: C) -> Pushed {
         let mut state = lock(&self.state);
-        if std::mem::replace(&mut state.is_closed, true) || state.is_served {
+        if std::mem::replace(&mut state.intake, Intake::Closed) == Intake::Closed {
             return Pushed::Waits;
         }
-        state.is_served = true;
-        Pushed::MustBeServed
+        state.push(Arrival::Command(last))
     }
 
-    /// What has not begun never will.
-    pub(crate) fn clear(&self) {
+    /// Refuses further events, and completes when those before are done.
+    pub(crate) async fn drain(&self) {
+        {
+            let mut state = lock(&self.state);
+            if state.intake == Intake::Open {
+                state.intake = Intake::Draining;
+            }
+        }
+        loop {
+            let idle = self.idle.notified();
+            tokio::pin!(idle);
+            // From here on no change is missed.
+            idle.as_mut().enable();
+            if lock(&self.state).in_progress == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    /// Drops the events that have not begun; returns them.
+    pub(crate) fn clear(&self) -> Vec<E> {
         let mut state = lock(&self.state);
-        state.in_progress -= state.queue.len();
-        state.queue = VecDeque::new();
+        let mut dropped = Vec::new();
+        for arrival in std::mem::take(&mut state.queue) {
+            match arrival {
+                Arrival::Event(event) => dropped.push(event),
+                command @ Arrival::Command(_) => state.queue.push_back(command),
+            }
+        }
+        state.in_progress -= dropped.len();
+        self.notify_if_idle(&state);
+        dropped
     }
 
-    /// The next event, if there is one.
-    pub(crate) fn take(&self) -> Option<T> {
+    /// Takes the next arrival, if there is one.
+    pub(crate) fn take(&self) -> Option<Arrival<E, C>> {
         lock(&self.state).queue.pop_front()
     }
 
-    /// The next event, when there is one. Remembers one who asks.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<T> {
+    /// Takes the next arrival when there is one. Remembers one caller.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Arrival<E, C>> {
         let mut state = lock(&self.state);
         match state.queue.pop_front() {
-            Some(event) => Poll::Ready(event),
+            Some(arrival) => Poll::Ready(arrival),
             None => {
                 state.server = Some(cx.waker().clone());
                 Poll::Pending
@@ -126,13 +176,14 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// An event has been carried out and answered.
+    /// Notes that an event has been carried out and answered.
     pub(crate) fn done(&self) {
-        lock(&self.state).in_progress -= 1;
+        let mut state = lock(&self.state);
+        state.in_progress -= 1;
+        self.notify_if_idle(&state);
     }
 
-    /// Whoever serves the inbox found nothing to do; unless there is, it does so no
-    /// longer.
+    /// Ends the serving task's duty if nothing is left to do.
     pub(crate) fn rest(&self) -> Rest {
         let mut state = lock(&self.state);
         if !state.queue.is_empty() {
@@ -141,18 +192,27 @@ impl<T> Inbox<T> {
         // An idle connection keeps nothing that it does not need.
         state.queue = VecDeque::new();
         state.server = None;
-        match state.is_closed {
-            true => Rest::ForEver,
-            false => {
-                state.is_served = false;
-                Rest::ForNow
-            }
-        }
+        state.is_served = false;
+        Rest::Yes
     }
 
-    /// Whether every event that was added has been carried out.
-    pub(crate) fn is_idle(&self) -> bool {
-        lock(&self.state).in_progress == 0
+    fn notify_if_idle(&self, state: &State<E, C>) {
+        if state.in_progress == 0 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+impl<E, C> State<E, C> {
+    fn push(&mut self, arrival: Arrival<E, C>) -> Pushed {
+        self.queue.push_back(arrival);
+        if !std::mem::replace(&mut self.is_served, true) {
+            return Pushed::MustBeServed;
+        }
+        if let Some(server) = self.server.take() {
+            server.wake();
+        }
+        Pushed::Waits
     }
 }
 
@@ -160,61 +220,71 @@ impl<T> Inbox<T> {
 mod tests {
     use super::*;
 
+    type Numbers = Inbox<u32, &'static str>;
+
     #[test]
-    fn what_is_beyond_the_limit_is_refused_until_one_is_done() {
-        let inbox = Inbox::new(2);
+    fn events_beyond_the_limit_are_refused_until_one_is_done() {
+        let inbox = Numbers::new(2);
         assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
         assert_eq!(inbox.push(2), Ok(Pushed::Waits));
-        assert_eq!(inbox.push(3), Err(Full(3)));
-        assert_eq!(inbox.take(), Some(1));
-        assert_eq!(inbox.push(4), Err(Full(4)), "1 is in progress");
+        assert_eq!(inbox.push(3), Err(Refused::Full(3)));
+        assert_eq!(inbox.take(), Some(Arrival::Event(1)));
+        assert_eq!(inbox.push(4), Err(Refused::Full(4)), "1 is in progress");
         inbox.done();
         assert_eq!(inbox.push(5), Ok(Pushed::Waits));
-        assert_eq!(inbox.close(), Pushed::Waits);
-        assert_eq!(inbox.push(6), Ok(Pushed::Waits), "its client is gone");
-        assert_eq!(inbox.rest(), Rest::No);
-        assert_eq!(inbox.take(), Some(2));
-        assert_eq!(inbox.take(), Some(5));
-        assert_eq!(inbox.take(), None);
-        assert!(!inbox.is_idle());
-        inbox.done();
-        inbox.done();
-        assert!(inbox.is_idle());
-        assert_eq!(inbox.rest(), Rest::ForEver);
     }
 
     #[test]
-    fn zero_is_no_limit() {
-        let inbox = Inbox::new(0);
+    fn a_limit_of_zero_is_no_limit() {
+        let inbox = Numbers::new(0);
         for n in 0..10_000 {
             assert!(inbox.push(n).is_ok());
         }
     }
 
     #[test]
-    fn nobody_serves_an_inbox_that_was_found_empty() {
-        let inbox = Inbox::new(0);
+    fn a_command_is_never_refused_and_the_last_one_closes_the_inbox() {
+        let inbox = Numbers::new(1);
         assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
-        assert_eq!(inbox.take(), Some(1));
+        assert_eq!(inbox.close("leave"), Pushed::Waits);
+        assert_eq!(inbox.close("again"), Pushed::Waits);
+        assert_eq!(inbox.push(2), Err(Refused::Closed));
+        assert_eq!(inbox.clear(), [1]);
+        assert_eq!(inbox.take(), Some(Arrival::Command("leave")));
+        assert_eq!(inbox.take(), None);
+    }
+
+    #[test]
+    fn an_inbox_that_was_found_empty_needs_another_task() {
+        let inbox = Numbers::new(0);
+        assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
+        assert_eq!(inbox.rest(), Rest::No);
+        assert_eq!(inbox.take(), Some(Arrival::Event(1)));
         inbox.done();
-        assert_eq!(inbox.rest(), Rest::ForNow);
-        assert_eq!(inbox.push(2), Ok(Pushed::MustBeServed));
-        inbox.clear();
-        assert!(inbox.is_idle());
-        assert_eq!(inbox.rest(), Rest::ForNow);
-        assert_eq!(inbox.close(), Pushed::MustBeServed);
-        assert_eq!(inbox.close(), Pushed::Waits);
-        assert_eq!(inbox.rest(), Rest::ForEver);
+        assert_eq!(inbox.rest(), Rest::Yes);
+        assert_eq!(inbox.close("leave"), Pushed::MustBeServed);
     }
 
     #[tokio::test]
-    async fn who_waits_for_an_event_is_woken() {
-        let inbox = Inbox::new(0);
-        inbox.push(1).unwrap();
+    async fn a_task_that_waits_for_an_event_is_woken() {
+        let inbox = Numbers::new(0);
+        let _ = inbox.push(1).unwrap();
         let next = || std::future::poll_fn(|cx| inbox.poll_take(cx));
-        assert_eq!(next().await, 1);
+        assert_eq!(next().await, Arrival::Event(1));
         let pushed = async { inbox.push(2) };
         let (event, pushed) = tokio::join!(biased; next(), pushed);
-        assert_eq!((event, pushed), (2, Ok(Pushed::Waits)));
+        assert_eq!((event, pushed), (Arrival::Event(2), Ok(Pushed::Waits)));
+    }
+
+    #[tokio::test]
+    async fn draining_refuses_events_and_waits_for_those_in_progress() {
+        let inbox = Numbers::new(0);
+        let _ = inbox.push(1).unwrap();
+        inbox.take();
+        let done = async {
+            assert_eq!(inbox.push(2), Err(Refused::Draining(2)));
+            inbox.done();
+        };
+        tokio::join!(biased; inbox.drain(), done);
     }
 }

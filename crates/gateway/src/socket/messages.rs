@@ -3,55 +3,49 @@
 use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
 use chat_domain::{Membership, RoomId, Seq};
 
-use super::connection::Connection;
-use super::objects::{ListAck, MarkReadAck, message_json};
-use super::reply::{Failure, Request};
-use crate::gateway::Gateway;
+use super::context::Context;
+use super::objects::MarkReadAck;
+use super::reply::Failure;
 
 pub(super) async fn send(
-    connection: &Connection,
-    gateway: &Gateway,
+    context: Context<'_>,
     membership: &Membership,
-    request: &Request,
     sent: SentMessage,
 ) -> Result<(), Failure> {
-    let message = gateway
-        .send_message
-        .execute(&connection.identity, membership, sent)
-        .await?;
-    connection.send(request.stored(message.encoded(message_json)));
+    let caller = context.caller(membership, sent.room_id);
+    let message = context.gateway.send_message.execute(caller, sent).await?;
+    context.send(context.request.stored(&message));
     Ok(())
 }
 
 pub(super) async fn list(
-    connection: &Connection,
-    gateway: &Gateway,
+    context: Context<'_>,
     membership: &Membership,
-    request: &Request,
     room_id: RoomId,
     start: PageStart,
     limit: PageLimit,
 ) -> Result<(), Failure> {
-    let page = gateway
-        .list_messages
-        .execute(membership, room_id, start, limit)
+    let list_messages = &context.gateway.list_messages;
+    let page = list_messages
+        .execute(membership.access(room_id), room_id, start, limit)
         .await?;
-    connection.send(request.success(&ListAck::from(&page)));
+    context.send(context.request.page(&page));
     Ok(())
 }
 
 pub(super) async fn mark_read(
-    connection: &Connection,
-    gateway: &Gateway,
+    context: Context<'_>,
     membership: &Membership,
-    request: &Request,
     room_id: RoomId,
     seq: Seq,
 ) -> Result<(), Failure> {
-    let standing = gateway
+    let caller = context.caller(membership, room_id);
+    let state = context
+        .gateway
         .mark_read
-        .execute(&connection.identity, membership, room_id, seq)
+        .execute(caller, room_id, seq)
         .await?;
-    connection.send(request.success(&MarkReadAck::new(room_id, standing)));
+    let answer = MarkReadAck::new(room_id, state);
+    context.send(context.request.success(&answer));
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! The objects that go out on the wire.
 
-use chat_domain::use_cases::Page;
-use chat_domain::{ClientMessageId, Message, RoomId, Seq, Standing, UserId};
+use chat_delivery::Admission;
+use chat_domain::{ClientMessageId, Message, ReadState, RoomId, Seq, UserId};
 use serde::Serialize;
 
 /// `newMessage`, and `message` in an acknowledgement.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct WireMessage<'a> {
+struct WireMessage<'a> {
     id: i64,
     room_id: u64,
     seq: u64,
@@ -45,11 +45,12 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
     }
 }
 
-/// A message as JSON: what `newMessage` carries, and the acknowledgement's `message`.
+/// Encodes a message as JSON: the argument of `newMessage`, and the acknowledgement's
+/// `message`.
 pub(crate) fn message_json(message: &Message) -> Box<str> {
     match serde_json::to_string(&WireMessage::from(message)) {
         Ok(json) => json.into_boxed_str(),
-        // Its keys are strings, and no part of it can fail.
+        // Its keys are strings, and none of its parts can fail.
         Err(error) => unreachable!("a message cannot be encoded: {error}"),
     }
 }
@@ -66,7 +67,7 @@ pub(crate) struct JoinedRoom {
     missed: Option<Missed>,
 }
 
-/// What was not replayed, and is to be paged through.
+/// The messages that were not replayed.
 #[derive(Serialize)]
 struct Missed {
     from: u64,
@@ -74,17 +75,17 @@ struct Missed {
 }
 
 impl JoinedRoom {
-    /// Joined at this seam by a user whose pointer stands there; `missed_after` is
-    /// where the client stood if it has to page from there.
-    pub(crate) fn new(room_id: RoomId, seam: Seq, read: Seq, missed_after: Option<Seq>) -> Self {
+    /// Describes the admission of a user whose read pointer is at `read`.
+    pub(crate) fn new(room_id: RoomId, admission: Admission, read: Seq) -> Self {
+        let Admission { seam, missed } = admission;
         Self {
             room_id: room_id.get(),
             seq: seam.get(),
             read_seq: read.get(),
             unread: seam.since(read),
-            missed: missed_after.map(|after| Missed {
-                from: after.next().get(),
-                to: seam.get(),
+            missed: missed.map(|missed| Missed {
+                from: missed.from.get(),
+                to: missed.to.get(),
             }),
         }
     }
@@ -105,23 +106,6 @@ impl LeftRoom {
     }
 }
 
-/// The acknowledgement of `listMessages`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct ListAck<'a> {
-    messages: Vec<WireMessage<'a>>,
-    has_more: bool,
-}
-
-impl<'a> From<&'a Page> for ListAck<'a> {
-    fn from(page: &'a Page) -> Self {
-        Self {
-            messages: page.messages.iter().map(WireMessage::from).collect(),
-            has_more: page.has_more,
-        }
-    }
-}
-
 /// The acknowledgement of `markRead`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,11 +116,11 @@ pub(crate) struct MarkReadAck {
 }
 
 impl MarkReadAck {
-    pub(crate) fn new(room_id: RoomId, standing: Standing) -> Self {
+    pub(crate) fn new(room_id: RoomId, state: ReadState) -> Self {
         Self {
             room_id: room_id.get(),
-            seq: standing.read.get(),
-            unread: standing.unread(),
+            seq: state.read.get(),
+            unread: state.unread(),
         }
     }
 }

@@ -1,138 +1,132 @@
-//! A packet of Socket.IO, encoded once for everybody who gets it.
+//! Packets of Socket.IO, encoded once for every client that receives them.
 //!
-//! A server's WebSocket frames are not masked: one finished frame is the same bytes for
-//! every member of a room. Long-polling takes the parts of it.
+//! A server does not mask its WebSocket frames, so that one finished frame is the same
+//! bytes for all members of a room. What goes around in the gateway is therefore the frame
+//! itself. Long-polling takes it apart again ([`split_first`], [`parts`]).
 
 use std::io::Write as _;
-use std::ops::Range;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde::Serialize;
 
 /// The longest head of a frame that a server sends.
 const MAX_HEAD: usize = 10;
-/// A final text frame.
+/// The first byte of a final text frame.
 const TEXT: u8 = 0x81;
 
-/// An encoded packet. Cloning shares the bytes.
-#[derive(Debug, Clone)]
-pub(crate) struct Packet {
-    frame: Bytes,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Event(&'static str, Range<usize>),
-    Ack(i64, Range<usize>),
-    Disconnect,
-}
-
-/// What a packet says, for a transport that encodes it in its own way.
+/// What a packet says, for a transport that encodes it in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Parts<'a> {
     /// An event with one argument, as JSON.
-    Event(&'static str, &'a str),
+    Event(&'a str, &'a str),
     /// The acknowledgement of the client's event with this id.
     Ack(i64, &'a str),
     /// The end of the connection to the namespace.
     Disconnect,
 }
 
-impl Packet {
-    /// An event with one argument.
-    pub(crate) fn event(name: &'static str, argument: &impl Serialize) -> Self {
-        let (frame, json) = encode(
-            |out| write!(out, "42[\"{name}\","),
-            |out| Ok(serde_json::to_writer(out, argument)?),
-        );
-        let kind = Kind::Event(name, json);
-        Self { frame, kind }
-    }
+/// Encodes an event with one argument.
+pub(crate) fn event(name: &str, argument: &impl Serialize) -> Bytes {
+    encode(
+        |out| write!(out, "42[\"{name}\","),
+        |out| Ok(serde_json::to_writer(out, argument)?),
+    )
+}
 
-    /// An event whose argument is encoded already.
-    pub(crate) fn event_of_json(name: &'static str, argument: &str) -> Self {
-        let (frame, json) = encode(
-            |out| write!(out, "42[\"{name}\","),
-            |out| out.write_all(argument.as_bytes()),
-        );
-        let kind = Kind::Event(name, json);
-        Self { frame, kind }
-    }
+/// Frames an event whose argument is encoded already.
+pub(crate) fn event_of_json(name: &str, argument: &str) -> Bytes {
+    encode(
+        |out| write!(out, "42[\"{name}\","),
+        |out| out.write_all(argument.as_bytes()),
+    )
+}
 
-    /// The acknowledgement of the client's event with this id.
-    pub(crate) fn ack(id: i64, argument: &impl Serialize) -> Self {
-        let (frame, json) = encode(
-            |out| write!(out, "43{id}["),
-            |out| Ok(serde_json::to_writer(out, argument)?),
-        );
-        let kind = Kind::Ack(id, json);
-        Self { frame, kind }
-    }
+/// Encodes the acknowledgement of the client's event with this id.
+pub(crate) fn ack(id: i64, argument: &impl Serialize) -> Bytes {
+    encode(
+        |out| write!(out, "43{id}["),
+        |out| Ok(serde_json::to_writer(out, argument)?),
+    )
+}
 
-    /// An acknowledgement whose argument is encoded already, in these parts.
-    pub(crate) fn ack_of_json<const N: usize>(id: i64, argument: [&str; N]) -> Self {
-        let (frame, json) = encode(
-            |out| write!(out, "43{id}["),
-            |out| {
-                argument
-                    .iter()
-                    .try_for_each(|part| out.write_all(part.as_bytes()))
-            },
-        );
-        let kind = Kind::Ack(id, json);
-        Self { frame, kind }
-    }
+/// Frames an acknowledgement whose argument is encoded already, in these parts.
+pub(crate) fn ack_of_json<'a>(id: i64, argument: impl IntoIterator<Item = &'a str>) -> Bytes {
+    encode(
+        |out| write!(out, "43{id}["),
+        |out| {
+            let mut parts = argument.into_iter();
+            parts.try_for_each(|part| out.write_all(part.as_bytes()))
+        },
+    )
+}
 
-    /// The end of the connection to the namespace.
-    pub(crate) fn disconnect() -> Self {
-        let frame = Bytes::from_static(b"\x81\x0241");
-        let kind = Kind::Disconnect;
-        Self { frame, kind }
-    }
+/// The end of the connection to the namespace.
+pub(crate) fn disconnect() -> Bytes {
+    Bytes::from_static(b"\x81\x0241")
+}
 
-    /// The packet as a finished WebSocket frame.
-    pub(crate) fn frame(&self) -> &Bytes {
-        &self.frame
+/// Joins frames into one piece.
+pub(crate) fn join(frames: impl IntoIterator<Item = Bytes>) -> Bytes {
+    let mut joined = BytesMut::new();
+    for frame in frames {
+        joined.extend_from_slice(&frame);
     }
+    joined.freeze()
+}
 
-    /// What it says.
-    pub(crate) fn parts(&self) -> Parts<'_> {
-        match &self.kind {
-            Kind::Event(name, json) => Parts::Event(name, self.text(json)),
-            Kind::Ack(id, json) => Parts::Ack(*id, self.text(json)),
-            Kind::Disconnect => Parts::Disconnect,
-        }
+/// Takes the first frame off a piece that holds at least one.
+pub(crate) fn split_first(frames: &mut Bytes) -> Bytes {
+    let (head, payload) = lengths(frames);
+    frames.split_to(head + payload)
+}
+
+/// Returns what one frame of ours says.
+pub(crate) fn parts(frame: &Bytes) -> Parts<'_> {
+    let (head, _) = lengths(frame);
+    let text = match std::str::from_utf8(&frame[head..]) {
+        Ok(text) => text,
+        Err(error) => unreachable!("a packet was written as text: {error}"),
+    };
+    let argument = |text: &'_ str, at: usize| at..text.len() - 1;
+    if let Some(event) = text.strip_prefix("42[\"")
+        && let Some(end) = event.find("\",")
+    {
+        return Parts::Event(&event[..end], &event[argument(event, end + 2)]);
     }
+    if let Some(ack) = text.strip_prefix("43")
+        && let Some(end) = ack.find('[')
+        && let Ok(id) = ack[..end].parse()
+    {
+        return Parts::Ack(id, &ack[argument(ack, end + 1)]);
+    }
+    Parts::Disconnect
+}
 
-    fn text(&self, range: &Range<usize>) -> &str {
-        let bytes = &self.frame[range.clone()];
-        match std::str::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => unreachable!("a packet was written as text: {error}"),
-        }
+/// Returns the lengths of the first frame's head and payload.
+fn lengths(frames: &[u8]) -> (usize, usize) {
+    let number = |bytes: &[u8]| {
+        let bytes = bytes.iter();
+        bytes.fold(0, |number, byte| number << 8 | usize::from(*byte))
+    };
+    match frames[1] {
+        126 => (4, number(&frames[2..4])),
+        127 => (10, number(&frames[2..10])),
+        len => (2, usize::from(len)),
     }
 }
 
-/// A text frame with Engine.IO's and Socket.IO's marks before the argument and `]`
-/// behind it, and where in it the argument is.
+/// Encodes a text frame: Engine.IO's and Socket.IO's marks, the argument and `]`.
 fn encode(
     marks: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
     argument: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>,
-) -> (Bytes, Range<usize>) {
+) -> Bytes {
     let mut out = Vec::with_capacity(512);
-    // The head's length is known when the payload is.
+    // The head's length is known once the payload is.
     out.resize(MAX_HEAD, 0);
-    let written = marks(&mut out).and_then(|()| {
-        let start = out.len();
-        argument(&mut out)?;
-        Ok(start..out.len())
-    });
-    let json = match written {
-        Ok(json) => json,
+    if let Err(error) = marks(&mut out).and_then(|()| argument(&mut out)) {
         // A vector takes everything; our objects have string keys and no failing parts.
-        Err(error) => unreachable!("an object of the wire cannot be encoded: {error}"),
-    };
+        unreachable!("an object of the wire cannot be encoded: {error}");
+    }
     out.push(b']');
 
     let len = out.len() - MAX_HEAD;
@@ -147,8 +141,7 @@ fn encode(
     let rest = MAX_HEAD - start - 2;
     out[start + 2..MAX_HEAD].copy_from_slice(&extended[8 - rest..]);
     out.shrink_to_fit();
-    let frame = Bytes::from(out).slice(start..);
-    (frame, json.start - start..json.end - start)
+    Bytes::from(out).slice(start..)
 }
 
 #[cfg(test)]
@@ -159,41 +152,49 @@ mod tests {
 
     #[test]
     fn a_packet_is_a_finished_frame() {
-        let packet = Packet::event("leftRoom", &json!({"roomId": 7}));
+        let packet = event("leftRoom", &json!({"roomId": 7}));
         let text = b"42[\"leftRoom\",{\"roomId\":7}]";
-        assert_eq!(packet.frame()[..2], [0x81, text.len() as u8]);
-        assert_eq!(packet.frame()[2..], text[..]);
-        assert_eq!(packet.parts(), Parts::Event("leftRoom", "{\"roomId\":7}"));
+        assert_eq!(packet[..2], [0x81, text.len() as u8]);
+        assert_eq!(packet[2..], text[..]);
+        assert_eq!(parts(&packet), Parts::Event("leftRoom", "{\"roomId\":7}"));
+        assert_eq!(event_of_json("leftRoom", "{\"roomId\":7}"), packet);
 
-        let same = Packet::event_of_json("leftRoom", "{\"roomId\":7}");
-        assert_eq!(same.frame(), packet.frame());
+        let packet = ack(12, &json!({"ok": true}));
+        assert_eq!(packet[2..], b"4312[{\"ok\":true}]"[..]);
+        assert_eq!(parts(&packet), Parts::Ack(12, "{\"ok\":true}"));
+        assert_eq!(ack_of_json(12, ["{\"ok\":", "true}"]), packet);
 
-        let packet = Packet::ack(12, &json!({"ok": true}));
-        assert_eq!(packet.frame()[2..], b"4312[{\"ok\":true}]"[..]);
-        assert_eq!(packet.parts(), Parts::Ack(12, "{\"ok\":true}"));
-
-        let same = Packet::ack_of_json(12, ["{\"ok\":", "true}"]);
-        assert_eq!(same.frame(), packet.frame());
-
-        let packet = Packet::disconnect();
-        assert_eq!(packet.frame()[..], [0x81, 2, b'4', b'1']);
-        assert_eq!(packet.parts(), Parts::Disconnect);
+        let packet = disconnect();
+        assert_eq!(packet[..], [0x81, 2, b'4', b'1']);
+        assert_eq!(parts(&packet), Parts::Disconnect);
     }
 
     #[test]
-    fn every_length_has_its_head() {
+    fn every_payload_length_has_its_head() {
         for len in [100, 125, 126, 127, 65_535, 65_536, 100_000] {
             // `42["e",""]` around it.
             let text = "x".repeat(len - 10);
-            let packet = Packet::event("e", &text);
+            let packet = event("e", &text);
             let head: &[u8] = match len {
                 ..126 => &[0x81, len as u8],
                 126..65_536 => &[0x81, 126, (len >> 8) as u8, len as u8],
                 _ => &[0x81, 127, 0, 0, 0, 0, 0, 1, (len >> 8) as u8, len as u8],
             };
-            assert_eq!(packet.frame()[..head.len()], *head, "{len}");
-            assert_eq!(packet.frame().len(), head.len() + len, "{len}");
-            assert_eq!(packet.parts(), Parts::Event("e", &format!("\"{text}\"")));
+            assert_eq!(packet[..head.len()], *head, "{len}");
+            assert_eq!(packet.len(), head.len() + len, "{len}");
+            assert_eq!(parts(&packet), Parts::Event("e", &format!("\"{text}\"")));
         }
+    }
+
+    #[test]
+    fn joined_frames_are_taken_apart_again() {
+        let frames: Vec<_> = [1, 120, 200, 70_000]
+            .map(|len| event("e", &"x".repeat(len)))
+            .into();
+        let mut joined = join(frames.clone());
+        for frame in frames {
+            assert_eq!(split_first(&mut joined), frame);
+        }
+        assert!(joined.is_empty());
     }
 }

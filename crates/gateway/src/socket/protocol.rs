@@ -1,54 +1,32 @@
-//! A client's events, parsed to values that cannot be wrong.
+//! A client's packets, parsed into values that are always valid.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
+use chat_domain::use_cases::{PageLimit, PageStart};
 use chat_domain::{ClientMessageId, Content, MAX_NUMBER, RoomId, Seq};
 use serde::de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-/// What a client asks for, valid in form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Event {
-    JoinRoom {
-        room_id: RoomId,
-        after: Option<Seq>,
-    },
-    LeaveRoom {
-        room_id: RoomId,
-    },
-    SendMessage(SentMessage),
-    ListMessages {
-        room_id: RoomId,
-        start: PageStart,
-        limit: PageLimit,
-    },
-    MarkRead {
-        room_id: RoomId,
-        seq: Seq,
-    },
-}
-
-/// An event as it came in: its name, room and id (as far as they can be told, for
-/// the answer), and what it asks for or why it asks for nothing.
+/// An event as it arrived: its name, room and id (as far as they can be read, for the
+/// reply), and what it asks for or why it is malformed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Received {
+pub(crate) struct Received<E> {
     pub(crate) event: Option<String>,
     pub(crate) room_id: Option<RoomId>,
     pub(crate) client_message_id: Option<ClientMessageId>,
-    pub(crate) outcome: Result<Event, Malformed>,
+    pub(crate) outcome: Result<E, Malformed>,
 }
 
-/// Why an event asks for nothing.
+/// Why an event is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    /// Says what is wrong, and names the field.
+    /// States what is wrong, and names the field.
     #[error("{0}")]
     Payload(Cow<'static, str>),
-    #[error("there is no such event")]
+    #[error("unknown event")]
     UnknownEvent,
 }
 
@@ -56,80 +34,68 @@ fn malformed(what: impl Into<Cow<'static, str>>) -> Malformed {
     Malformed::Payload(what.into())
 }
 
-/// The events that there are.
-const EVENTS: [&str; 5] = [
-    "joinRoom",
-    "leaveRoom",
-    "sendMessage",
-    "listMessages",
-    "markRead",
-];
-
-/// Reads an event packet's array: `["sendMessage",{…}]`.
-pub(crate) fn read(packet: &str) -> Received {
-    let mut received = Received {
-        event: None,
-        room_id: None,
-        client_message_id: None,
-        outcome: Err(malformed(
-            "the packet is no JSON array of an event and its payload",
-        )),
-    };
+/// Reads an event packet's array, `["sendMessage",{…}]`. `parse` turns the name and the
+/// payload into an event.
+pub(crate) fn read<E>(
+    packet: &str,
+    parse: impl FnOnce(&str, &Payload<'_>) -> Result<E, Malformed>,
+) -> Received<E> {
     let Ok(arguments) = serde_json::from_str::<Arguments<'_>>(packet) else {
-        return received;
+        return Received {
+            event: None,
+            room_id: None,
+            client_message_id: None,
+            outcome: Err(malformed(
+                "the packet must be a JSON array of an event name and its payload",
+            )),
+        };
     };
-    received.outcome = read_payload(&arguments, &mut received);
-    received.event = Some(arguments.event.into_owned());
-    received
+    let payload = Payload::read(&arguments);
+    let outcome = parse(&arguments.event, &payload);
+    // The payload of an unknown event has no meaning.
+    let is_known = !matches!(outcome, Err(Malformed::UnknownEvent));
+    let fields = payload.fields.as_ref().ok().filter(|_| is_known);
+    Received {
+        room_id: fields.and_then(|fields| fields.room_id().ok()),
+        client_message_id: fields.and_then(|fields| fields.client_message_id().ok().flatten()),
+        outcome,
+        event: Some(arguments.event.into_owned()),
+    }
 }
 
-fn read_payload(arguments: &Arguments<'_>, known: &mut Received) -> Result<Event, Malformed> {
-    let event: &str = &arguments.event;
-    if !EVENTS.contains(&event) {
-        return Err(Malformed::UnknownEvent);
+/// The payload of an event.
+pub(crate) struct Payload<'a> {
+    fields: Result<Fields<'a>, Malformed>,
+    /// What is wrong with an object as a whole.
+    flaw: Option<&'static str>,
+}
+
+impl<'a> Payload<'a> {
+    fn read(arguments: &Arguments<'a>) -> Self {
+        let fields = match arguments.payload {
+            Some(payload) => Fields::read(payload),
+            None => Err(malformed("the payload is missing")),
+        };
+        let has_duplicates = fields.as_ref().is_ok_and(|fields| fields.has_duplicates);
+        let flaw = match (arguments.has_more, has_duplicates) {
+            (true, _) => Some("there must be one payload, not several arguments"),
+            (_, true) => Some("the payload contains a duplicate key"),
+            _ => None,
+        };
+        Self { fields, flaw }
     }
-    let Some(payload) = arguments.payload else {
-        return Err(malformed("the payload is missing"));
-    };
-    let fields = Fields::read(payload)?;
-    let room = fields.room_id();
-    known.room_id = room.as_ref().ok().copied();
-    if event == "sendMessage" {
-        known.client_message_id = fields.client_message_id().ok().flatten();
-    }
-    if arguments.has_more {
-        return Err(malformed(
-            "there must be one payload, not several arguments",
-        ));
-    }
-    if fields.has_duplicates {
-        return Err(malformed("the payload has a key twice"));
-    }
-    let room_id = room?;
-    Ok(match event {
-        "joinRoom" => Event::JoinRoom {
-            room_id,
-            after: fields.position("afterSeq", fields.after_seq, 0)?,
-        },
-        "leaveRoom" => Event::LeaveRoom { room_id },
-        "listMessages" => Event::ListMessages {
-            room_id,
-            start: fields.page_start()?,
-            limit: fields.limit()?,
-        },
-        "markRead" => {
-            let seq = fields.position("seq", Some(required("seq", fields.seq)?), 1)?;
-            Event::MarkRead {
-                room_id,
-                seq: seq.unwrap_or_default(),
-            }
+
+    /// Returns the payload's fields.
+    ///
+    /// # Errors
+    /// [`Malformed`] if the payload is not one object without duplicate keys.
+    pub(crate) fn fields(&self) -> Result<&Fields<'a>, Malformed> {
+        let fields = self.fields.as_ref().map_err(Clone::clone)?;
+        match self.flaw {
+            Some(flaw) => Err(malformed(flaw)),
+            None => Ok(fields),
         }
-        _ => Event::SendMessage(SentMessage {
-            room_id,
-            content: fields.content()?,
-            client_message_id: fields.client_message_id()?,
-        }),
-    })
+    }
 }
 
 /// The array of an event packet.
@@ -171,13 +137,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Arguments<'a> {
     }
 }
 
-/// A string, borrowed if it has no escapes.
+/// A string, borrowed if it contains no escapes.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The fields of a payload that the contract knows; `None` is absent or `null`.
+/// The fields of a payload that the contract defines; `None` is absent or `null`.
 #[derive(Default)]
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     room_id: Option<&'a RawValue>,
     content: Option<&'a RawValue>,
     client_message_id: Option<&'a RawValue>,
@@ -195,13 +161,26 @@ impl<'a> Fields<'a> {
             .map_err(|_| malformed("the payload must be an object"))
     }
 
-    fn room_id(&self) -> Result<RoomId, Malformed> {
+    /// Returns `roomId`.
+    pub(crate) fn room_id(&self) -> Result<RoomId, Malformed> {
         let room_id = required("roomId", self.room_id)?;
         let number = integer(room_id.get()).and_then(|number| RoomId::new(number).ok());
         number.ok_or_else(|| out_of_range("roomId", 1, MAX_NUMBER))
     }
 
-    /// A position, from `least` on.
+    /// Returns `afterSeq`.
+    pub(crate) fn after_seq(&self) -> Result<Option<Seq>, Malformed> {
+        self.position("afterSeq", self.after_seq, 0)
+    }
+
+    /// Returns `seq`.
+    pub(crate) fn seq(&self) -> Result<Seq, Malformed> {
+        let seq = required("seq", self.seq)?;
+        let seq = self.position("seq", Some(seq), 1)?;
+        Ok(seq.unwrap_or_default())
+    }
+
+    /// Returns a position of at least `least`.
     fn position(
         &self,
         name: &'static str,
@@ -216,18 +195,20 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn page_start(&self) -> Result<PageStart, Malformed> {
+    /// Returns where a page starts.
+    pub(crate) fn page_start(&self) -> Result<PageStart, Malformed> {
         let before = self.position("beforeSeq", self.before_seq, 1)?;
-        let after = self.position("afterSeq", self.after_seq, 0)?;
+        let after = self.after_seq()?;
         match (before, after) {
             (None, None) => Ok(PageStart::Newest),
             (Some(before), None) => Ok(PageStart::Before(before)),
             (None, Some(after)) => Ok(PageStart::After(after)),
-            (Some(_), Some(_)) => Err(malformed("beforeSeq and afterSeq exclude each other")),
+            (Some(_), Some(_)) => Err(malformed("beforeSeq and afterSeq are mutually exclusive")),
         }
     }
 
-    fn limit(&self) -> Result<PageLimit, Malformed> {
+    /// Returns `limit`.
+    pub(crate) fn limit(&self) -> Result<PageLimit, Malformed> {
         let Some(field) = self.limit else {
             return Ok(PageLimit::default());
         };
@@ -237,14 +218,16 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| out_of_range("limit", 1, PageLimit::MAX as u64))
     }
 
-    fn content(&self) -> Result<Content, Malformed> {
+    /// Returns `content`.
+    pub(crate) fn content(&self) -> Result<Content, Malformed> {
         let content = required("content", self.content)?;
         let text: String = serde_json::from_str(content.get())
             .map_err(|_| malformed("content must be a string of Unicode text"))?;
         Content::new(text).map_err(|error| malformed(format!("content {error}")))
     }
 
-    fn client_message_id(&self) -> Result<Option<ClientMessageId>, Malformed> {
+    /// Returns `clientMessageId`.
+    pub(crate) fn client_message_id(&self) -> Result<Option<ClientMessageId>, Malformed> {
         let Some(field) = self.client_message_id else {
             return Ok(None);
         };
@@ -268,8 +251,8 @@ fn required<'a>(
     field.ok_or_else(|| malformed(format!("{name} is missing")))
 }
 
-/// A JSON number's value if it is an integer from 0 on: `1`, and `1.0` and `1e0`,
-/// which are the same number to JSON.
+/// Returns a JSON number's value if it is a non-negative integer: `1`, and also `1.0` and
+/// `1e0`, which are the same number in JSON.
 fn integer(json: &str) -> Option<u64> {
     if let Ok(number) = serde_json::from_str::<u64>(json) {
         return Some(number);
@@ -290,7 +273,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
-        // The known keys that were there, by their place in the match below.
+        // The known keys that were seen, by their place in the match below.
         let mut known = [false; 7];
         let mut unknown = HashSet::new();
         while let Some(Text(key)) = map.next_key()? {
@@ -315,7 +298,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A value, or `None` for `null`.
+/// Reads a value; `None` for `null`.
 struct PresentSeed;
 
 impl<'de> DeserializeSeed<'de> for PresentSeed {

@@ -1,14 +1,16 @@
-//! Answers: what an event produced, or what went wrong, in the wire's codes.
+//! Replies: the result of an event, or its failure in the wire's codes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chat_domain::use_cases::{JoinRoomError, ListMessagesError, MarkReadError, SendMessageError};
-use chat_domain::{ClientMessageId, RoomId, StorageError};
+use bytes::Bytes;
+use chat_domain::use_cases::{
+    JoinRoomError, ListMessagesError, MarkReadError, Page, SendMessageError,
+};
+use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage};
 use serde::Serialize;
 
-use super::packet::Packet;
+use super::packet;
 use super::protocol::Malformed;
-use crate::error_line::one_line;
 
 /// The wire's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -41,7 +43,7 @@ impl Code {
     }
 }
 
-/// An operation that failed, as the client is told.
+/// An operation that failed, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     code: Code,
@@ -49,17 +51,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Too many events of this connection are in progress.
+    /// The connection has too many events in progress.
     pub(crate) fn too_many_in_progress() -> Self {
         Self::new(
             Code::RateLimited,
-            "too many events in progress: wait for their answers",
+            "too many events in progress: wait for their replies",
         )
     }
 
-    /// The server is about to stop.
+    /// The gateway is draining.
     pub(crate) fn draining() -> Self {
-        Self::new(Code::Unavailable, "the server is about to stop: reconnect")
+        Self::new(Code::Unavailable, "the server is shutting down: reconnect")
     }
 
     /// The connection's token has expired.
@@ -70,7 +72,8 @@ impl Failure {
         )
     }
 
-    /// A fault of the server. It is logged here, with an id that the client sees.
+    /// An error in the gateway itself. It is logged here, with an id that the client
+    /// receives.
     pub(crate) fn internal(what: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!(
@@ -78,10 +81,10 @@ impl Failure {
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        tracing::error!(id, "a fault of the server: {what}");
+        tracing::error!(id, "internal server error: {what}");
         Self::new(
             Code::Internal,
-            format!("a fault of the server, logged as {id}"),
+            format!("internal server error, logged as {id}"),
         )
     }
 
@@ -92,14 +95,13 @@ impl Failure {
         }
     }
 
-    /// Storage failed: the cause is logged, once, and not told.
+    /// Storage failed. The cause is not sent; `storage_watch` logs it.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
-        tracing::warn!(error = %one_line(error), "storage failed");
         match error {
             StorageError::Unavailable(_) => Self::new(Code::Unavailable, unavailable),
             StorageError::OutcomeUnknown(_) => Self::new(
                 Code::OutcomeUnknown,
-                "storage broke during the commit: the message may be stored",
+                "the connection to storage broke during the commit: the message may be stored",
             ),
         }
     }
@@ -129,7 +131,7 @@ impl From<JoinRoomError> for Failure {
 impl From<SendMessageError> for Failure {
     fn from(error: SendMessageError) -> Self {
         match &error {
-            SendMessageError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            SendMessageError::NotInRoom(outside) => outside.into(),
             SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
@@ -141,7 +143,7 @@ impl From<SendMessageError> for Failure {
 impl From<ListMessagesError> for Failure {
     fn from(error: ListMessagesError) -> Self {
         match &error {
-            ListMessagesError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            ListMessagesError::NotInRoom(outside) => outside.into(),
             ListMessagesError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }
@@ -152,7 +154,7 @@ impl From<ListMessagesError> for Failure {
 impl From<MarkReadError> for Failure {
     fn from(error: MarkReadError) -> Self {
         match &error {
-            MarkReadError::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            MarkReadError::NotInRoom(outside) => outside.into(),
             MarkReadError::Storage(storage) => {
                 Self::storage(storage, "the read pointer was not moved")
             }
@@ -160,30 +162,28 @@ impl From<MarkReadError> for Failure {
     }
 }
 
-/// A replay that could not be read to its end.
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        Self::storage(&error, "the room cannot be read now")
+impl From<&NotInRoom> for Failure {
+    fn from(error: &NotInRoom) -> Self {
+        Self::new(Code::NotInRoom, error.to_string())
     }
 }
 
-/// Which event of the client an answer is for.
+/// The client's event that a reply is for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
-    /// Its name, if it has one that can be read.
+    /// Its name, if it can be read.
     pub(crate) event: Option<String>,
     /// The room that it names, if it can be read.
     pub(crate) room_id: Option<RoomId>,
-    /// The id of the message that it sends, if it has one that can be read.
+    /// The `clientMessageId` in it, if it can be read.
     pub(crate) client_message_id: Option<ClientMessageId>,
-    /// Its acknowledgement's id, if it asks for one.
+    /// The id of its acknowledgement, if it requests one.
     pub(crate) ack: Option<i64>,
 }
 
 impl Request {
-    /// The acknowledgement of what this event produced; nothing if none is asked
-    /// for.
-    pub(crate) fn success(&self, produced: &impl Serialize) -> Option<Packet> {
+    /// Encodes the acknowledgement of a result, if one was requested.
+    pub(crate) fn success(&self, produced: &impl Serialize) -> Option<Bytes> {
         #[derive(Serialize)]
         struct Success<'a, T> {
             ok: bool,
@@ -191,21 +191,32 @@ impl Request {
             produced: &'a T,
         }
         let id = self.ack?;
-        Some(Packet::ack(id, &Success { ok: true, produced }))
+        Some(packet::ack(id, &Success { ok: true, produced }))
     }
 
-    /// The acknowledgement of a message that is stored, which is encoded already.
-    pub(crate) fn stored(&self, message: &str) -> Option<Packet> {
-        let id = self.ack?;
-        Some(Packet::ack_of_json(
-            id,
-            [r#"{"ok":true,"message":"#, message, "}"],
-        ))
+    /// Encodes the acknowledgement of a stored message, if one was requested.
+    pub(crate) fn stored(&self, message: &StoredMessage) -> Option<Bytes> {
+        let parts = [r#"{"ok":true,"message":"#, message.encoded(), "}"];
+        Some(packet::ack_of_json(self.ack?, parts))
     }
 
-    /// The `error` event, which everybody gets, and after it the acknowledgement
-    /// for those who asked for one.
-    pub(crate) fn failure(&self, failure: &Failure) -> impl Iterator<Item = Packet> + use<> {
+    /// Encodes the acknowledgement of a page, if one was requested.
+    pub(crate) fn page(&self, page: &Page) -> Option<Bytes> {
+        let messages = page.messages.iter().enumerate().flat_map(|(n, message)| {
+            let separator = if n == 0 { "" } else { "," };
+            [separator, message.encoded()]
+        });
+        let end = match page.has_more {
+            true => r#"],"hasMore":true}"#,
+            false => r#"],"hasMore":false}"#,
+        };
+        let start = std::iter::once(r#"{"ok":true,"messages":["#);
+        let parts = start.chain(messages).chain([end]);
+        Some(packet::ack_of_json(self.ack?, parts))
+    }
+
+    /// Encodes the `error` event, and after it the acknowledgement if one was requested.
+    pub(crate) fn failure(&self, failure: &Failure) -> impl Iterator<Item = Bytes> + use<> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct ErrorEvent<'a> {
@@ -246,48 +257,48 @@ impl Request {
                 message,
                 retryable,
             };
-            Packet::ack(id, &Refused { ok: false, error })
+            packet::ack(id, &Refused { ok: false, error })
         });
-        std::iter::once(Packet::event("error", &event)).chain(ack)
+        std::iter::once(packet::event("error", &event)).chain(ack)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::socket::packet::Parts;
+    use crate::socket::packet::{Parts, parts};
 
-    fn json(packet: &Packet) -> serde_json::Value {
-        match packet.parts() {
+    fn json(packet: &Bytes) -> serde_json::Value {
+        match parts(packet) {
             Parts::Event(_, json) | Parts::Ack(_, json) => serde_json::from_str(json).unwrap(),
             Parts::Disconnect => panic!("no JSON"),
         }
     }
 
     #[test]
-    fn a_failure_is_an_event_and_after_it_an_acknowledgement() {
+    fn a_failure_is_an_event_followed_by_an_acknowledgement() {
         let request = Request {
             event: Some("sendMessage".into()),
             room_id: RoomId::new(7).ok(),
             client_message_id: ClientMessageId::new("c0ffee-1").ok(),
             ack: Some(3),
         };
-        let failure = Failure::from(SendMessageError::NotInRoom);
+        let failure = Failure::from(SendMessageError::from(NotInRoom));
         let packets: Vec<_> = request.failure(&failure).collect();
-        assert!(matches!(packets[0].parts(), Parts::Event("error", _)));
+        assert!(matches!(parts(&packets[0]), Parts::Event("error", _)));
         assert_eq!(
             json(&packets[0]),
             serde_json::json!({
-                "message": "join the room before writing to it", "code": "not_in_room",
+                "message": "join the room first", "code": "not_in_room",
                 "event": "sendMessage", "roomId": 7, "clientMessageId": "c0ffee-1",
                 "retryable": false
             })
         );
-        assert!(matches!(packets[1].parts(), Parts::Ack(3, _)));
+        assert!(matches!(parts(&packets[1]), Parts::Ack(3, _)));
         assert_eq!(
             json(&packets[1]),
             serde_json::json!({"ok": false, "error": {
-                "code": "not_in_room", "message": "join the room before writing to it",
+                "code": "not_in_room", "message": "join the room first",
                 "retryable": false
             }})
         );
@@ -297,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_errors_say_whether_the_message_may_be_stored() {
+    fn storage_errors_state_whether_the_message_may_be_stored() {
         let of = |error| Failure::from(SendMessageError::Storage(error)).code;
         assert_eq!(of(StorageError::unavailable("x")), Code::Unavailable);
         assert_eq!(of(StorageError::outcome_unknown("x")), Code::OutcomeUnknown);
@@ -305,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_storage_said_is_not_told() {
+    fn the_cause_of_a_storage_error_is_not_sent() {
         let secret = StorageError::unavailable("password=hunter2");
         let failure = Failure::from(SendMessageError::Storage(secret));
         assert!(!failure.message.contains("hunter2"));

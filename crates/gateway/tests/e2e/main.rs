@@ -6,12 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backpressure;
 mod delivery;
+mod dev;
+mod draining;
 mod events;
 mod handshake;
 mod loadtest;
 mod operations;
 mod origins;
+mod outage;
 mod rooms;
 mod storage;
 mod transport;

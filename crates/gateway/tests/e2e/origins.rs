@@ -1,4 +1,4 @@
-//! Which web pages may talk to the gateway.
+//! Which web pages may use the gateway.
 
 use crate::support::client::{Client, http};
 use crate::support::{Database, Gateway, token};
@@ -11,7 +11,7 @@ fn header<'a>(response: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
-async fn ask(gateway: &Gateway, method: &str, path: &str, headers: &str) -> (u16, String) {
+async fn send(gateway: &Gateway, method: &str, path: &str, headers: &str) -> (u16, String) {
     let host = gateway.address;
     let request =
         format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
@@ -19,7 +19,7 @@ async fn ask(gateway: &Gateway, method: &str, path: &str, headers: &str) -> (u16
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_response_of_polling_has_cors_with_credentials() {
+async fn every_polling_response_allows_its_origin_with_credentials() {
     let database = Database::sqlite();
     let origins = "http://localhost:3000, https://app.example.com";
     let gateway = Gateway::start_with(&database, &[("FRONTEND_URL", origins)]);
@@ -38,8 +38,8 @@ async fn every_response_of_polling_has_cors_with_credentials() {
             ("GET", "/socket.io/?EIO=9&transport=polling", &with, 400),
             ("OPTIONS", POLL, &preflight, 200),
         ] {
-            let (answered, response) = ask(&gateway, method, path, headers).await;
-            assert_eq!(answered, status, "{response}");
+            let (actual, response) = send(&gateway, method, path, headers).await;
+            assert_eq!(actual, status, "{response}");
             let allowed = header(&response, "access-control-allow-origin");
             assert_eq!(allowed, Some(origin), "{method} {path}: {response}");
             let credentials = header(&response, "access-control-allow-credentials");
@@ -53,7 +53,7 @@ async fn every_response_of_polling_has_cors_with_credentials() {
         }
     }
     for origin in ["https://evil.example.com", "null", "http://localhost:3001"] {
-        let (_, response) = ask(&gateway, "GET", POLL, &format!("Origin: {origin}\r\n")).await;
+        let (_, response) = send(&gateway, "GET", POLL, &format!("Origin: {origin}\r\n")).await;
         assert_eq!(
             header(&response, "access-control-allow-origin"),
             None,
@@ -63,7 +63,7 @@ async fn every_response_of_polling_has_cors_with_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_websocket_is_opened_from_allowed_origins_alone() {
+async fn a_websocket_is_opened_for_allowed_origins_only() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let url = format!(
@@ -77,8 +77,14 @@ async fn a_websocket_is_opened_from_allowed_origins_alone() {
     }
     assert!(
         Client::open_with(&url, &[]).await.is_ok(),
-        "a native client"
+        "a client without an origin"
     );
+    // Behind a proxy, the gateway's own name is the one that the client used.
+    let proxied = [
+        ("host", "chat.example.com"),
+        ("origin", "https://chat.example.com"),
+    ];
+    assert!(Client::open_with(&url, &proxied).await.is_ok());
     for origin in [
         "https://evil.example.com",
         "null",

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Client, Polling, http};
-use crate::support::{Database, Gateway, token};
+use crate::support::{Database, Gateway, SOON, token};
 
 fn start(environment: &[(&str, &str)]) -> (Database, Gateway) {
     let database = Database::sqlite();
@@ -205,6 +205,79 @@ async fn broken_framing_ends_only_its_own_connection() {
         assert!((400..500).contains(&status), "{request}: {response}");
     }
     is_served(&gateway).await;
+}
+
+/// The gateway and socketioxide must not read a request differently: a WebSocket that the
+/// one opens without the other would escape the origin check and the kill switch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transport_must_be_named_exactly() {
+    let (_database, gateway) = start(&[]);
+    for query in [
+        "EIO=4&transport=websocket=x",
+        "EIO=4&transport=websocket%00",
+        "EIO=4&transport=polling&transport=websocket",
+        "EIO=4&transport=websocket&transport=polling",
+        "EIO=4=4&transport=websocket",
+        "EIO=4&EIO=3&transport=websocket",
+    ] {
+        let request = format!(
+            "GET /socket.io/?{query} HTTP/1.1\r\nHost: {}\r\nOrigin: https://evil.example\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            gateway.address
+        );
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status, b"HTTP/1.1 400", "{query}");
+    }
+    is_served(&gateway).await;
+}
+
+/// An upgrade that cannot succeed is refused, and polling goes on: the next poll waits for a
+/// packet instead of being answered with nothing, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn polling_goes_on_after_an_upgrade_that_could_not_succeed() {
+    let (_database, gateway) = start(&[]);
+    let mut writer = Client::connect(gateway.address, &token("1", "Ada")).await;
+    writer.join(1).await;
+    for (version, connection, upgrade) in [
+        (
+            "HTTP/1.0",
+            "Connection: Upgrade\r\n",
+            "Upgrade: websocket\r\n",
+        ),
+        (
+            "HTTP/1.1",
+            "Connection: close\r\n",
+            "Upgrade: websocket\r\n",
+        ),
+        ("HTTP/1.1", "Connection: Upgrade\r\n", ""),
+        ("HTTP/1.1", "Connection: Upgrade\r\n", "Upgrade: h2c\r\n"),
+    ] {
+        let polling = Polling::connect(gateway.address, &token("2", "Grace")).await;
+        polling.post(r#"420["joinRoom",{"roomId":1}]"#).await;
+        while !polling.get().await.1.contains("430[") {}
+        let request = format!(
+            "GET /socket.io/?EIO=4&transport=websocket&sid={} {version}\r\nHost: x\r\n\
+             {connection}{upgrade}Sec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            polling.sid
+        );
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).await.unwrap();
+        assert_eq!(&status[9..], b"400", "{request}");
+        let poll = tokio::spawn(async move { polling.get().await });
+        assert_eq!(writer.send(1, "after the upgrade").await["ok"], true);
+        let (status, body) = tokio::time::timeout(SOON, poll).await.unwrap().unwrap();
+        assert!(
+            status == 200 && body.contains("after the upgrade"),
+            "{request}: {status} {body}"
+        );
+    }
 }
 
 /// A member that stops reading fills its own buffers, is cut off, and delays

@@ -53,6 +53,10 @@ impl Client {
             .await
             .unwrap();
         let (socket, _) = connected.map_err(|error| error.to_string())?;
+        Ok(Self::over(socket).await)
+    }
+
+    async fn over(socket: Socket) -> Self {
         let mut client = Self {
             socket,
             events: VecDeque::new(),
@@ -61,18 +65,35 @@ impl Client {
         };
         let open = client.packet().await.unwrap();
         assert!(open.starts_with('0'), "{open}");
-        Ok(client)
+        client
     }
 
     /// A client that is connected as this token's user.
     pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
         let mut client = Self::open(address).await;
+        client.enter(token).await;
         client
-            .say(&format!("40{}", json!({ "token": token })))
-            .await;
-        let answer = client.packet().await.unwrap();
+    }
+
+    /// The same, through a TCP connection that the test has made.
+    pub(crate) async fn connect_through(
+        stream: TcpStream,
+        address: SocketAddr,
+        token: &str,
+    ) -> Self {
+        let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+        let stream = MaybeTlsStream::Plain(stream);
+        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let mut client = Self::over(socket).await;
+        client.enter(token).await;
+        client
+    }
+
+    /// Connects to the namespace.
+    async fn enter(&mut self, token: &str) {
+        self.say(&format!("40{}", json!({ "token": token }))).await;
+        let answer = self.packet().await.unwrap();
         assert!(answer.starts_with("40{"), "{answer}");
-        client
     }
 
     /// Sends a packet as it is.

@@ -1,4 +1,5 @@
-//! What is measured: the gateway or a peer, as a process with its own core.
+//! The servers that are measured: the gateway and its peers, each a process with its own
+//! core.
 
 use std::fs;
 use std::io;
@@ -11,17 +12,17 @@ use std::time::Duration;
 use chat_test_support::{Janitor, free_port, signal, wait_until};
 
 use super::plan::PeerFolder;
-use crate::Error;
+use crate::error::Error;
 
-/// Where peers listen: some know no other port.
+/// The port of peers, because some support no other.
 const PEER_PORT: u16 = 3001;
-/// Of tokens, in every server that is measured here and in none that matters.
+/// Signs the tokens of every measured server, and is used nowhere else.
 pub(super) const JWT_SECRET: &str = "a secret for measuring, of 32 bytes and more";
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Somebody who is measured.
+/// A server that can be started again for each run.
 pub(super) struct Contestant {
     pub(super) name: String,
     program: PathBuf,
@@ -32,25 +33,25 @@ pub(super) struct Contestant {
     pub(super) keeps: Promises,
 }
 
-/// What a run may not show. The founding contract promises no order, and some peers keep
-/// none: that is a figure of theirs, and no reason to stop.
+/// The promises that a run must not break. The founding contract does not promise an
+/// order, so a peer that breaks one is reported and does not end the benchmark.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Promises {
-    /// Nothing is missing, doubled or out of order.
+    /// No delivery is missing, repeated or out of order.
     All,
     None,
 }
 
-/// Where a contestant's tables come from.
+/// How a contestant's tables are created.
 pub(super) enum Schema {
-    /// It makes them when it starts.
+    /// By the contestant, when it starts.
     Own,
-    /// They are made before.
+    /// By these statements, before it starts.
     Sql(String),
 }
 
 impl Contestant {
-    /// The gateway, with its limits off, as peers have none.
+    /// The gateway, without limits, because peers have none.
     pub(super) fn ours(program: PathBuf, folder: PathBuf) -> Self {
         let off = |name| (name, "0".to_owned());
         Self {
@@ -71,16 +72,16 @@ impl Contestant {
         }
     }
 
-    /// A built server in a folder of its own.
+    /// A built server in a folder.
     ///
     /// # Errors
-    /// It is not built, or it is unknown how to start it or what its tables are.
+    /// The server is not built, or its program or its schema is not found.
     pub(super) fn peer(peer: &PeerFolder, schema: Option<&Path>) -> Result<Self, Error> {
         let folder = peer
             .path
             .canonicalize()
             .map_err(|error| format!("--peer {}: {error}", peer.path.display()))?;
-        let (program, arguments) = how_to_start(&folder)?;
+        let (program, arguments) = start_command(&folder)?;
         let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
         let pool = peer.pool.map(|pool| pool.to_string());
         let name = match &pool {
@@ -100,10 +101,10 @@ impl Contestant {
         })
     }
 
-    /// Starts it on this database, and waits until it listens.
+    /// Starts the server on this database and waits until it listens.
     ///
     /// # Errors
-    /// It ends, does not listen in time, or somebody has its port.
+    /// The server ends or does not listen in time, or its port is in use.
     pub(super) fn start(
         &self,
         database: &str,
@@ -114,12 +115,12 @@ impl Contestant {
             Schema::Own => free_port()?,
             Schema::Sql(_) => PEER_PORT,
         };
-        // Whoever listens there already would be measured instead.
+        // A process that already listens there would be measured instead.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .map_err(|error| format!("{} needs port {port}: {error}", self.name))?;
         let log_file = fs::File::create(log)?;
         let mut command = Command::new("sh");
-        // As many connections as the machine allows.
+        // Raises the limit on open files, and with it on connections.
         command.args(["-c", "ulimit -n \"$(ulimit -Hn)\"; exec \"$@\"", "sh"]);
         if let Some(core) = core {
             command.args(["taskset", "--cpu-list", &core.to_string()]);
@@ -139,11 +140,11 @@ impl Contestant {
             .stderr(log_file);
         let mut child = command
             .spawn()
-            .map_err(|error| format!("{} does not start: {error}", self.name))?;
+            .map_err(|error| format!("{} cannot be started: {error}", self.name))?;
         let janitor = Janitor::new("kill -s KILL \"$1\"", [child.id().to_string()])?;
         let listening = wait_until(START_TIMEOUT, "the server listens", || {
             if let Some(status) = child.try_wait()? {
-                return Err(io::Error::other(format!("it ended with {status}")));
+                return Err(io::Error::other(format!("it exited with {status}")));
             }
             Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port))
                 .ok()
@@ -157,21 +158,21 @@ impl Contestant {
         match listening {
             Ok(()) => Ok(server),
             Err(error) => {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                Err(format!("{}: {error}\n{said}", self.name).into())
+                let log = fs::read_to_string(log).unwrap_or_default();
+                Err(format!("{}: {error}\n{log}", self.name).into())
             }
         }
     }
 }
 
-/// What programs need whatever they are.
+/// Returns the environment variables that any program may need.
 pub(super) fn kept_environment() -> impl Iterator<Item = (&'static str, std::ffi::OsString)> {
     ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR"]
         .into_iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
-/// A running contestant. Ended when it is dropped.
+/// A running contestant. Dropping it stops the process.
 pub(super) struct Server {
     child: Child,
     pub(super) port: u16,
@@ -189,14 +190,14 @@ impl Drop for Server {
         let stopped = signal(self.child.id(), "TERM")
             .and_then(|()| wait_until(STOP_TIMEOUT, "the server ends", || self.child.try_wait()));
         if stopped.is_err() {
-            // It may have ended by itself.
+            // Both fail if the process has already ended.
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
-fn how_to_start(folder: &Path) -> Result<(PathBuf, Vec<String>), Error> {
+fn start_command(folder: &Path) -> Result<(PathBuf, Vec<String>), Error> {
     let run = folder.join("run");
     let is_executable = |file: &Path| {
         file.metadata()
@@ -216,15 +217,18 @@ fn how_to_start(folder: &Path) -> Result<(PathBuf, Vec<String>), Error> {
     }
     if let Ok(manifest) = fs::read_to_string(folder.join("Cargo.toml")) {
         let name = package_name(&manifest)
-            .ok_or_else(|| format!("{}/Cargo.toml names no package", folder.display()))?;
+            .ok_or_else(|| format!("{}/Cargo.toml has no package name", folder.display()))?;
         let program = folder.join("target/release").join(name);
         if is_executable(&program) {
             return Ok((program, Vec::new()));
         }
-        return Err(format!("there is no {}: build it first", program.display()).into());
+        return Err(format!("{} does not exist: build it first", program.display()).into());
     }
     let folder = folder.display();
-    Err(format!("{folder} has neither a program run, nor package.json, nor Cargo.toml").into())
+    Err(
+        format!("{folder} has neither a program named run, nor package.json, nor Cargo.toml")
+            .into(),
+    )
 }
 
 fn package_name(manifest: &str) -> Option<&str> {
@@ -243,7 +247,7 @@ fn peer_schema(folder: &Path, given: Option<&Path>) -> Result<String, Error> {
     ];
     let file = places.into_iter().flatten().next().ok_or_else(|| {
         let folder = folder.display();
-        format!("{folder} has no schema.sql: say with --peer-schema what its tables are")
+        format!("{folder} has no schema.sql: pass its tables with --peer-schema")
     })?;
     let sql = fs::read_to_string(&file);
     sql.map_err(|error| format!("{}: {error}", file.display()).into())
@@ -254,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifests_package_has_a_name() {
+    fn the_package_name_is_read_from_a_manifest() {
         let manifest = "[package]\nname = \"hour\"\nversion = \"0.1.0\"\n";
         assert_eq!(package_name(manifest), Some("hour"));
         assert_eq!(package_name("[workspace]\nname = \"x\"\n"), None);

@@ -1,17 +1,19 @@
-//! `cargo xtask bench --growth`: what a message, a delivery and a page cost as rooms,
-//! members, rows and connections become many.
+//! `cargo xtask bench --growth`: how the costs of a message, a delivery and a page change
+//! as the number of rooms, members, rows and connections grows.
 
 use std::process::Command;
 use std::str::FromStr;
 
 use serde_json::Value;
 
-use super::results::{Figure, group_digits as digits, higher, lower, table_of_points};
-use crate::Error;
+use super::figure::{Figure, cell, group_digits, higher, lower};
+use super::filling::Filling;
+use super::table::Table;
+use crate::error::Error;
 
-/// What becomes more from point to point.
+/// The quantity that grows from point to point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Growth {
+pub(super) enum Growth {
     Rooms,
     Members,
     Rows,
@@ -19,29 +21,18 @@ pub(crate) enum Growth {
     History,
 }
 
-/// One line of a table, or with pages several.
+/// One measurement, which becomes one row of the table (for pages, several).
 pub(super) struct Point {
     pub(super) label: String,
-    /// The load test's.
+    /// The flags of the load test.
     pub(super) flags: Vec<String>,
+    /// What is in the database before, if anything.
     pub(super) filling: Option<Filling>,
 }
 
-/// What is in the database before: so many messages of a hundred characters, spread evenly
-/// over the rooms, each of which has ten authors.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Filling {
-    pub(super) messages: u64,
-    /// A divisor of the messages.
-    rooms: u64,
-}
-
-/// How many messages are inserted at once.
-const CHUNK: u64 = 1_000_000;
-const AUTHORS: u64 = 1000;
-/// The most that are tried beside the senders, where a process may have as many files.
+/// The number of idle connections at the last point, if a process may open as many files.
 const MANY_CONNECTIONS: u64 = 20_000;
-/// Files of the server and the load test that are no idle connections.
+/// The open files of the server and the load test that are not idle connections.
 const OTHER_FILES: u64 = 1000;
 
 const CLOSED_AND_STEADY: &[Figure] = &[
@@ -89,7 +80,7 @@ const PAGE: &[Figure] = &[
 ];
 
 impl Growth {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Rooms,
         Self::Members,
         Self::Rows,
@@ -107,29 +98,26 @@ impl Growth {
         }
     }
 
-    /// What is counted in the first column, and under which load.
+    /// Returns the heading of the first column, and the load.
     fn headings(self) -> (&'static str, &'static str) {
         match self {
             Self::Rooms => (
                 "active rooms",
                 "200 messages in flight, then 5,000 messages/s, sent to all rooms in turn",
             ),
-            Self::Members => (
-                "members of a room",
-                "4 senders, 2 messages of each in flight",
-            ),
+            Self::Members => ("members of a room", "4 senders, 2 messages in flight each"),
             Self::Rows => (
                 "rows before",
-                "64 senders in rooms of their own, 8 messages of each in flight, then 5,000 \
-                 messages/s; the rows are spread over 1,000 rooms, theirs among them",
+                "64 senders with their own rooms, 8 messages in flight each, then 5,000 \
+                 messages/s; the rows are spread over 1,000 rooms, including theirs",
             ),
             Self::Connections => (
                 "idle connections",
-                "64 senders in rooms of their own, 8 messages of each in flight, then 5,000 messages/s",
+                "64 senders with their own rooms, 8 messages in flight each, then 5,000 messages/s",
             ),
             Self::History => (
                 "page",
-                "50 messages of a room of 1,000,000, one call after the other",
+                "50 messages of a room with 1,000,000, one request at a time",
             ),
         }
     }
@@ -143,7 +131,7 @@ impl Growth {
     }
 
     /// # Errors
-    /// How many files a process may have open is not known.
+    /// The limit on open files is unknown.
     pub(super) fn points(self) -> Result<Vec<Point>, Error> {
         Ok(match self {
             Self::Rooms => Vec::from([
@@ -151,7 +139,7 @@ impl Growth {
                 rooms(200, 1, 3),
                 rooms(200, 5, 3),
                 rooms(200, 50, 5),
-                // Long enough for every room to have had its first message.
+                // Warms up until every room has had its first message.
                 rooms(200, 500, 25),
             ]),
             Self::Members => [10, 100, 1000, 5000].map(members).into(),
@@ -162,16 +150,13 @@ impl Growth {
             Self::History => Vec::from([Point {
                 label: String::new(),
                 flags: flags("--scenario s5 --calls 300"),
-                filling: Some(Filling {
-                    messages: 1_000_000,
-                    rooms: 1,
-                }),
+                filling: Some(Filling::new(1_000_000, 1)),
             }]),
         })
     }
 
-    /// The lines of the table that a point's results make.
-    pub(super) fn lines(self, label: String, results: Vec<Value>) -> Vec<(String, Vec<Value>)> {
+    /// Returns a point's rows of the table, each with the results that it summarizes.
+    pub(super) fn rows(self, label: String, results: Vec<Value>) -> Vec<(String, Vec<Value>)> {
         if self != Self::History {
             return vec![(label, results)];
         }
@@ -188,10 +173,18 @@ impl Growth {
             .into()
     }
 
-    /// The whole table, with what it shows above it.
-    pub(super) fn table(self, lines: &[(String, Vec<Value>)]) -> String {
+    /// Returns the table of medians with its caption.
+    pub(super) fn table(self, rows: &[(String, Vec<Value>)]) -> String {
         let (counted, load) = self.headings();
-        let table = table_of_points(counted, self.figures(), lines);
+        let labels = self.figures().iter().map(|figure| figure.label);
+        let headings = std::iter::once(counted).chain(labels).map(str::to_owned);
+        let mut table = Table::new(&headings.collect::<Vec<_>>());
+        for (label, results) in rows {
+            let figures = self.figures().iter();
+            let cells = figures.map(|figure| cell(figure.spread(results).as_ref()));
+            let cells: Vec<_> = std::iter::once(label.clone()).chain(cells).collect();
+            table.push(&cells);
+        }
         format!("{}: {load}.\n\n{table}", self.name())
     }
 }
@@ -203,61 +196,19 @@ impl FromStr for Growth {
         let known = Self::ALL.into_iter().find(|growth| growth.name() == name);
         known.ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            format!("--growth is of {names}, not of \"{name}\"")
+            format!("--growth must be one of {names}, not \"{name}\"")
         })
     }
 }
-
-impl Filling {
-    /// The statements, one transaction each, for empty tables.
-    pub(super) fn statements(self) -> Vec<String> {
-        let Self { messages, rooms } = self;
-        let mut statements = vec![format!(
-            "insert into users select n::text, 'user' || n from generate_series(1, {AUTHORS}) n"
-        )];
-        // The first author of a room has its number, as the senders of the load test have.
-        statements.extend((0..messages).step_by(CHUNK as usize).map(|first| {
-            let last = (first + CHUNK).min(messages) - 1;
-            format!(
-                "insert into messages (room_id, seq, user_id, content, created_at)
-                 select 1 + n % {rooms}, 1 + n / {rooms},
-                        (1 + (n % {rooms} + n / {rooms} % 10) % {AUTHORS})::text,
-                        rpad(n::text, 100, ' the quick brown fox jumps over the lazy dog'),
-                        now() - ({messages} - n) * interval '1 millisecond'
-                 from generate_series({first}::bigint, {last}) n"
-            )
-        }));
-        statements.push(format!(
-            "insert into rooms select n, {messages} / {rooms} from generate_series(1, {rooms}) n"
-        ));
-        statements.push(
-            "insert into read_pointers
-             select room_id, user_id, max(seq) from messages group by room_id, user_id"
-                .to_owned(),
-        );
-        // What the server would do about so many new rows by itself, in the middle of a run.
-        statements.extend(["vacuum (analyze)", "checkpoint"].map(str::to_owned));
-        statements
-    }
-}
-
-/// PostgreSQL writes over old files of its log faster than it makes new ones. These leave
-/// it more of them than a run needs; without, the first points would be the slowest.
-pub(super) const LEAVE_OLD_LOG: [&str; 4] = [
-    "create table scrap as select rpad(n::text, 200) from generate_series(1, 2000000) n",
-    "checkpoint",
-    "drop table scrap",
-    "checkpoint",
-];
 
 fn flags(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The same number of messages in flight, however many connections.
+/// The number of messages in flight does not depend on the number of connections.
 fn rooms(connections: u64, each: u64, warm_up: u64) -> Point {
     let in_flight = 200 / connections;
-    let all = digits(connections * each);
+    let all = group_digits(connections * each);
     Point {
         label: format!("{all} ({connections} connections, {each} each)"),
         flags: flags(&format!(
@@ -270,7 +221,7 @@ fn rooms(connections: u64, each: u64, warm_up: u64) -> Point {
 
 fn members(count: u64) -> Point {
     Point {
-        label: digits(count),
+        label: group_digits(count),
         flags: flags(&format!("--scenario s2 --connections {count}")),
         filling: None,
     }
@@ -278,18 +229,15 @@ fn members(count: u64) -> Point {
 
 fn rows(messages: u64) -> Point {
     Point {
-        label: digits(messages),
+        label: group_digits(messages),
         flags: flags("--scenario s1 --steady-rate 5000 --in-flight 8"),
-        filling: (messages > 0).then_some(Filling {
-            messages,
-            rooms: 1000,
-        }),
+        filling: (messages > 0).then(|| Filling::new(messages, 1000)),
     }
 }
 
 fn connections(idle: u64) -> Point {
     Point {
-        label: digits(idle),
+        label: group_digits(idle),
         flags: flags(&format!(
             "--scenario s1 --steady-rate 5000 --in-flight 8 --idle-connections {idle}"
         )),
@@ -297,7 +245,7 @@ fn connections(idle: u64) -> Point {
     }
 }
 
-/// As many as a process may have open files.
+/// Returns the number of idle connections that the limit on open files permits.
 fn most_connections() -> Result<u64, Error> {
     let output = Command::new("sh").args(["-c", "ulimit -Hn"]).output()?;
     let text = String::from_utf8(output.stdout)?;
@@ -315,30 +263,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_message_is_inserted_once_whatever_the_chunks() {
-        let filling = Filling {
-            messages: 2_500_000,
-            rooms: 1000,
-        };
-        let statements = filling.statements();
-        let ranges: Vec<_> = statements
-            .iter()
-            .filter_map(|sql| sql.split("generate_series(").nth(1)?.strip_suffix(") n"))
-            .filter(|range| range.contains("bigint"))
-            .collect();
-        assert_eq!(
-            ranges,
-            [
-                "0::bigint, 999999",
-                "1000000::bigint, 1999999",
-                "2000000::bigint, 2499999"
-            ]
-        );
-        assert_eq!(statements.last().unwrap(), "checkpoint");
-    }
-
-    #[test]
-    fn as_many_messages_are_in_flight_however_many_rooms() {
+    fn the_number_of_messages_in_flight_does_not_depend_on_the_number_of_rooms() {
         for point in Growth::Rooms.points().unwrap() {
             let number = |name: &str| -> u64 {
                 let at = point.flags.iter().position(|flag| flag == name).unwrap();
@@ -349,17 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_line_for_each_point_and_for_each_place_of_a_page() {
+    fn a_table_has_a_row_for_each_point_and_for_each_place_of_a_page() {
         let result = json!({ "messages_per_second": 1500.0 });
-        let lines = Growth::Rooms.lines("10".to_owned(), vec![result]);
-        let table = Growth::Rooms.table(&lines);
+        let rows = Growth::Rooms.rows("10".to_owned(), vec![result]);
+        let table = Growth::Rooms.table(&rows);
         assert!(table.contains("| active rooms | messages/s |"), "{table}");
         assert!(table.contains("\n| 10 | 1,500 | – |"), "{table}");
 
         let place = json!({ "before_ms": { "p50": 0.5, "p99": 1.5 } });
         let result = json!({ "end": place, "middle": place, "beginning": place });
-        let lines = Growth::History.lines(String::new(), vec![result]);
-        let table = Growth::History.table(&lines);
+        let rows = Growth::History.rows(String::new(), vec![result]);
+        let table = Growth::History.table(&rows);
         assert_eq!(
             table.matches("| 0.5000 | 1.50 | – | – |").count(),
             3,

@@ -1,68 +1,51 @@
-//! What `cargo xtask bench` is asked for.
+//! The command line of `cargo xtask bench`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::growth::Growth;
-use crate::Error;
+use super::scenario::Scenario;
+use crate::error::Error;
 
-/// Everything that the command line says.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Plan {
-    pub(crate) scenarios: Vec<Scenario>,
-    /// What is measured instead of scenarios.
-    pub(crate) growth: Vec<Growth>,
-    pub(crate) repeats: usize,
-    pub(crate) database: DatabaseKind,
-    pub(crate) peers: Vec<PeerFolder>,
-    /// The tables of peers that bring none.
-    pub(crate) peer_schema: Option<PathBuf>,
-    /// Where databases are kept.
-    pub(crate) folder: Option<PathBuf>,
-    /// Where every run is written.
-    pub(crate) json: Option<PathBuf>,
+pub(super) struct Plan {
+    pub(super) scenarios: Vec<Scenario>,
+    /// If not empty, these are measured instead of scenarios.
+    pub(super) growth: Vec<Growth>,
+    pub(super) repeats: usize,
+    pub(super) database: DatabaseKind,
+    pub(super) peers: Vec<PeerFolder>,
+    /// The tables of peers that have no schema of their own.
+    pub(super) peer_schema: Option<PathBuf>,
+    /// Where databases are stored.
+    pub(super) folder: Option<PathBuf>,
+    /// The file to which every run is written.
+    pub(super) json: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DatabaseKind {
+pub(super) enum DatabaseKind {
     Postgres,
     Sqlite,
 }
 
-/// A peer's folder, and how many database connections it is told to have.
+/// A peer's folder, and the number of database connections that it is configured with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PeerFolder {
-    pub(crate) path: PathBuf,
-    pub(crate) pool: Option<u32>,
+pub(super) struct PeerFolder {
+    pub(super) path: PathBuf,
+    pub(super) pool: Option<u32>,
 }
 
-/// A scenario of the load test, with the number that its name says: `s1w8` has 8 messages
-/// in flight, `s2n200` and `s3n5000` so many connections.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Scenario {
-    pub(crate) name: String,
-    pub(crate) kind: ScenarioKind,
-    number: Option<u32>,
-}
+/// The scenarios that run by default.
+const SCENARIOS: [&str; 6] = ["s1w1", "s1w8", "s2n1000", "s2n200", "s3", "s4"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ScenarioKind {
-    S1,
-    S2,
-    S3,
-    S4,
-}
-
-const ALL: [&str; 6] = ["s1w1", "s1w8", "s2n1000", "s2n200", "s3", "s4"];
-
-/// How often each scenario runs unless told otherwise.
+/// The default number of runs of each scenario.
 const REPEATS: usize = 3;
 
 impl Plan {
     /// # Errors
-    /// The first argument that means nothing.
-    pub(crate) fn parse(arguments: &[OsString]) -> Result<Self, Error> {
+    /// Names the first argument that is not valid.
+    pub(super) fn parse(arguments: &[OsString]) -> Result<Self, Error> {
         let mut plan = Self {
             scenarios: Vec::new(),
             growth: Vec::new(),
@@ -101,38 +84,44 @@ impl Plan {
                             .ok()
                             .filter(|repeats| *repeats > 0)
                             .ok_or(format!(
-                                "--repeats must be a number from 1 on, not \"{text}\""
+                                "--repeats must be a number of at least 1, not \"{text}\""
                             ))?;
                 }
                 "--database" => {
                     plan.database = match &*text {
                         "postgres" => DatabaseKind::Postgres,
                         "sqlite" => DatabaseKind::Sqlite,
-                        _ => return Err("--database is postgres or sqlite".into()),
+                        _ => return Err("--database must be postgres or sqlite".into()),
                     }
                 }
                 "--peer" => plan.peers.push(PeerFolder::parse(&text)),
                 "--peer-schema" => plan.peer_schema = Some(value.into()),
                 "--folder" => plan.folder = Some(value.into()),
                 "--json" => plan.json = Some(value.into()),
-                _ => return Err(format!("bench knows no {name}: see cargo xtask help").into()),
+                _ => return Err(format!("unknown argument {name}: see cargo xtask help").into()),
             }
         }
         if plan.database == DatabaseKind::Sqlite && !plan.peers.is_empty() {
-            return Err("peers speak PostgreSQL: --peer does not go with --database sqlite".into());
+            return Err(
+                "peers use PostgreSQL: --peer and --database sqlite are mutually exclusive".into(),
+            );
         }
         if !plan.growth.is_empty() {
-            let goes = |what| format!("--growth fills our tables on PostgreSQL: {what}");
-            if plan.database == DatabaseKind::Sqlite || !plan.peers.is_empty() {
-                return Err(goes("it goes neither with sqlite nor with --peer").into());
-            }
-            if !plan.scenarios.is_empty() || plan.json.is_some() {
-                return Err(goes("it goes neither with --scenario nor with --json").into());
+            let excludes = |what| format!("--growth and {what} are mutually exclusive");
+            for (what, is_given) in [
+                ("--database sqlite", plan.database == DatabaseKind::Sqlite),
+                ("--peer", !plan.peers.is_empty()),
+                ("--scenario", !plan.scenarios.is_empty()),
+                ("--json", plan.json.is_some()),
+            ] {
+                if is_given {
+                    return Err(excludes(what).into());
+                }
             }
             return Ok(plan);
         }
         if plan.scenarios.is_empty() {
-            let all: Result<_, _> = ALL.into_iter().map(str::parse).collect();
+            let all: Result<_, _> = SCENARIOS.into_iter().map(str::parse).collect();
             plan.scenarios = all?;
         }
         Ok(plan)
@@ -140,7 +129,7 @@ impl Plan {
 }
 
 impl PeerFolder {
-    /// `DIR`, or `DIR@32`.
+    /// Parses `DIR` or `DIR@32`.
     fn parse(text: &str) -> Self {
         if let Some((path, pool)) = text.rsplit_once('@')
             && let Ok(pool) = pool.parse()
@@ -157,51 +146,6 @@ impl PeerFolder {
     }
 }
 
-impl FromStr for Scenario {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        let wrong = || format!("there is no scenario \"{name}\": s1w8, s2n200, s3 and s4 are some");
-        let (base, rest) = name.split_at_checked(2).ok_or_else(wrong)?;
-        let (kind, letter) = match base {
-            "s1" => (ScenarioKind::S1, 'w'),
-            "s2" => (ScenarioKind::S2, 'n'),
-            "s3" => (ScenarioKind::S3, 'n'),
-            "s4" => (ScenarioKind::S4, 'n'),
-            _ => return Err(wrong()),
-        };
-        let number = match rest {
-            "" => None,
-            _ => {
-                let digits = rest.strip_prefix(letter).ok_or_else(wrong)?;
-                Some(digits.parse().map_err(|_| wrong())?)
-            }
-        };
-        Ok(Self {
-            name: name.to_owned(),
-            kind,
-            number,
-        })
-    }
-}
-
-impl Scenario {
-    /// The load test's flags for it.
-    pub(crate) fn flags(&self) -> Vec<String> {
-        let (base, parameter) = match self.kind {
-            ScenarioKind::S1 => ("s1", "--in-flight"),
-            ScenarioKind::S2 => ("s2", "--connections"),
-            ScenarioKind::S3 => ("s3", "--connections"),
-            ScenarioKind::S4 => ("s4", "--connections"),
-        };
-        let mut flags = vec!["--scenario".to_owned(), base.to_owned()];
-        if let Some(number) = self.number {
-            flags.extend([parameter.to_owned(), number.to_string()]);
-        }
-        flags
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,30 +156,15 @@ mod tests {
     }
 
     #[test]
-    fn without_arguments_everything_runs_three_times_on_postgresql() {
+    fn without_arguments_all_scenarios_run_three_times_on_postgresql() {
         let plan = parse("").unwrap();
         let names: Vec<_> = plan.scenarios.iter().map(|s| s.name.as_str()).collect();
-        assert_eq!(names, ALL);
+        assert_eq!(names, SCENARIOS);
         assert_eq!((plan.repeats, plan.database), (3, DatabaseKind::Postgres));
     }
 
     #[test]
-    fn a_scenarios_name_says_its_number() {
-        for (name, flags) in [
-            ("s1w8", "--scenario s1 --in-flight 8"),
-            ("s2n200", "--scenario s2 --connections 200"),
-            ("s3", "--scenario s3"),
-            ("s4", "--scenario s4"),
-        ] {
-            assert_eq!(name.parse::<Scenario>().unwrap().flags().join(" "), flags);
-        }
-        for wrong in ["", "s", "s5", "s1n8", "s1w", "s2n-1", "é1"] {
-            assert!(wrong.parse::<Scenario>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn peers_are_folders_with_or_without_a_pool() {
+    fn a_peer_is_a_folder_with_or_without_a_pool_size() {
         let plan = parse("--peer /p/bare@32 --peer ./hour --scenario s1w1,s3 --repeats 5").unwrap();
         let peers: Vec<_> = plan
             .peers
@@ -247,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_of_all_or_of_what_is_named() {
+    fn growth_measures_everything_or_what_is_named() {
         assert_eq!(parse("--growth --repeats 1").unwrap().growth, Growth::ALL);
         let plan = parse("--growth rows,history").unwrap();
         assert_eq!(plan.growth, [Growth::Rows, Growth::History]);
@@ -255,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_refused() {
+    fn an_invalid_argument_is_refused_by_name() {
         for (line, says) in [
             ("--repeats 0", "--repeats"),
             ("--repeats", "needs a value"),

@@ -1,24 +1,26 @@
-//! Figures of many runs: medians, and the table that people read.
+//! The results of the scenarios, and their table.
 
 use serde_json::{Value, json};
 
-use super::plan::{Scenario, ScenarioKind};
+use super::figure::{Better, Figure, Spread, cell, higher, lower};
+use super::scenario::{Scenario, ScenarioKind};
+use super::table::Table;
 
 /// One run of one contestant.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
-    pub(crate) contestant: String,
-    pub(crate) scenario: String,
-    /// From 1 on.
-    pub(crate) repeat: usize,
-    /// Messages in the database afterwards.
-    pub(crate) rows: u64,
-    /// What the load test printed.
-    pub(crate) result: Value,
+pub(super) struct Run {
+    pub(super) contestant: String,
+    pub(super) scenario: String,
+    /// Counted from 1.
+    pub(super) repeat: usize,
+    /// Messages in the database after the run.
+    pub(super) rows: u64,
+    /// The load test's output.
+    pub(super) result: Value,
 }
 
 impl Run {
-    pub(crate) fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         json!({
             "contestant": self.contestant,
             "scenario": self.scenario,
@@ -30,40 +32,10 @@ impl Run {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Better {
-    Higher,
-    Lower,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
 enum Shown {
     Always,
-    /// Not where it is zero for everybody.
+    /// Unless it is zero for all contestants.
     IfAny,
-}
-
-/// A line of the table of scenarios, a column of those of growth.
-pub(super) struct Figure {
-    label: &'static str,
-    /// Where it is in the load test's result.
-    pointer: &'static str,
-    better: Better,
-}
-
-pub(super) const fn higher(label: &'static str, pointer: &'static str) -> Figure {
-    Figure {
-        label,
-        pointer,
-        better: Better::Higher,
-    }
-}
-
-pub(super) const fn lower(label: &'static str, pointer: &'static str) -> Figure {
-    Figure {
-        label,
-        pointer,
-        better: Better::Lower,
-    }
 }
 
 const CLOSED_LOOP: &[Figure] = &[
@@ -86,7 +58,7 @@ const ONE_ROOM: &[Figure] = &[
         "/saturation_deliveries_per_second",
     ),
     higher(
-        "deliveries/s, p99 up to 250 ms",
+        "deliveries/s, p99 of at most 250 ms",
         "/deliveries_per_second_p99_250",
     ),
     higher("deliveries/s, closed loop", "/closed/deliveries_per_second"),
@@ -113,11 +85,11 @@ const IDLE: &[Figure] = &[
 ];
 
 const ROOMS: &[Figure] = &[
-    higher("messages/s, most", "/max_messages_per_second"),
+    higher("messages/s, maximum", "/max_messages_per_second"),
     lower("p50 at the first rate, ms", "/base/latency_ms/p50"),
     lower("p99 at the first rate, ms", "/base/latency_ms/p99"),
-    lower("p50 at most, ms", "/latency_ms/p50"),
-    lower("p99 at most, ms", "/latency_ms/p99"),
+    lower("p50 at the maximum, ms", "/latency_ms/p50"),
+    lower("p99 at the maximum, ms", "/latency_ms/p99"),
     lower(
         "server CPU, s per 1,000 messages",
         "/server_cpu_seconds_per_1000_messages",
@@ -128,26 +100,26 @@ const ROOMS: &[Figure] = &[
     ),
 ];
 
-/// What no run should have.
+/// The signs of a broken promise.
 const BROKEN: &[Figure] = &[
     lower("deliveries missing", "/missing"),
-    lower("deliveries doubled", "/doubled"),
+    lower("deliveries repeated", "/doubled"),
     lower("deliveries out of order", "/misordered"),
     lower("messages refused", "/errors"),
     lower("connections lost", "/connections_lost"),
 ];
 
-/// Medians with the lowest and the highest, in Markdown: a column for each contestant,
-/// ours first, and with peers the ratio of ours to the best of them.
-pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]) -> String {
+/// Returns the medians with the lowest and the highest, with a column for each contestant.
+/// The gateway is the first contestant. With peers, a last column has the ratio of the
+/// gateway's median to the best peer's.
+pub(super) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]) -> String {
     let has_peers = contestants.len() > 1;
-    let mut header = vec!["scenario".to_owned(), "figure".to_owned()];
-    header.extend(contestants.iter().cloned());
+    let mut headings = vec!["scenario".to_owned(), "figure".to_owned()];
+    headings.extend(contestants.iter().cloned());
     if has_peers {
-        header.push("ours / best peer".to_owned());
+        headings.push("ours / best peer".to_owned());
     }
-    let rule = "|---".repeat(header.len()) + "|\n";
-    let mut text = row(&header) + &rule;
+    let mut table = Table::new(&headings);
     for scenario in scenarios {
         let figures = match scenario.kind {
             ScenarioKind::S1 => CLOSED_LOOP,
@@ -160,58 +132,35 @@ pub(crate) fn table(scenarios: &[Scenario], contestants: &[String], runs: &[Run]
         for (figure, shown) in figures.chain(broken) {
             let spreads: Vec<Option<Spread>> = contestants
                 .iter()
-                .map(|contestant| {
-                    let values = runs
-                        .iter()
-                        .filter(|run| {
-                            run.contestant == *contestant && run.scenario == scenario.name
-                        })
-                        .filter_map(|run| run.result.pointer(figure.pointer)?.as_f64());
-                    Spread::of(values.collect())
-                })
+                .map(|contestant| figure.spread(results(runs, contestant, &scenario.name)))
                 .collect();
-            let is_none = |spread: &Spread| spread.max == 0.0;
-            if shown == Shown::IfAny && spreads.iter().flatten().all(is_none) {
+            let is_zero = |spread: &Spread| spread.max == 0.0;
+            if shown == Shown::IfAny && spreads.iter().flatten().all(is_zero) {
                 continue;
             }
             let mut cells = vec![scenario.name.clone(), figure.label.to_owned()];
-            cells.extend(spreads.iter().map(|spread| match spread {
-                Some(spread) => spread.show(),
-                None => "–".to_owned(),
-            }));
+            cells.extend(spreads.iter().map(|spread| cell(spread.as_ref())));
             if has_peers {
                 let ratio = ratio(figure.better, &spreads);
                 cells.push(ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")));
             }
-            text += &row(&cells);
+            table.push(&cells);
         }
     }
-    text
+    table.to_string()
 }
 
-/// Medians with the lowest and the highest, in Markdown: a line for each point with the
-/// load test's results of its runs, a column for each figure.
-pub(super) fn table_of_points(
-    counted: &str,
-    figures: &[Figure],
-    points: &[(String, Vec<Value>)],
-) -> String {
-    let labels = figures.iter().map(|figure| figure.label.to_owned());
-    let header: Vec<String> = std::iter::once(counted.to_owned()).chain(labels).collect();
-    let mut text = row(&header) + &"|---".repeat(header.len()) + "|\n";
-    for (label, results) in points {
-        let mut cells = vec![label.clone()];
-        cells.extend(figures.iter().map(|figure| {
-            let values = results.iter();
-            let values = values.filter_map(|result| result.pointer(figure.pointer)?.as_f64());
-            Spread::of(values.collect()).map_or("–".to_owned(), |spread| spread.show())
-        }));
-        text += &row(&cells);
-    }
-    text
+fn results<'a>(
+    runs: &'a [Run],
+    contestant: &'a str,
+    scenario: &'a str,
+) -> impl Iterator<Item = &'a Value> {
+    runs.iter()
+        .filter(move |run| run.contestant == contestant && run.scenario == scenario)
+        .map(|run| &run.result)
 }
 
-/// Ours, which stands first, to the best of the others.
+/// Returns the ratio of the first median to the best of the others.
 fn ratio(better: Better, spreads: &[Option<Spread>]) -> Option<f64> {
     let (ours, peers) = spreads.split_first()?;
     let peers = peers.iter().flatten().map(|spread| spread.median);
@@ -223,70 +172,10 @@ fn ratio(better: Better, spreads: &[Option<Spread>]) -> Option<f64> {
         .and_then(|best| Some(ours.as_ref()?.median / best))
 }
 
-fn row(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
-}
-
-/// What some runs had in common.
-#[derive(Debug, Clone, PartialEq)]
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
-}
-
-impl Spread {
-    /// `None` of nothing.
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        let median = match values.len() % 2 {
-            1 => values[middle],
-            _ => (values.get(middle.checked_sub(1)?)? + values[middle]) / 2.0,
-        };
-        Some(Self {
-            min: *values.first()?,
-            median,
-            max: *values.last()?,
-        })
-    }
-
-    fn show(&self) -> String {
-        let [min, median, max] = [self.min, self.median, self.max].map(number);
-        match min == max {
-            true => median,
-            false => format!("{median} ({min}–{max})"),
-        }
-    }
-}
-
-/// With as many digits as mean something.
-fn number(value: f64) -> String {
-    match value.abs() {
-        1000.0.. => group_digits(value.round() as u64),
-        100.0.. => format!("{value:.0}"),
-        _ if value.fract() == 0.0 => format!("{value:.0}"),
-        10.0.. => format!("{value:.1}"),
-        1.0.. => format!("{value:.2}"),
-        0.001.. => format!("{value:.4}"),
-        _ => format!("{value:.6}"),
-    }
-}
-
-/// With a comma before each three digits.
-pub(super) fn group_digits(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| str::from_utf8(group).unwrap_or_default())
-        .collect();
-    groups.join(",")
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn run(contestant: &str, rate: f64, p99: f64) -> Run {
@@ -304,33 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle_or_between_the_two() {
-        let median = |values: &[f64]| Spread::of(values.to_vec()).map(|spread| spread.median);
-        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
-        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
-        assert_eq!(median(&[7.0]), Some(7.0));
-        assert_eq!(median(&[]), None);
-    }
-
-    #[test]
-    fn numbers_have_the_digits_that_mean_something() {
-        for (value, text) in [
-            (1_234_567.8, "1,234,568"),
-            (999.6, "1000"),
-            (123.4, "123"),
-            (12.34, "12.3"),
-            (17.0, "17"),
-            (1.234, "1.23"),
-            (0.123_45, "0.1235"),
-            (0.000_123, "0.000123"),
-            (0.0, "0"),
-        ] {
-            assert_eq!(number(value), text);
-        }
-    }
-
-    #[test]
-    fn alone_ours_has_no_ratio() {
+    fn without_peers_the_table_has_no_ratio() {
         let scenarios = ["s1w1".parse().unwrap()];
         let runs = [900.0, 1000.0, 1100.0].map(|rate| run("ours", rate, 10.0));
         let table = table(&scenarios, &["ours".to_owned()], &runs);
@@ -345,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_is_compared_with_the_best_peer_whichever_way_is_better() {
+    fn the_gateway_is_compared_with_the_best_peer() {
         let scenarios = ["s1w1".parse().unwrap()];
         let contestants = ["ours", "a", "b"].map(str::to_owned);
         let runs = [
@@ -360,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_promises_stand_in_the_table() {
+    fn a_broken_promise_adds_a_row() {
         let scenarios = ["s1w1".parse().unwrap()];
         let contestants = ["ours", "a"].map(str::to_owned);
         let mut runs = [run("ours", 300.0, 5.0), run("a", 100.0, 40.0)];

@@ -1,22 +1,22 @@
-//! A browser of the Chromium family, which the end-to-end tests drive.
+//! A Chromium-based browser, for the end-to-end tests of the demo page.
 
 use std::env;
 use std::path::PathBuf;
 
 use super::Need;
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{find_program, step};
 
 pub(crate) const NEED: Need = Need {
-    is_here: || find().is_some(),
+    is_met: || find().is_some(),
     packages: &["chromium"],
 };
 
-/// The browser's program.
+/// Returns the browser's program.
 pub(crate) fn prepare() -> Result<PathBuf, Error> {
     let browser = find().ok_or(
-        "the tests drive a browser and there is none: install Chromium or Chrome (Debian's \
-         package is `chromium`), or say in CHROME_BIN where its program is",
+        "the tests need a browser, and none is installed: install Chromium or Chrome (Debian's \
+         package is `chromium`), or set CHROME_BIN to its program",
     )?;
     step(&format!("browser {}", browser.display()));
     Ok(browser)

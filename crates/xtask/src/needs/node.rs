@@ -6,24 +6,25 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 use super::Need;
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{find_program, run, step};
 
 pub(crate) const NEED: Need = Need {
-    is_here: || find_program("node").is_some() && find_program("npm").is_some(),
+    is_met: || find_program("node").is_some() && find_program("npm").is_some(),
     packages: &["nodejs", "npm"],
 };
 
-/// Installs the packages that `clients/package-lock.json` pins; gives back node's program.
+/// Installs the packages that `clients/package-lock.json` pins and returns the program
+/// `node`.
 pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
     let (Some(node), Some(npm)) = (find_program("node"), find_program("npm")) else {
         return Err(
-            "the tests run JavaScript clients: install Node.js and npm (Debian's packages are \
-             `nodejs` and `npm`)"
+            "the tests need Node.js and npm for JavaScript clients: install them (Debian's \
+             packages are `nodejs` and `npm`)"
                 .into(),
         );
     };
-    // npm writes its own record last, so an installation that was cut short has none.
+    // npm writes this file last: after an interrupted installation it is missing.
     let installed = modified(&clients.join("node_modules/.package-lock.json"));
     if installed.is_none() || installed < modified(&clients.join("package-lock.json")) {
         step("npm ci");

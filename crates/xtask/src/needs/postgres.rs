@@ -1,4 +1,4 @@
-//! The PostgreSQL server that all tests share; each makes a database of its own on it.
+//! The PostgreSQL server that all tests share; each test creates its own database on it.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,47 +10,47 @@ use std::process::Command;
 use chat_test_support::{Cluster, ClusterOptions, Janitor, Programs, free_port};
 
 use super::Need;
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{run, step, succeeds, test_tools, workspace};
 
-/// Wanted even where the server is somebody else's: some tests stop and start their own.
+/// Needed even with an existing server: some tests stop and start their own.
 pub(crate) const NEED: Need = Need {
-    is_here: || Programs::find().is_ok(),
+    is_met: || Programs::find().is_ok(),
     packages: &["postgresql"],
 };
 
-/// A server that is there for as long as this value.
+/// A server that runs for as long as this value exists, unless it ran before.
 pub(crate) struct Server {
-    /// The address of a user who may create databases, and of a database.
+    /// The URL of one of its databases, with a user that may create databases.
     pub(crate) url: String,
-    /// A folder that must come first on `PATH`: it has the client.
+    /// The folder with the client programs, which must come first on `PATH`.
     pub(crate) programs: Option<PathBuf>,
     _running: Running,
 }
 
 enum Running {
-    NotOurs,
+    Elsewhere,
     Programs { _cluster: Box<Cluster> },
-    Compose { _janitor: Janitor },
+    Container { _janitor: Janitor },
 }
 
-/// Takes the server of `TEST_DATABASE_URL`, else starts one from the programs on this
-/// machine, else one in a container.
+/// Uses the server of `TEST_DATABASE_URL`; otherwise starts one from installed programs;
+/// otherwise starts one in a container.
 pub(crate) fn prepare() -> Result<Server, Error> {
     if let Ok(url) = env::var("TEST_DATABASE_URL") {
-        step("PostgreSQL of TEST_DATABASE_URL");
+        step("PostgreSQL from TEST_DATABASE_URL");
         return Ok(Server {
             url,
             programs: None,
-            _running: Running::NotOurs,
+            _running: Running::Elsewhere,
         });
     }
     match Programs::find() {
         Ok(_) => start_programs(),
         Err(_) if succeeds(Command::new("docker").args(["compose", "ls"])) => start_compose(),
         Err(error) => Err(format!(
-            "{error}; or start Docker; or set TEST_DATABASE_URL to a server where databases \
-             can be created"
+            "{error}; or start Docker; or set TEST_DATABASE_URL to a server on which \
+             databases can be created"
         )
         .into()),
     }
@@ -58,8 +58,8 @@ pub(crate) fn prepare() -> Result<Server, Error> {
 
 fn start_programs() -> Result<Server, Error> {
     let cluster = Cluster::start(ClusterOptions {
-        // Every test has a pool, and there are as many tests at once as cores. Durability
-        // stays as PostgreSQL ships it: tests ask the server about it.
+        // Every test has a connection pool, and one test runs per core. The durability
+        // settings keep their defaults because tests check them.
         settings: vec!["max_connections = 500".to_owned()],
         ..ClusterOptions::default()
     })?;
@@ -94,17 +94,17 @@ fn start_compose() -> Result<Server, Error> {
         .args(["up", "--detach", "--wait"])
         .env("POSTGRES_PORT", port.to_string()))?;
     step(&format!(
-        "PostgreSQL in a container on port {port}; tests that stop a server of their own need \
-         PostgreSQL's programs and will fail"
+        "PostgreSQL in a container on port {port}; tests that start and stop their own \
+         server need its programs and will fail"
     ));
     Ok(Server {
         url: format!("postgres://postgres@127.0.0.1:{port}/postgres"),
         programs: Some(client_in_container(&compose, port)?),
-        _running: Running::Compose { _janitor: janitor },
+        _running: Running::Container { _janitor: janitor },
     })
 }
 
-/// A `psql` that runs in the server's container.
+/// Creates a `psql` that runs in the server's container and returns its folder.
 fn client_in_container(compose: &[OsString], port: u16) -> Result<PathBuf, Error> {
     let folder = test_tools().join("postgres-client");
     fs::create_dir_all(&folder)?;

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::Need;
-use crate::Error;
+use crate::error::Error;
 use crate::machine::{run, step, succeeds, test_tools};
 
 pub(crate) const NEED: Need = Need {
-    is_here: || find().is_some(),
+    is_met: || find().is_some(),
     packages: &["python3", "python3-venv"],
 };
 
-/// Installs the packages that `clients/requirements.txt` pins; gives back the virtual
-/// environment's program.
+/// Installs the packages that `clients/requirements.txt` pins and returns the virtual
+/// environment's program `python`.
 pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
     let environment = test_tools().join("python");
     let program = environment.join("bin/python");
@@ -22,11 +22,11 @@ pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
     let wanted = fs::read_to_string(&requirements)?;
     let stamp = environment.join("requirements.installed");
     let installed = fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
-    // An upgrade of the system's Python leaves an environment that does not start.
+    // After an upgrade of the system's Python, an old environment may not start.
     if !installed || !succeeds(Command::new(&program).arg("--version")) {
         let python = find().ok_or(
-            "the tests run Python clients: install Python 3 with its module venv (Debian's \
-             packages are `python3` and `python3-venv`)",
+            "the tests need Python 3 with its module venv for Python clients: install it \
+             (Debian's packages are `python3` and `python3-venv`)",
         )?;
         step("pip install");
         run(Command::new(python)
@@ -42,8 +42,8 @@ pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
     Ok(program)
 }
 
-/// Debian ships Python without what `venv` needs, and the first one on `PATH` may be
-/// another one than Debian's.
+/// Debian packages Python without the modules that `venv` needs, and the first Python on
+/// `PATH` may not be Debian's.
 fn find() -> Option<&'static str> {
     ["python3", "/usr/bin/python3"]
         .into_iter()

@@ -1,6 +1,13 @@
 //! Every payload that is not what the contract says is named.
 
+use chat_domain::use_cases::SentMessage;
+
 use super::*;
+use crate::socket::Event;
+
+fn read(packet: &str) -> Received<Event> {
+    super::read(packet, Event::parse)
+}
 
 fn read_event(event: &str, payload: &str) -> Result<Event, String> {
     let received = read(&format!(r#"["{event}",{payload}]"#));
@@ -117,11 +124,11 @@ fn content_is_text_within_its_limits() {
         ),
         (
             r#""""#.to_owned(),
-            "content must not be empty or only white space",
+            "content must not be empty or only whitespace",
         ),
         (
             r#""\n\u3000""#.to_owned(),
-            "content must not be empty or only white space",
+            "content must not be empty or only whitespace",
         ),
         (r#""a\u0000""#.to_owned(), "content must not contain NUL"),
         (
@@ -163,7 +170,11 @@ fn a_key_twice_is_malformed() {
         r#"{"roomId":1,"x":1,"x":2}"#,
     ] {
         let read = read_event("joinRoom", twice);
-        assert_eq!(read.unwrap_err(), "the payload has a key twice", "{twice}");
+        assert_eq!(
+            read.unwrap_err(),
+            "the payload contains a duplicate key",
+            "{twice}"
+        );
     }
 }
 
@@ -221,7 +232,7 @@ fn pages_have_one_bound_and_a_limit() {
     for (payload, says) in [
         (
             r#","beforeSeq":7,"afterSeq":1"#,
-            "beforeSeq and afterSeq exclude each other",
+            "beforeSeq and afterSeq are mutually exclusive",
         ),
         (
             r#","beforeSeq":0"#,

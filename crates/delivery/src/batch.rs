@@ -1,0 +1,127 @@
+//! Messages that are handed over together.
+
+use bytes::{Bytes, BytesMut};
+use chat_domain::{RoomSequencer, Seq};
+
+/// The maximum number of messages in a batch, and the approximate maximum of bytes.
+const MAX_MESSAGES: usize = 128;
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Consecutive messages, as one piece of bytes.
+pub(crate) struct Batch {
+    start: Seq,
+    end: Seq,
+    /// The position of each message, and where its frame ends.
+    ends: Vec<(Seq, usize)>,
+    frames: Bytes,
+}
+
+impl Batch {
+    /// Releases messages from the sequencer until there are none or the batch is full;
+    /// `None` if there are none.
+    pub(crate) fn release(sequencer: &mut RoomSequencer<Bytes>) -> Option<Self> {
+        let start = sequencer.released();
+        let (mut ends, mut parts, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while let Some((seq, frame)) = sequencer.release() {
+            bytes += frame.len();
+            ends.push((seq, bytes));
+            parts.push(frame);
+            if ends.len() == MAX_MESSAGES || bytes >= MAX_BYTES {
+                break;
+            }
+        }
+        Some(Self {
+            start,
+            end: sequencer.released(),
+            ends,
+            frames: join(parts)?,
+        })
+    }
+
+    /// Returns the position before the first message.
+    pub(crate) fn start(&self) -> Seq {
+        self.start
+    }
+
+    /// Returns the position up to which the batch is complete: that of the last message, or
+    /// of deleted ones behind it.
+    pub(crate) fn end(&self) -> Seq {
+        self.end
+    }
+
+    /// Returns the frames of the messages after the cursor.
+    pub(crate) fn after(&self, cursor: Seq) -> Bytes {
+        let seen = self.ends.partition_point(|(seq, _)| *seq <= cursor);
+        let start = seen.checked_sub(1).map_or(0, |last| self.ends[last].1);
+        self.frames.slice(start..)
+    }
+
+    /// Returns each message's position and frame.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, Bytes)> + '_ {
+        let mut start = 0;
+        self.ends.iter().map(move |(seq, end)| {
+            let frame = self.frames.slice(start..*end);
+            start = *end;
+            (*seq, frame)
+        })
+    }
+}
+
+/// Joins frames into one piece; `None` if there are none. A single frame is not copied.
+pub(crate) fn join(parts: Vec<Bytes>) -> Option<Bytes> {
+    if parts.len() <= 1 {
+        return parts.into_iter().next();
+    }
+    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
+    for part in parts {
+        joined.extend_from_slice(&part);
+    }
+    Some(joined.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
+    }
+
+    fn batch(numbers: Range<u64>, frame: impl Fn(u64) -> String) -> Batch {
+        let mut sequencer = RoomSequencer::start(seq(numbers.start - 1), usize::MAX);
+        for n in numbers {
+            sequencer.offer(seq(n), Bytes::from(frame(n)));
+        }
+        Batch::release(&mut sequencer).unwrap()
+    }
+
+    #[test]
+    fn a_batch_holds_its_frames_in_one_piece() {
+        let batch = batch(8..12, |n| format!("<{n}>"));
+        assert_eq!((batch.start(), batch.end()), (seq(7), seq(11)));
+        for (cursor, frames) in [
+            (0, "<8><9><10><11>"),
+            (7, "<8><9><10><11>"),
+            (9, "<10><11>"),
+            (10, "<11>"),
+            (11, ""),
+            (12, ""),
+        ] {
+            assert_eq!(batch.after(seq(cursor)), frames, "after {cursor}");
+        }
+        let parts: Vec<_> = batch.iter().collect();
+        assert_eq!(parts[0], (seq(8), Bytes::from("<8>")));
+        assert_eq!(parts[3], (seq(11), Bytes::from("<11>")));
+        assert!(Batch::release(&mut RoomSequencer::start(seq(7), 1)).is_none());
+    }
+
+    #[test]
+    fn the_size_of_a_batch_is_bounded() {
+        let many = batch(1..1000, |_| "x".to_owned());
+        assert_eq!(many.end(), seq(MAX_MESSAGES as u64));
+        let large = batch(1..1000, |_| "x".repeat(20_000));
+        assert_eq!(large.end(), seq(4));
+    }
+}

@@ -1,0 +1,159 @@
+//! Reading the log for what is missing: in a member that has fallen behind, and in a room
+//! that a hint did not reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_domain::ports::ReadLimit;
+use chat_domain::{Message, Seq, one_line};
+
+use crate::claim::Claim;
+use crate::lock;
+use crate::members::{CatchUp, Member};
+use crate::recipient::Recipient;
+use crate::room::Room;
+use crate::rooms::Rooms;
+
+/// How much is read for one member at once. It is held for the member until the client
+/// takes it, so it is bounded in bytes.
+pub(crate) const PAGE: ReadLimit = ReadLimit {
+    messages: 100,
+    bytes: 64 * 1024,
+};
+/// How much is read for a room at once.
+const ROOM_PAGE: ReadLimit = ReadLimit {
+    messages: 500,
+    bytes: 1024 * 1024,
+};
+/// Hints of two commits may cross: a gap this young usually closes by itself.
+const GAP_PATIENCE: Duration = Duration::from_millis(25);
+/// How long a member that has fallen behind waits when the log cannot be read.
+const LOG_RETRY: Duration = Duration::from_millis(500);
+
+impl<R: Recipient> Rooms<R> {
+    /// Gives a member what it missed, as the client takes it, until it has caught up or is
+    /// gone.
+    pub(crate) async fn serve_behind(self: Arc<Self>, room: Arc<Room<R>>, member: Arc<Member<R>>) {
+        let unfinished = Unfinished {
+            room: &room,
+            member: &member,
+            is_finished: false,
+        };
+        while member.recipient.space().await.is_ok() {
+            let (missing, recent) = {
+                let state = lock(&room.state);
+                let released = state.order.released();
+                let CatchUp::After(cursor) = member.catch_up(released) else {
+                    break;
+                };
+                let missing = cursor..released;
+                let recent = state.order.recent(&missing, PAGE.messages);
+                (missing, recent)
+            };
+            let (frames, complete_to) = match recent {
+                Some(recent) => known_page(recent, missing.end),
+                None => match self.messages.after(room.id, missing.start, PAGE).await {
+                    Ok(page) => {
+                        let complete_to = page.complete_to();
+                        let frames = page.messages.into_iter();
+                        let encode =
+                            |message: Message| (message.seq, self.encoder.logged_message(message));
+                        (frames.map(encode).collect(), complete_to)
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
+                        tokio::time::sleep(LOG_RETRY).await;
+                        continue;
+                    }
+                },
+            };
+            let is_stale = complete_to <= missing.start && missing.start < missing.end;
+            if is_stale {
+                tokio::time::sleep(LOG_RETRY).await;
+                continue;
+            }
+            if give(&member, frames).await.is_err() || member.pass(complete_to).is_err() {
+                break;
+            }
+        }
+        unfinished.finish();
+    }
+
+    /// Reads the log until nothing is missing, or until it cannot be read: then the next
+    /// comparison with the log tries again.
+    pub(crate) async fn fill_gap(
+        self: Arc<Self>,
+        room: Arc<Room<R>>,
+        claim: Claim<R>,
+        is_log_ahead: bool,
+    ) {
+        if !is_log_ahead {
+            tokio::time::sleep(GAP_PATIENCE).await;
+        }
+        loop {
+            let missing = {
+                let mut state = lock(&room.state);
+                match state.order.missing() {
+                    Some(missing) if !state.is_idle() => missing,
+                    _ => return claim.release(&mut state),
+                }
+            };
+            let page = self.messages.after(room.id, missing.start, ROOM_PAGE).await;
+            let mut state = lock(&room.state);
+            match page {
+                Ok(page) if page.complete_to() > missing.start => {
+                    state.is_log_ahead = page.has_more;
+                    state.order.fill(missing.start, page, &*self.encoder);
+                    self.hand_out(&room, state);
+                }
+                // The read was not fresh enough.
+                Ok(_) => return claim.release(&mut state),
+                Err(error) => {
+                    tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
+                    return claim.release(&mut state);
+                }
+            }
+        }
+    }
+}
+
+/// A page of messages that the room still has, and the position up to which it is complete.
+fn known_page(recent: Vec<(Seq, Bytes)>, end: Seq) -> (Vec<(Seq, Bytes)>, Seq) {
+    let complete_to = match recent.last() {
+        Some((last, _)) if recent.len() == PAGE.messages => *last,
+        _ => end,
+    };
+    (recent, complete_to)
+}
+
+/// Gives a member messages, each when the client has taken enough of those before.
+async fn give<R: Recipient>(member: &Member<R>, frames: Vec<(Seq, Bytes)>) -> Result<(), ()> {
+    for (seq, frame) in frames {
+        member.recipient.space().await.map_err(|_| ())?;
+        member.give(seq, frame).map_err(|_| ())?;
+    }
+    Ok(())
+}
+
+/// Returns a member to its room if the task that serves it ends early, by a panic: the next
+/// comparison with the log starts another task.
+struct Unfinished<'a, R: Recipient> {
+    room: &'a Room<R>,
+    member: &'a Arc<Member<R>>,
+    is_finished: bool,
+}
+
+impl<R: Recipient> Unfinished<'_, R> {
+    fn finish(mut self) {
+        self.is_finished = true;
+    }
+}
+
+impl<R: Recipient> Drop for Unfinished<'_, R> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            lock(&self.room.state).unserved.push(self.member.clone());
+        }
+    }
+}

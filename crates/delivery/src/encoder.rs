@@ -1,0 +1,17 @@
+//! What a transport implements: the frames that all members of a room share.
+
+use bytes::Bytes;
+use chat_domain::{Message, RoomId, Seq, StoredMessage, UserId};
+
+/// Encodes what members receive. Each method returns one finished frame, which is shared
+/// by all recipients.
+pub trait Encoder: Send + Sync + 'static {
+    /// Frames a message that is encoded already.
+    fn message(&self, message: &StoredMessage) -> Bytes;
+
+    /// Encodes and frames a message that was read from the log.
+    fn logged_message(&self, message: Message) -> Bytes;
+
+    /// Encodes and frames the news that a user has read a room up to a position.
+    fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes;
+}

@@ -1,0 +1,118 @@
+//! The messages that a room released last.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use bytes::Bytes;
+use chat_domain::Seq;
+
+use crate::batch::Batch;
+
+/// How much a room keeps per member, in bytes, and at most; rooms with few members keep
+/// nothing.
+const BYTES_PER_MEMBER: usize = 1024;
+const MAX_BYTES: usize = 1024 * 1024;
+const FEW_MEMBERS: usize = 16;
+
+/// The last messages of a room with many members, so that members that fall behind
+/// together do not all read the log.
+pub(crate) struct Recent {
+    /// Everything that was released after this position is here.
+    after: Seq,
+    frames: VecDeque<(Seq, Bytes)>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Creates an empty record: nothing has been released after this position yet.
+    pub(crate) fn start(after: Seq) -> Self {
+        Self {
+            after,
+            frames: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Records a batch that was released to this many members.
+    pub(crate) fn record(&mut self, batch: &Batch, members: usize) {
+        if members < FEW_MEMBERS {
+            if !self.frames.is_empty() {
+                *self = Self::start(batch.end());
+            }
+            self.after = batch.end();
+            return;
+        }
+        for (seq, frame) in batch.iter() {
+            self.bytes += frame.len();
+            self.frames.push_back((seq, frame));
+        }
+        let bound = (members * BYTES_PER_MEMBER).min(MAX_BYTES);
+        while self.bytes > bound
+            && let Some((seq, frame)) = self.frames.pop_front()
+        {
+            self.bytes -= frame.len();
+            self.after = seq;
+        }
+    }
+
+    /// Returns what was released in the range (after its start, up to and including its
+    /// end), at most `limit` messages; `None` if only the log knows.
+    pub(crate) fn within(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Bytes)>> {
+        if range.start < self.after {
+            return None;
+        }
+        let start = self.frames.partition_point(|(seq, _)| *seq <= range.start);
+        let known = self.frames.range(start..);
+        let known = known.take_while(|(seq, _)| *seq <= range.end);
+        Some(known.take(limit).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::RoomSequencer;
+
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
+    }
+
+    fn batch(numbers: Range<u64>) -> Batch {
+        let mut sequencer = RoomSequencer::start(seq(numbers.start - 1), usize::MAX);
+        for n in numbers {
+            sequencer.offer(seq(n), Bytes::from(format!("{n:0100}")));
+        }
+        Batch::release(&mut sequencer).unwrap()
+    }
+
+    #[test]
+    fn recent_messages_are_kept_within_a_bound() {
+        let mut recent = Recent::start(seq(4));
+        recent.record(&batch(5..9), FEW_MEMBERS);
+        assert!(recent.within(&(seq(3)..seq(8)), 10).is_none());
+        let numbers = |range, limit| -> Vec<u64> {
+            let known = recent.within(&range, limit).unwrap();
+            known.iter().map(|(seq, _)| seq.get()).collect()
+        };
+        assert_eq!(numbers(seq(4)..seq(8), 10), [5, 6, 7, 8]);
+        assert_eq!(numbers(seq(5)..seq(7), 10), [6, 7]);
+        assert_eq!(numbers(seq(4)..seq(8), 2), [5, 6]);
+        assert!(numbers(seq(8)..seq(8), 2).is_empty());
+
+        for start in 0..100 {
+            recent.record(&batch(9 + start * 100..109 + start * 100), FEW_MEMBERS);
+        }
+        assert!(recent.bytes <= FEW_MEMBERS * BYTES_PER_MEMBER);
+        assert!(recent.within(&(seq(4)..seq(8)), 10).is_none());
+        assert!(recent.within(&(recent.after..seq(20_000)), 10).is_some());
+    }
+
+    #[test]
+    fn a_room_with_few_members_keeps_nothing() {
+        let mut recent = Recent::start(seq(0));
+        recent.record(&batch(1..9), FEW_MEMBERS);
+        recent.record(&batch(9..11), FEW_MEMBERS - 1);
+        assert!(recent.frames.is_empty() && recent.after == seq(10));
+    }
+}

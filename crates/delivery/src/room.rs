@@ -1,0 +1,94 @@
+//! One active room: its state, and what each change of it causes.
+
+use std::sync::{Arc, Mutex};
+
+use chat_domain::RoomId;
+use tokio::sync::Notify;
+
+use crate::members::{Member, Members};
+use crate::order::Order;
+use crate::read_pointers::ReadPointers;
+use crate::recipient::Recipient;
+
+/// An active room.
+pub(crate) struct Room<R> {
+    pub(crate) id: RoomId,
+    pub(crate) state: Mutex<State<R>>,
+    /// Wakes the task that paces read pointers.
+    pub(crate) reads_changed: Notify,
+}
+
+/// A room's state. Lock order: the map of rooms, then a room's state.
+pub(crate) struct State<R> {
+    pub(crate) order: Order,
+    pub(crate) members: Members<R>,
+    pub(crate) reads: ReadPointers,
+    /// How many connections are about to join.
+    pub(crate) entering: usize,
+    pub(crate) claimed: Claimed,
+    /// Whether the last page that filled a gap was cut short: the log is ahead of the
+    /// hints, so waiting for them is pointless.
+    pub(crate) is_log_ahead: bool,
+    /// Members that have fallen behind and lost the task that served them.
+    pub(crate) unserved: Vec<Arc<Member<R>>>,
+}
+
+impl<R: Recipient> Room<R> {
+    pub(crate) fn new(id: RoomId) -> Self {
+        Self {
+            id,
+            state: Mutex::new(State {
+                order: Order::Unknown(Vec::new()),
+                members: Members::default(),
+                reads: ReadPointers::default(),
+                entering: 0,
+                claimed: Claimed::default(),
+                is_log_ahead: false,
+                unserved: Vec::new(),
+            }),
+            reads_changed: Notify::new(),
+        }
+    }
+}
+
+impl<R: Recipient> State<R> {
+    /// Returns whether no connection is in the room or about to join.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.members.is_empty() && self.entering == 0
+    }
+}
+
+/// A kind of task of which a room has at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Reads missing messages from the log.
+    FillGap,
+    /// Hands released messages to many members.
+    HandOut,
+    /// Hands out read pointers, paced.
+    PaceReads,
+}
+
+/// The jobs that have a task now.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    fill_gap: bool,
+    hand_out: bool,
+    pace_reads: bool,
+}
+
+impl Claimed {
+    /// Returns the flag of a job.
+    pub(crate) fn flag(&mut self, job: Job) -> &mut bool {
+        match job {
+            Job::FillGap => &mut self.fill_gap,
+            Job::HandOut => &mut self.hand_out,
+            Job::PaceReads => &mut self.pace_reads,
+        }
+    }
+
+    /// Returns whether a task hands out messages.
+    pub(crate) fn is_handing_out(&self) -> bool {
+        self.hand_out
+    }
+}

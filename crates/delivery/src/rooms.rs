@@ -1,0 +1,290 @@
+//! The active rooms of this node: joining, leaving, handing out what is released, and
+//! reconciliation with the log.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use chat_domain::ports::{
+    Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
+};
+use chat_domain::{ConnectionId, RoomEntry, RoomId, one_line};
+use tokio::task::yield_now;
+use tokio_util::task::TaskTracker;
+
+use crate::batch::Batch;
+use crate::claim::Claim;
+use crate::encoder::Encoder;
+use crate::lock;
+use crate::members::{Handed, Member};
+use crate::order::Order;
+use crate::read_pointers;
+use crate::recipient::Recipient;
+use crate::room::{Job, Room, State};
+
+/// How often active rooms are compared with the log. A message whose hint was lost is
+/// delivered within a second: this, and the time to read it.
+const RECONCILIATION_INTERVAL: Duration = Duration::from_millis(500);
+/// How many rooms are compared in one query.
+const ROOMS_PER_QUERY: usize = 2000;
+/// In a room with at most this many members, messages are handed out by the task that
+/// announces them.
+const FEW_MEMBERS: usize = 32;
+
+/// The active rooms of this node.
+pub struct Rooms<R: Recipient> {
+    active: Mutex<HashMap<RoomId, Arc<Room<R>>>>,
+    pub(crate) messages: Arc<dyn MessageRepository>,
+    log: Arc<dyn RoomRepository>,
+    events: Arc<dyn RoomEvents>,
+    pub(crate) encoder: Arc<dyn Encoder>,
+    tasks: TaskTracker,
+    /// For tasks that outlive a call.
+    this: Weak<Self>,
+}
+
+impl<R: Recipient> Rooms<R> {
+    /// Creates the delivery of rooms whose messages are stored in this log, and subscribes
+    /// it to the hints. Its tasks run in `tasks`.
+    pub fn new(
+        messages: Arc<dyn MessageRepository>,
+        log: Arc<dyn RoomRepository>,
+        events: Arc<dyn RoomEvents>,
+        encoder: Arc<dyn Encoder>,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
+        let rooms = Arc::new_cyclic(|this| Self {
+            active: Mutex::default(),
+            messages,
+            log,
+            events,
+            encoder,
+            tasks,
+            this: this.clone(),
+        });
+        let listener: Arc<dyn HintListener> = rooms.clone();
+        rooms.events.subscribe(Arc::downgrade(&listener));
+        rooms
+    }
+
+    /// Returns the number of active rooms.
+    pub fn count(&self) -> usize {
+        lock(&self.active).len()
+    }
+
+    /// Compares the active rooms with the log. Runs until it is dropped.
+    pub async fn reconcile(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(RECONCILIATION_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let rooms: Vec<RoomId> = lock(&self.active).keys().copied().collect();
+            for rooms in rooms.chunks(ROOMS_PER_QUERY) {
+                match self.log.newest(rooms).await {
+                    Ok(newest) => {
+                        for (room_id, seq) in newest {
+                            self.advance(room_id, |order| order.reaches(seq));
+                        }
+                    }
+                    Err(error) => {
+                        tracing::debug!(error = %one_line(&error), "rooms cannot be compared with the log");
+                    }
+                }
+                yield_now().await;
+            }
+        }
+    }
+
+    fn find(&self, room_id: RoomId) -> Option<Arc<Room<R>>> {
+        lock(&self.active).get(&room_id).cloned()
+    }
+
+    /// Changes a room's order, then hands out what can be released.
+    fn advance(&self, room_id: RoomId, change: impl FnOnce(&mut Order)) {
+        if let Some(room) = self.find(room_id) {
+            let mut state = lock(&room.state);
+            change(&mut state.order);
+            self.hand_out(&room, state);
+        }
+    }
+
+    /// Hands out what can be released, and reads what is missing.
+    pub(crate) fn hand_out(&self, room: &Arc<Room<R>>, mut state: MutexGuard<'_, State<R>>) {
+        if state.claimed.is_handing_out() {
+            return;
+        }
+        if state.order.has_next() && state.members.len() > FEW_MEMBERS {
+            if let Some(claim) = Claim::take(room, &mut state, Job::HandOut) {
+                self.spawn(|this| this.hand_out_in_turns(room.clone(), claim));
+            }
+            return;
+        }
+        while let Some(batch) = next_batch(&mut state) {
+            for member in state.members.iter() {
+                self.hand_to(room, member, &batch);
+            }
+        }
+        self.resume_work(room, &mut state);
+    }
+
+    async fn hand_out_in_turns(self: Arc<Self>, room: Arc<Room<R>>, claim: Claim<R>) {
+        // What is about to be released as well goes into the same batch.
+        yield_now().await;
+        loop {
+            let (batch, groups) = {
+                let mut state = lock(&room.state);
+                let Some(batch) = next_batch(&mut state) else {
+                    claim.release(&mut state);
+                    self.resume_work(&room, &mut state);
+                    return;
+                };
+                (batch, state.members.snapshot())
+            };
+            for group in groups {
+                for member in group.iter() {
+                    self.hand_to(&room, member, &batch);
+                }
+                yield_now().await;
+            }
+        }
+    }
+
+    fn hand_to(&self, room: &Arc<Room<R>>, member: &Arc<Member<R>>, batch: &Batch) {
+        if member.hand_out(batch) == Handed::FellBehind {
+            self.serve(room, member);
+        }
+    }
+
+    /// Starts a task that serves a member from the log.
+    pub(crate) fn serve(&self, room: &Arc<Room<R>>, member: &Arc<Member<R>>) {
+        self.spawn(|this| this.serve_behind(room.clone(), member.clone()));
+    }
+
+    /// Starts the tasks for which the state has work and that do not run.
+    fn resume_work(&self, room: &Arc<Room<R>>, state: &mut State<R>) {
+        if state.order.missing().is_some()
+            && let Some(claim) = Claim::take(room, state, Job::FillGap)
+        {
+            let is_log_ahead = state.is_log_ahead;
+            self.spawn(|this| this.fill_gap(room.clone(), claim, is_log_ahead));
+        }
+        for member in std::mem::take(&mut state.unserved) {
+            self.serve(room, &member);
+        }
+    }
+
+    /// Hands out read pointers as long as any wait, at the promised pace.
+    async fn pace_reads(self: Arc<Self>, room: Arc<Room<R>>, claim: Claim<R>) {
+        loop {
+            let (due, groups, next_look) = {
+                let mut state = lock(&room.state);
+                if !state.reads.has_waiting() || state.is_idle() {
+                    claim.release(&mut state);
+                    return;
+                }
+                let (released, members) = (state.order.released(), state.members.len());
+                let due = state.reads.take_due(released, members);
+                (due, state.members.snapshot(), state.reads.next_look())
+            };
+            let Some(updates) = read_pointers::encode(room.id, due, &*self.encoder) else {
+                // Waits for a message, for the pause of a user, or for the next interval.
+                let changed = room.reads_changed.notified();
+                tokio::time::timeout_at(next_look, changed).await.ok();
+                continue;
+            };
+            for group in groups {
+                for member in group.iter() {
+                    if member.hand_out_reads(&updates) == Handed::FellBehind {
+                        self.serve(&room, member);
+                    }
+                }
+                yield_now().await;
+            }
+        }
+    }
+
+    fn spawn<F>(&self, task: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if let Some(this) = self.this.upgrade() {
+            self.tasks.spawn(task(this));
+        }
+    }
+
+    /// Forgets the room if no connection needs it any more.
+    fn close_if_idle(
+        &self,
+        active: &mut HashMap<RoomId, Arc<Room<R>>>,
+        room: &Room<R>,
+        is_idle: bool,
+    ) {
+        if is_idle {
+            active.remove(&room.id);
+            self.events.release(room.id);
+            room.reads_changed.notify_one();
+        }
+    }
+
+    /// Makes the room active for a connection that is about to join.
+    pub(crate) fn activate(&self, room_id: RoomId) -> Arc<Room<R>> {
+        let mut active = lock(&self.active);
+        let room = active.entry(room_id).or_insert_with(|| {
+            self.events.serve(room_id);
+            Arc::new(Room::new(room_id))
+        });
+        lock(&room.state).entering += 1;
+        room.clone()
+    }
+
+    /// Ends the wait of a connection that was about to join.
+    pub(crate) fn deactivate(&self, room: &Room<R>) {
+        let mut active = lock(&self.active);
+        let mut state = lock(&room.state);
+        state.entering -= 1;
+        let is_idle = state.is_idle();
+        drop(state);
+        self.close_if_idle(&mut active, room, is_idle);
+    }
+}
+
+fn next_batch<R: Recipient>(state: &mut State<R>) -> Option<Batch> {
+    let members = state.members.len();
+    state.order.next_batch(members)
+}
+
+impl<R: Recipient> RoomDelivery for Rooms<R> {
+    fn leave(&self, room_id: RoomId, connection: ConnectionId) {
+        let mut active = lock(&self.active);
+        let Some(room) = active.get(&room_id).cloned() else {
+            return;
+        };
+        let mut state = lock(&room.state);
+        state.members.leave(connection);
+        let is_idle = state.is_idle();
+        drop(state);
+        self.close_if_idle(&mut active, &room, is_idle);
+    }
+}
+
+impl<R: Recipient> HintListener for Rooms<R> {
+    fn on_hint(&self, hint: Hint) {
+        match hint.entry {
+            RoomEntry::Message(message) => {
+                self.advance(hint.room_id, |order| order.offer(&message, &*self.encoder));
+            }
+            RoomEntry::ReadPointer { user_id, seq } => {
+                let Some(room) = self.find(hint.room_id) else {
+                    return;
+                };
+                let mut state = lock(&room.state);
+                state.reads.note(user_id, seq);
+                if let Some(claim) = Claim::take(&room, &mut state, Job::PaceReads) {
+                    self.spawn(|this| this.pace_reads(room.clone(), claim));
+                }
+                drop(state);
+                room.reads_changed.notify_one();
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The clients that are connected to this node: by user, by expiry, and all of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use chat_domain::ports::Clock;
+use chat_domain::{ConnectionId, Timestamp, UserId};
+use tokio::task::JoinSet;
+
+use crate::limits::{EXPIRY_CHECK_INTERVAL, STALL_CHECK_INTERVAL};
+use crate::lock;
+use crate::socket::client::Client;
+use crate::socket::serving;
+use crate::wire::Ending;
+
+/// All connected clients.
+#[derive(Default)]
+pub(crate) struct Clients(Mutex<Registry>);
+
+#[derive(Default)]
+struct Registry {
+    /// A user's connections are neighbours.
+    by_user: BTreeMap<(UserId, ConnectionId), Arc<Client>>,
+    /// In the order in which their tokens expire.
+    by_expiry: BTreeMap<(Timestamp, ConnectionId), Arc<Client>>,
+    is_draining: bool,
+}
+
+/// The error for a client that connects while the gateway is draining.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Draining;
+
+impl Clients {
+    /// Adds a client.
+    ///
+    /// # Errors
+    /// [`Draining`]: no drain would close it.
+    pub(crate) fn add(&self, client: &Arc<Client>) -> Result<(), Draining> {
+        let mut registry = lock(&self.0);
+        if registry.is_draining {
+            return Err(Draining);
+        }
+        let (user, expiry) = keys(client);
+        registry.by_user.insert(user, client.clone());
+        registry.by_expiry.insert(expiry, client.clone());
+        Ok(())
+    }
+
+    /// Removes a client.
+    pub(crate) fn remove(&self, client: &Client) {
+        let (user, expiry) = keys(client);
+        let mut registry = lock(&self.0);
+        registry.by_user.remove(&user);
+        registry.by_expiry.remove(&expiry);
+    }
+
+    /// Returns the number of connected clients.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.0).by_user.len()
+    }
+
+    fn all(&self) -> Vec<Arc<Client>> {
+        lock(&self.0).by_user.values().cloned().collect()
+    }
+
+    /// Drains every client by itself, so that none waits for another: its events finish,
+    /// its answers leave, and its transport is closed. Further clients are refused.
+    pub(crate) async fn drain(&self) {
+        lock(&self.0).is_draining = true;
+        let drains = self.all().into_iter();
+        let drains: JoinSet<()> = drains
+            .map(|client| async move { client.drain().await })
+            .collect();
+        drains.join_all().await;
+    }
+
+    /// Closes every transport now.
+    pub(crate) fn end_all(&self) {
+        for client in self.all() {
+            client.session.end(Ending::Finish);
+        }
+    }
+
+    /// Disconnects clients that take nothing although something waits for them. Runs until
+    /// it is dropped.
+    pub(crate) async fn disconnect_stalled(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(STALL_CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for client in self.all() {
+                if client.outbox().is_stalled() {
+                    tracing::debug!(
+                        user = %client.identity.user.id,
+                        "a client that reads nothing is disconnected"
+                    );
+                    client.session.end(Ending::Abort);
+                }
+            }
+        }
+    }
+
+    /// Ends the connections whose tokens have expired. Runs until it is dropped.
+    pub(crate) async fn end_expired(self: Arc<Self>, clock: Arc<dyn Clock>) {
+        let mut ticks = tokio::time::interval(EXPIRY_CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            while let Some(client) = self.pop_expired(clock.now()) {
+                serving::expire(&client);
+            }
+        }
+    }
+
+    fn pop_expired(&self, now: Timestamp) -> Option<Arc<Client>> {
+        let mut registry = lock(&self.0);
+        let first = registry.by_expiry.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+}
+
+type Keys = ((UserId, ConnectionId), (Timestamp, ConnectionId));
+
+fn keys(client: &Client) -> Keys {
+    let user = client.identity.user.id.clone();
+    (
+        (user, client.id()),
+        (client.identity.valid_until, client.id()),
+    )
+}

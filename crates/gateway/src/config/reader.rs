@@ -1,0 +1,218 @@
+//! Parses the settings' values and collects their problems.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use chat_adapters::jwt::{JwtOptions, Secret};
+use chat_adapters::postgres::PostgresUrl;
+use tracing_subscriber::EnvFilter;
+
+use super::{
+    DatabaseUrl, LogConfig, Problem, Problems, SETTINGS, Settings, Source, StorageConfig, Support,
+};
+use crate::logging::LogFormat;
+use crate::origin::{AllowedOrigins, InvalidOrigin, Origin};
+
+/// A commit waits for the disk, not for a processor core.
+const POSTGRES_POOL_SIZE: usize = 16;
+const SQLITE_POOL_SIZE: usize = 4;
+/// A leeway of more than a day is a typing error that would accept expired tokens.
+const MAX_LEEWAY_SECONDS: u64 = 86_400;
+
+/// Reads values. Where one is missing or malformed it returns `None` and keeps the
+/// problem for [`finish`](Self::finish).
+pub(super) struct Reader<'a> {
+    settings: &'a Settings,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(settings: &'a Settings) -> Self {
+        Self {
+            settings,
+            problems: settings.unreadable.clone(),
+        }
+    }
+
+    /// Returns the value, unless there are problems.
+    pub(super) fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => Err(Problems(self.problems)),
+        }
+    }
+
+    /// Refuses settings that this version does not implement.
+    pub(super) fn refuse_planned(&mut self) {
+        for setting in SETTINGS {
+            let Support::Planned { no_op } = setting.support else {
+                continue;
+            };
+            let value = self.settings.get(setting.name);
+            if value.is_none() || value == no_op {
+                continue;
+            }
+            let variable = match self.settings.source(setting.name) {
+                Source::File(_) => setting.file_name(),
+                _ => None,
+            };
+            let variable = variable.unwrap_or_else(|| "it".to_owned());
+            let alternative = no_op.map_or(String::new(), |no_op| format!(" or set it to {no_op}"));
+            let text = format!("is not implemented in this version: unset {variable}{alternative}");
+            self.problem::<()>(setting.name, text);
+        }
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        match self.settings.get(name) {
+            Some(text) => Some(text.to_owned()),
+            None => self.problem(name, "is not set"),
+        }
+    }
+
+    pub(super) fn parse<T: FromStr>(&mut self, name: &'static str, expected: &str) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(_) => self.problem(name, format!("must be {expected}, not \"{text}\"")),
+        }
+    }
+
+    pub(super) fn choice<T: Copy>(
+        &mut self,
+        name: &'static str,
+        choices: &[(&str, T)],
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        if let Some((_, value)) = choices.iter().find(|(choice, _)| *choice == text) {
+            return Some(*value);
+        }
+        let names: Vec<&str> = choices.iter().map(|(choice, _)| *choice).collect();
+        let (last, others) = names.split_last().unwrap_or((&"", &[]));
+        let expected = format!("{} or {last}", others.join(", "));
+        self.problem(name, format!("must be {expected}, not \"{text}\""))
+    }
+
+    pub(super) fn storage(&mut self) -> Option<StorageConfig> {
+        let url = self.text("DATABASE_URL")?;
+        let database = self.database(&url);
+        let pool_size = match self.settings.get("DATABASE_POOL_SIZE") {
+            None => Some(match database {
+                Some(DatabaseUrl::Postgres(_)) => POSTGRES_POOL_SIZE,
+                _ => SQLITE_POOL_SIZE,
+            }),
+            Some(text) => match text.parse() {
+                Ok(0) | Err(_) => {
+                    let text = format!("must be a number, at least 1, not \"{text}\"");
+                    self.problem("DATABASE_POOL_SIZE", text)
+                }
+                Ok(size) => Some(size),
+            },
+        };
+        Some(StorageConfig {
+            database: database?,
+            pool_size: pool_size?,
+        })
+    }
+
+    fn database(&mut self, url: &str) -> Option<DatabaseUrl> {
+        const NAME: &str = "DATABASE_URL";
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            if path.is_empty() {
+                return self.problem(NAME, "has no path: use sqlite://data/chat.db");
+            }
+            return Some(DatabaseUrl::Sqlite(path.into()));
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return match url.parse::<PostgresUrl>() {
+                Ok(url) => Some(DatabaseUrl::Postgres(Box::new(url))),
+                Err(error) => self.problem(NAME, format!("is malformed: {error}")),
+            };
+        }
+        self.problem(NAME, "must start with sqlite:// or postgres://")
+    }
+
+    pub(super) fn jwt(&mut self) -> Option<JwtOptions> {
+        let secret = match self.settings.get("JWT_SECRET") {
+            Some(_) => self.secret("JWT_SECRET"),
+            None => {
+                let text = "is not set: set it to the secret that signs your product's tokens, \
+                     at least 32 random bytes (openssl rand -base64 32 generates one)";
+                self.problem("JWT_SECRET", text)
+            }
+        };
+        let has_previous = self.settings.get("JWT_SECRET_PREVIOUS").is_some();
+        let previous = has_previous.then(|| self.secret("JWT_SECRET_PREVIOUS"));
+        let leeway = self.parse("JWT_LEEWAY", "a number of seconds");
+        Some(JwtOptions {
+            secret: secret?,
+            previous_secret: match previous {
+                Some(previous) => Some(previous?),
+                None => None,
+            },
+            issuer: self.settings.get("JWT_ISSUER").map(str::to_owned),
+            audience: self.settings.get("JWT_AUDIENCE").map(str::to_owned),
+            leeway: match leeway? {
+                seconds @ 0..=MAX_LEEWAY_SECONDS => Duration::from_secs(seconds),
+                _ => {
+                    let text = format!("must be at most {MAX_LEEWAY_SECONDS} seconds");
+                    return self.problem("JWT_LEEWAY", text);
+                }
+            },
+        })
+    }
+
+    fn secret(&mut self, name: &'static str) -> Option<Secret> {
+        match Secret::new(self.settings.get(name)?.as_bytes()) {
+            Ok(secret) => Some(secret),
+            Err(weak) => {
+                let text = format!("{weak}: generate one with openssl rand -base64 32");
+                self.problem(name, text)
+            }
+        }
+    }
+
+    pub(super) fn origins(&mut self) -> Option<AllowedOrigins> {
+        let text = self.text("FRONTEND_URL")?;
+        let origins = text
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty());
+        let origins: Result<Vec<Origin>, InvalidOrigin> = origins.map(str::parse).collect();
+        match origins {
+            Ok(origins) => Some(AllowedOrigins::new(origins)),
+            Err(error) => self.problem("FRONTEND_URL", format!("is malformed: {error}")),
+        }
+    }
+
+    pub(super) fn log(&mut self) -> Option<LogConfig> {
+        let filter = self.text("RUST_LOG")?;
+        let filter = match EnvFilter::builder().parse(&filter) {
+            Ok(filter) => Some(filter),
+            Err(_) => self.problem(
+                "RUST_LOG",
+                "is not a valid filter: use info, or chat_gateway=debug",
+            ),
+        };
+        let format = self.choice(
+            "LOG_FORMAT",
+            &[
+                ("auto", LogFormat::Auto),
+                ("pretty", LogFormat::Pretty),
+                ("json", LogFormat::Json),
+            ],
+        );
+        Some(LogConfig {
+            filter: filter?,
+            format: format?,
+        })
+    }
+
+    fn problem<T>(&mut self, setting: &'static str, text: impl Into<String>) -> Option<T> {
+        self.problems.push(Problem {
+            setting,
+            text: text.into(),
+        });
+        None
+    }
+}

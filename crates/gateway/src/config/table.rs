@@ -1,0 +1,207 @@
+//! The table of settings: every name that operators know, its default, and whether this
+//! version implements it.
+
+use clap::Arg;
+
+/// A setting, as operators know it.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in the environment. Its flag is the name in lower case with hyphens.
+    pub name: &'static str,
+    /// Its value when it is not set.
+    pub default: Option<&'static str>,
+    /// A summary in one line.
+    pub help: &'static str,
+    /// Whether it is a secret: never shown, and also accepted as a file (`…_FILE`).
+    pub is_secret: bool,
+    /// Whether this version implements it.
+    pub support: Support,
+}
+
+/// Whether this version implements a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// It does what the documentation says.
+    Implemented,
+    /// It is known, but does nothing yet. `serve` refuses to start when it is set,
+    /// because a setting without effect must not look effective.
+    Planned {
+        /// The value that asks for what this version does anyway, if there is one.
+        no_op: Option<&'static str>,
+    },
+}
+
+impl Setting {
+    /// Returns the name of the variable that holds the path of the secret's file.
+    pub(super) fn file_name(&self) -> Option<String> {
+        self.is_secret.then(|| format!("{}_FILE", self.name))
+    }
+}
+
+/// All settings, in the order of `docs/configuration.md`.
+pub const SETTINGS: &[Setting] = &[
+    setting("HOST", "0.0.0.0", "address or name to listen on"),
+    setting("PORT", "3001", "port to listen on; 0: any free port"),
+    setting(
+        "DATABASE_URL",
+        "sqlite://data/chat.db",
+        "sqlite://PATH or postgres://…",
+    ),
+    optional(
+        "DATABASE_POOL_SIZE",
+        "database connections; sized to the workload if unset",
+    ),
+    setting(
+        "MIGRATE",
+        "on",
+        "on: apply pending migrations; off: refuse to start while migrations are pending",
+    ),
+    planned("REDIS_URL", "enables several nodes"),
+    secret(
+        "JWT_SECRET",
+        "HS256 secret that signs tokens, at least 32 bytes",
+    ),
+    secret(
+        "JWT_SECRET_PREVIOUS",
+        "previous HS256 secret; it only verifies",
+    ),
+    planned(
+        "JWT_PUBLIC_KEY_FILE",
+        "RS256, ES256 or EdDSA key instead of a secret",
+    ),
+    planned("JWKS_URL", "RS256, ES256 or EdDSA keys instead of a secret"),
+    planned("JWT_ALGORITHMS", "algorithms of the public keys"),
+    optional("JWT_ISSUER", "required value of iss"),
+    optional("JWT_AUDIENCE", "required value of aud"),
+    setting("JWT_LEEWAY", "5", "tolerated clock difference, in seconds"),
+    setting(
+        "FRONTEND_URL",
+        "http://localhost:3000",
+        "allowed origins, comma-separated",
+    ),
+    planned_unless("0", "MESSAGE_RATE", "events per second and user"),
+    planned_unless("0", "CONNECT_RATE", "handshakes per second and address"),
+    planned(
+        "TRUSTED_PROXIES",
+        "networks whose X-Forwarded-For is trusted",
+    ),
+    planned_unless(
+        "open",
+        "ROOM_DEFAULT",
+        "kind of a room without rules: open or private",
+    ),
+    planned_secret("API_KEYS", "keys of the server API"),
+    planned("API_PORT", "port of the server API"),
+    planned("ACCESS_URL", "access hook"),
+    planned("WEBHOOK_URL", "receiver of webhooks"),
+    planned_secret("WEBHOOK_SECRET", "secret that signs webhooks"),
+    planned_secret(
+        "WEBHOOK_SECRET_PREVIOUS",
+        "previous webhook secret; signs during rotation",
+    ),
+    planned("WEBHOOK_EVENTS", "types of webhooks to send"),
+    planned(
+        "NOTIFY_AFTER",
+        "delay before unread messages cause a webhook",
+    ),
+    planned("REDIS_PREFIX", "prefix of every Redis key and channel"),
+    planned("OTEL_EXPORTER_OTLP_ENDPOINT", "where traces are exported"),
+    setting(
+        "MAX_IN_FLIGHT",
+        "256",
+        "events in progress per connection; 0: no limit",
+    ),
+    planned_unless("0", "MAX_ROOMS", "joined rooms per connection"),
+    planned_unless(
+        "0",
+        "MAX_CONNECTIONS_PER_USER",
+        "connections per user and node",
+    ),
+    planned_unless("0", "MAX_CONNECTIONS", "connections per node"),
+    setting(
+        "MAX_PACKET_BYTES",
+        "65536",
+        "size of an incoming packet; 0: no limit",
+    ),
+    setting("RUST_LOG", "info", "filter of log lines"),
+    setting(
+        "LOG_FORMAT",
+        "auto",
+        "pretty, json, or auto: pretty on a terminal, json otherwise",
+    ),
+];
+
+const fn optional(name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default: None,
+        help,
+        is_secret: false,
+        support: Support::Implemented,
+    }
+}
+
+const fn setting(name: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        default: Some(default),
+        ..optional(name, help)
+    }
+}
+
+const fn secret(name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        is_secret: true,
+        ..optional(name, help)
+    }
+}
+
+const fn planned(name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        support: Support::Planned { no_op: None },
+        ..optional(name, help)
+    }
+}
+
+const fn planned_unless(no_op: &'static str, name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        support: Support::Planned { no_op: Some(no_op) },
+        ..optional(name, help)
+    }
+}
+
+const fn planned_secret(name: &'static str, help: &'static str) -> Setting {
+    Setting {
+        is_secret: true,
+        ..planned(name, help)
+    }
+}
+
+/// Returns the flags of all settings.
+pub fn flags() -> impl Iterator<Item = Arg> {
+    SETTINGS.iter().flat_map(|setting| {
+        let help = match (setting.support, setting.default) {
+            (Support::Planned { .. }, _) => format!("{} (not in this version)", setting.help),
+            (Support::Implemented, Some(default)) => {
+                format!("{} [default: {default}]", setting.help)
+            }
+            (Support::Implemented, None) => setting.help.to_owned(),
+        };
+        let value = flag(setting.name.to_owned(), help, "VALUE");
+        let file = setting
+            .file_name()
+            .map(|name| flag(name, format!("file that holds {}", setting.name), "PATH"));
+        std::iter::once(value).chain(file)
+    })
+}
+
+fn flag(name: String, help: String, value: &'static str) -> Arg {
+    let long = name.to_lowercase().replace('_', "-");
+    Arg::new(name)
+        .long(long)
+        .help(help)
+        .value_name(value)
+        .global(true)
+}
+
+#[cfg(test)]
+mod tests;

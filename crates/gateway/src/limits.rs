@@ -1,0 +1,76 @@
+//! All limits and deadlines of the gateway, in one place. Those of the contract itself are
+//! beside the types that they limit, in the domain; those of delivery and of the databases
+//! are in their crates.
+
+use std::time::Duration;
+
+/// The limits that the operator sets.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The maximum number of events in progress per connection; 0 for no limit.
+    pub max_in_flight: usize,
+    /// The maximum size of an incoming packet in bytes, on both transports; 0 for no limit.
+    pub max_packet_bytes: usize,
+}
+
+// What a client that stops reading may cost, in bytes of this process's memory. The sum of
+// what waits for it (at most `CONGESTED_BYTES` and one answer), of the answer in the making
+// and of its events in progress stays below 1 MiB.
+
+/// Up to here, a member that has fallen behind is given more from the log.
+pub(crate) const SPACE_BYTES: usize = 64 * 1024;
+/// Up to here, a member is given what is live; beyond, it falls behind.
+pub(crate) const LIVE_BYTES: usize = 256 * 1024;
+/// From here on, nothing more is read from the client and none of its events is carried
+/// out, so that its own requests cannot fill the outbox.
+pub(crate) const CONGESTED_BYTES: usize = 256 * 1024;
+/// From here on, nothing more is read from the client until some of its events are done.
+pub(crate) const MAX_BYTES_IN_PROGRESS: usize = 128 * 1024;
+
+/// How long a client may take nothing while something waits for it.
+pub(crate) const STALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How often clients are checked for it.
+pub(crate) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The maximum number of our packets in socketioxide's queue, which go into one response:
+/// python-socketio closes a connection whose response has more than 16 packets, including
+/// a heartbeat.
+pub(crate) const MAX_HANDED_OVER: usize = 15;
+/// The maximum number of bytes in that queue, plus one packet.
+pub(crate) const MAX_HANDED_OVER_BYTES: usize = 128 * 1024;
+/// How many packets socketioxide's queue holds: those handed over, and its own (heartbeats,
+/// the answer to CONNECT).
+pub(crate) const SOCKETIOXIDE_QUEUE: usize = 128;
+
+/// A peer that takes nothing for this long, with data waiting for it, is disconnected.
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection whose data the peer's kernel does not acknowledge for this long is closed.
+pub(crate) const UNACKNOWLEDGED_DEADLINE: Duration = Duration::from_secs(20);
+/// The kernel's buffer for what a peer has not taken yet, in bytes; Linux doubles it for its
+/// own bookkeeping.
+pub(crate) const SEND_BUFFER: usize = 128 * 1024;
+/// How much is read at once from a peer on a WebSocket, in bytes.
+pub(crate) const READ_AHEAD: usize = 4096;
+/// The buffer that socketioxide keeps for each WebSocket, in bytes. What was read from the
+/// kernel beyond it waits in the connection.
+pub(crate) const WEBSOCKET_READ_BUFFER: usize = 128;
+
+/// How long a client may take to send a request's head: the first one, and the next one on
+/// a connection that is kept alive.
+pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a request's body may take to arrive and to be processed.
+pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take from its first request to CONNECT.
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long the last packets may take to leave before the transport is closed.
+pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
+/// How long a shutdown may take to finish what clients asked for.
+pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long it waits, after that, for the connections to close.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// The pause after a failed accept, for example with too many open files.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often connections are checked for expired tokens: no timer per connection.
+pub(crate) const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,0 +1,141 @@
+//! What happens when a task that must keep running ends.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chat_domain::ports::{
+    AppendError, Appended, LogPage, MessageRepository, MockAuthenticator, MockClock,
+    MockRoomEvents, MockRoomRepository, ReadLimit, StorageHealth,
+};
+use chat_domain::{
+    DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
+    User, UserId,
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::Message;
+
+use super::serve;
+use crate::{AllowedOrigins, App, AppOptions, Limits};
+
+/// A storage that works, but never answers an append.
+struct Hanging;
+
+#[async_trait]
+impl MessageRepository for Hanging {
+    async fn append(&self, _: NewMessage) -> Result<Appended, AppendError> {
+        std::future::pending().await
+    }
+
+    async fn after(&self, _: RoomId, _: Seq, _: ReadLimit) -> Result<LogPage, StorageError> {
+        Ok(LogPage::default())
+    }
+
+    async fn before(
+        &self,
+        _: RoomId,
+        _: Option<Seq>,
+        _: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        Ok(LogPage::default())
+    }
+}
+
+#[async_trait]
+impl StorageHealth for Hanging {
+    async fn check_writable(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn stopped(&self) -> &'static str {
+        std::future::pending().await
+    }
+}
+
+/// A gateway whose comparison of rooms with the log panics.
+fn app() -> App {
+    let mut authenticator = MockAuthenticator::new();
+    authenticator.expect_authenticate().returning(|_| {
+        Ok(Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::All,
+            valid_until: Timestamp::from_unix_millis(i64::MAX),
+        })
+    });
+    let mut clock = MockClock::new();
+    let now = Timestamp::from_unix_millis(0);
+    clock.expect_now().return_const(now);
+    let mut rooms = MockRoomRepository::new();
+    let state = rooms.expect_read_state();
+    state.returning(|_, _| Ok(ReadState::default()));
+    rooms.expect_newest().returning(|_| panic!("on purpose"));
+    let mut events = MockRoomEvents::new();
+    events.expect_subscribe().return_const(());
+    events.expect_serve().return_const(());
+    events.expect_release().return_const(());
+    App::new(AppOptions {
+        messages: Arc::new(Hanging),
+        rooms: Arc::new(rooms),
+        storage: Arc::new(Hanging),
+        events: Arc::new(events),
+        authenticator: Arc::new(authenticator),
+        clock: Arc::new(clock),
+        origins: AllowedOrigins::default(),
+        limits: Limits {
+            max_in_flight: 256,
+            max_packet_bytes: 65_536,
+        },
+        demo: None,
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_panics_fails_the_liveness_check_and_ends_the_process_with_an_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let healthz = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let served = tokio::spawn(serve(listener, app(), std::future::pending()));
+    assert!(healthz().await.starts_with("HTTP/1.1 200"));
+
+    // A member makes its room one that is compared; its pending message delays the end.
+    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    for packet in [
+        r#"40{"token":"x"}"#,
+        r#"42["sendMessage",{"roomId":1,"content":"x"}]"#,
+    ] {
+        socket.send(Message::text(packet)).await.unwrap();
+        if packet.starts_with("40") {
+            while !socket
+                .next()
+                .await
+                .unwrap()
+                .unwrap()
+                .to_string()
+                .starts_with("40")
+            {}
+            let join = r#"420["joinRoom",{"roomId":1}]"#;
+            socket.send(Message::text(join)).await.unwrap();
+        }
+    }
+    while healthz().await.starts_with("HTTP/1.1 200") {}
+    let failed = healthz().await;
+    assert!(failed.starts_with("HTTP/1.1 503"), "{failed}");
+    assert!(failed.contains("compares rooms with the log"), "{failed}");
+    let error = served.await.unwrap().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the task that compares rooms with the log has ended"
+    );
+}

@@ -1,0 +1,79 @@
+//! One connected client: its identity, its inbox, and the rooms that it has joined.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use chat_domain::{ConnectionId, Identity, Membership};
+
+use super::inbox::Inbox;
+use super::outbox::Outbox;
+use super::protocol::Malformed;
+use super::reply::Request;
+use super::{Event, inbox};
+use crate::gateway::Gateway;
+use crate::session::Session;
+
+/// A connected client.
+pub(crate) struct Client {
+    pub(crate) identity: Identity,
+    pub(crate) session: Arc<Session>,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) inbox: Inbox<Asked, Command>,
+    /// Taken by the task that serves the inbox, while there is one.
+    pub(super) membership: Mutex<Membership>,
+}
+
+/// An event of the client that has taken its place.
+pub(super) struct Asked {
+    pub(super) request: Request,
+    pub(super) outcome: Result<Event, Malformed>,
+    /// The packet's size.
+    pub(super) bytes: usize,
+}
+
+/// What the gateway asks of a connection, in order with the client's events.
+pub(super) enum Command {
+    /// Leave every room: the client has disconnected.
+    LeaveAllRooms,
+}
+
+/// An entry of a client's inbox.
+pub(super) type Arrival = inbox::Arrival<Asked, Command>;
+
+impl Client {
+    pub(super) fn new(
+        identity: Identity,
+        session: Arc<Session>,
+        gateway: Arc<Gateway>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            session,
+            inbox: Inbox::new(gateway.limits.max_in_flight),
+            membership: Mutex::default(),
+            gateway,
+        })
+    }
+
+    /// Returns the connection's id.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.session.connection_id()
+    }
+
+    /// Returns what waits for the client.
+    pub(crate) fn outbox(&self) -> &Arc<Outbox> {
+        self.session.outbox()
+    }
+
+    /// Sends packets to the client.
+    pub(super) fn send(&self, packets: impl IntoIterator<Item = Bytes>) {
+        self.outbox().push(packets);
+    }
+
+    /// Lets the client's events finish and their answers leave, then closes its transport
+    /// without announcing it. Further events are refused.
+    pub(crate) async fn drain(&self) {
+        self.inbox.drain().await;
+        self.session.end_when_flushed().await;
+    }
+}

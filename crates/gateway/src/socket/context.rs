@@ -1,0 +1,34 @@
+//! What a handler works with.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chat_domain::{Caller, Identity, Membership, RoomId};
+
+use super::outbox::Outbox;
+use super::reply::Request;
+use crate::gateway::Gateway;
+
+/// One event of one client.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) identity: &'a Identity,
+    pub(super) outbox: &'a Arc<Outbox>,
+    pub(super) request: &'a Request,
+}
+
+impl<'a> Context<'a> {
+    /// Returns the client as the caller of a use case.
+    pub(super) fn caller(&self, membership: &Membership, room_id: RoomId) -> Caller<'a> {
+        Caller {
+            user: &self.identity.user,
+            access: membership.access(room_id),
+        }
+    }
+
+    /// Sends packets to the client.
+    pub(super) fn send(&self, packets: impl IntoIterator<Item = Bytes>) {
+        self.outbox.push(packets);
+    }
+}

@@ -1,0 +1,41 @@
+//! The handlers of `joinRoom` and `leaveRoom`.
+
+use chat_delivery::Recipient as _;
+use chat_domain::{Membership, RoomId, Seq};
+
+use super::context::Context;
+use super::objects::{JoinedRoom, LeftRoom};
+use super::packet;
+use super::reply::Failure;
+
+pub(super) async fn join(
+    context: Context<'_>,
+    membership: &mut Membership,
+    room_id: RoomId,
+    after: Option<Seq>,
+) -> Result<(), Failure> {
+    let gateway = context.gateway;
+    let entrance = gateway.rooms.open(room_id);
+    let joining = gateway
+        .join_room
+        .execute(context.identity, room_id, after)
+        .await?;
+    let welcome = |admission| {
+        let joined = JoinedRoom::new(room_id, admission, joining.state.read);
+        let event = packet::event("joinedRoom", &joined);
+        packet::join(std::iter::once(event).chain(context.request.success(&joined)))
+    };
+    // A client that has disconnected meanwhile needs no answer.
+    let _gone = entrance
+        .admit(context.outbox, membership, joining, welcome)
+        .await;
+    Ok(())
+}
+
+pub(super) fn leave(context: Context<'_>, membership: &mut Membership, room_id: RoomId) {
+    let leave_room = &context.gateway.leave_room;
+    leave_room.execute(context.outbox.id(), membership, room_id);
+    let left = LeftRoom::new(room_id);
+    let event = packet::event("leftRoom", &left);
+    context.send(std::iter::once(event).chain(context.request.success(&left)));
+}

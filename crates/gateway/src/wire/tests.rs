@@ -1,0 +1,129 @@
+//! The kill switch and the deadlines, on real connections.
+
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+
+use super::{Ending, Stream, WireOwner};
+use crate::lock;
+
+const SOON: Duration = Duration::from_secs(2);
+
+async fn pair() -> (Stream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (server, _) = listener.accept().await.unwrap();
+    (Stream::new(server).unwrap(), client)
+}
+
+/// Writes until the kernel takes no more.
+async fn write_until_stuck(stream: &mut Stream) -> std::io::Error {
+    loop {
+        if let Err(error) = stream.write_all(&[0; 65_536]).await {
+            return error;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_waits_is_ended() {
+    let (mut stream, mut client) = pair().await;
+    let wire = stream.wire().clone();
+    let reader = tokio::spawn(async move { stream.read_u8().await });
+    wire.end(Ending::Finish);
+    assert!(timeout(SOON, reader).await.unwrap().unwrap().is_err());
+    assert_eq!(
+        timeout(SOON, client.read(&mut [0])).await.unwrap().unwrap(),
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_writer_that_is_stuck_is_ended() {
+    let (mut stream, client) = pair().await;
+    let wire = stream.wire().clone();
+    let mut writer = tokio::spawn(async move { write_until_stuck(&mut stream).await });
+    // It is stuck as long as the peer reads nothing.
+    assert!(
+        timeout(Duration::from_millis(300), &mut writer)
+            .await
+            .is_err()
+    );
+    wire.end(Ending::Abort);
+    timeout(SOON, writer).await.unwrap().unwrap();
+    drop(client);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_reads_nothing_is_cut_off_after_ten_seconds() {
+    let (mut stream, client) = pair().await;
+    // Paused time jumps to the next deadline when nothing else can happen.
+    let since = tokio::time::Instant::now();
+    let error = write_until_stuck(&mut stream).await;
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    assert_eq!(since.elapsed().as_secs(), 10);
+    drop(client);
+}
+
+#[tokio::test]
+async fn what_was_written_arrives_before_the_end() {
+    let (mut stream, mut client) = pair().await;
+    stream.write_all(b"farewell").await.unwrap();
+    stream.wire().end(Ending::Finish);
+    let mut received = Vec::new();
+    timeout(SOON, client.read_to_end(&mut received))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(received, b"farewell");
+}
+
+/// Keeps what is written, and lets everything be read.
+#[derive(Default)]
+struct Owner(Mutex<Vec<u8>>);
+
+impl WireOwner for Owner {
+    fn write(&self, bytes: &[u8]) {
+        lock(&self.0).extend_from_slice(bytes);
+    }
+
+    fn finish(&self) {
+        lock(&self.0).extend_from_slice(b".");
+    }
+
+    fn poll_may_read(&self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_is_read_in_parts_and_written_by_its_owner() {
+    let (mut stream, mut client) = pair().await;
+    let owner = Arc::new(Owner::default());
+    let weak = Arc::downgrade(&owner);
+    stream.wire().belongs_to(weak);
+    let sent: Vec<u8> = (0..20_000_u32).map(|n| n as u8).collect();
+    client.write_all(&sent).await.unwrap();
+    stream.unread(b"early");
+    let mut received = Vec::new();
+    while received.len() < 5 + sent.len() {
+        let mut part = [0; 97];
+        let count = timeout(SOON, stream.read(&mut part))
+            .await
+            .unwrap()
+            .unwrap();
+        received.extend_from_slice(&part[..count]);
+    }
+    assert_eq!(received[..5], *b"early");
+    assert!(received[5..] == sent);
+
+    stream.write_all(b"farewell").await.unwrap();
+    drop(stream);
+    assert_eq!(*lock(&owner.0), b"farewell.");
+}

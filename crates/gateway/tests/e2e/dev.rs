@@ -1,0 +1,136 @@
+//! `chat-gateway dev`: what it needs, what it prints, and which names it serves.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use tempfile::TempDir;
+
+use crate::operations::run;
+use crate::support::client::{Client, http};
+use crate::support::{Gateway, command};
+
+/// Starts `dev` and reads what it prints, up to the line `ready`.
+fn start(folder: &Path) -> (Child, Vec<String>) {
+    let mut dev = command("dev");
+    dev.current_dir(folder).env("PORT", "0");
+    dev.stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = dev.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut printed = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        let is_last = line == "ready";
+        printed.push(line);
+        if is_last {
+            break;
+        }
+    }
+    (child, printed)
+}
+
+fn stop(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn dev_needs_no_configuration_and_prints_two_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, printed) = start(folder.path());
+    stop(child);
+    let is_token = |line: &&String| line.contains("eyJ") && line.trim().split('.').count() == 3;
+    assert_eq!(printed.iter().filter(is_token).count(), 2, "{printed:?}");
+    assert_eq!(printed.last().unwrap(), "ready");
+    let url = printed
+        .iter()
+        .find_map(|line| line.split_once("Socket.IO  http://"))
+        .unwrap()
+        .1;
+    assert!(url.starts_with("127.0.0.1:"), "{url}");
+}
+
+#[test]
+fn the_secret_of_dev_is_private_and_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data/dev-secret");
+    stop(start(folder.path()).0);
+    let first = std::fs::read_to_string(&path).unwrap();
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    stop(start(folder.path()).0);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+}
+
+#[test]
+fn dev_refuses_an_address_that_other_machines_can_reach() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = command("dev");
+    let (code, _, error) = run(dev.current_dir(&folder).env("HOST", "0.0.0.0"));
+    assert_eq!(code, 1);
+    assert!(error.contains("loopback addresses only"), "{error}");
+}
+
+const POLL: &str = "/socket.io/?EIO=4&transport=polling";
+
+fn gateway() -> (Gateway, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = command("dev");
+    dev.current_dir(&folder).env("PORT", "0");
+    (Gateway::spawn(dev), folder)
+}
+
+/// A website can make its own name resolve to 127.0.0.1 (DNS rebinding). Its requests then
+/// reach the gateway, but with its name as `Host`.
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_serves_its_page_tokens_and_socket_io_under_loopback_names_only() {
+    let (gateway, _folder) = gateway();
+    let port = gateway.address.port();
+    let get = async |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        http(gateway.address, &request).await
+    };
+    for host in ["localhost", "127.0.0.1", "127.0.0.2", "[::1]"] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            let (status, page) = get("/", &host).await;
+            assert_eq!(status, 200, "{host}");
+            assert!(page.contains("eyJ"), "{host}: no tokens");
+            assert_eq!(get(POLL, &host).await.0, 200, "{host}");
+        }
+    }
+    for host in [
+        "rebound.example.com",
+        "localhost.example.com",
+        "127.0.0.1.example.com",
+        "192.0.2.1",
+        "0.0.0.0",
+        "",
+    ] {
+        for host in [host.to_owned(), format!("{host}:{port}")] {
+            for path in ["/", "/metrics", "/elsewhere", POLL] {
+                let (status, page) = get(path, &host).await;
+                assert_eq!(status, 403, "{host}{path}");
+                assert!(!page.contains("eyJ"), "{host}{path}: tokens");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dev_opens_a_websocket_for_its_own_pages_under_loopback_names_only() {
+    let (gateway, _folder) = gateway();
+    let address = gateway.address;
+    let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
+    let open = async |host: &str| {
+        let host = format!("{host}:{}", address.port());
+        let origin = format!("http://{host}");
+        Client::open_with(&url, &[("host", &host), ("origin", &origin)]).await
+    };
+    for host in ["localhost", "127.0.0.1", "[::1]"] {
+        assert!(open(host).await.is_ok(), "{host}");
+    }
+    for host in ["rebound.example.com", "localhost.example.com", "192.0.2.1"] {
+        let refused = open(host).await;
+        assert!(refused.is_err_and(|error| error.contains("403")), "{host}");
+    }
+}

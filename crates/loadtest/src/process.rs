@@ -1,0 +1,135 @@
+//! The CPU time and memory of processes, read from `/proc`. Without `/proc`, there are no
+//! figures.
+
+use std::fs;
+
+use chat_domain::BoxError;
+
+/// The processes to measure.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Processes {
+    /// The server's process id.
+    pub server: Option<u32>,
+    /// The database's process id. Its children count too: PostgreSQL has one process per
+    /// connection.
+    pub database: Option<u32>,
+}
+
+/// CPU seconds that each process has used since it started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Usage {
+    pub(crate) server: Option<f64>,
+    pub(crate) database: Option<f64>,
+    pub(crate) generator: Option<f64>,
+}
+
+impl Processes {
+    /// # Errors
+    /// Names the flag of a process that does not exist.
+    pub(crate) fn check(&self) -> Result<(), BoxError> {
+        for (flag, process) in [
+            ("--server-pid", self.server),
+            ("--database-pid", self.database),
+        ] {
+            if let Some(process) = process
+                && seconds(process).is_none()
+            {
+                return Err(format!("{flag}: /proc has no process {process}").into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            server: self.server.and_then(seconds),
+            database: self.database.and_then(seconds_with_children),
+            generator: seconds(std::process::id()),
+        }
+    }
+
+    /// Returns the server's resident memory in KiB.
+    pub(crate) fn server_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.server?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Usage {
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        let difference = |now: Option<f64>, earlier: Option<f64>| Some(now? - earlier?);
+        Self {
+            server: difference(self.server, earlier.server),
+            database: difference(self.database, earlier.database),
+            generator: difference(self.generator, earlier.generator),
+        }
+    }
+}
+
+/// The fields of `/proc/PID/stat` that are used here.
+struct Stat {
+    parent: u32,
+    ticks: u64,
+    /// The ticks of children that have ended.
+    children_ticks: u64,
+}
+
+fn stat(process: u32) -> Option<Stat> {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The program's name, in parentheses, may contain any character.
+    let (_, fields) = line.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let ticks = |user: usize, system: usize| -> Option<u64> {
+        let [user, system] = [user, system].map(|n| fields.get(n)?.parse::<u64>().ok());
+        Some(user? + system?)
+    };
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        ticks: ticks(11, 12)?,
+        children_ticks: ticks(13, 14)?,
+    })
+}
+
+fn seconds(process: u32) -> Option<f64> {
+    Some(to_seconds(stat(process)?.ticks))
+}
+
+fn seconds_with_children(process: u32) -> Option<f64> {
+    let own = stat(process)?;
+    let running = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
+        let child = stat(entry.file_name().to_str()?.parse().ok()?)?;
+        (child.parent == process).then_some(child.ticks)
+    });
+    let ticks = own.ticks + own.children_ticks + running.sum::<u64>();
+    Some(to_seconds(ticks))
+}
+
+fn to_seconds(ticks: u64) -> f64 {
+    ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_running_process_is_measured_and_a_missing_one_is_refused() {
+        let this = Some(std::process::id());
+        let processes = Processes {
+            server: this,
+            database: this,
+        };
+        processes.check().unwrap();
+        assert!(processes.server_kib().unwrap() > 100);
+        let usage = processes.usage();
+        assert!(usage.since(usage).server == Some(0.0) && usage.database >= usage.server);
+
+        let missing = Processes {
+            server: None,
+            database: Some(u32::MAX),
+        };
+        let error = missing.check().unwrap_err().to_string();
+        assert!(error.starts_with("--database-pid"), "{error}");
+    }
+}

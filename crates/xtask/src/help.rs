@@ -1,0 +1,40 @@
+//! The text of `cargo xtask help`.
+
+pub(crate) const HELP: &str = "\
+Developer commands.
+
+    cargo xtask test [arguments of cargo test]
+        provides what the tests need (PostgreSQL, Node.js, Python, a browser) and
+        runs them: all of them, or the packages selected with -p
+
+    cargo xtask chaos [--rounds N]
+        injects every fault around a gateway under load, N times each (20), and
+        compares what its clients received with what is stored
+
+    cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
+                      [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]
+                      [--json FILE]
+        starts PostgreSQL and the gateway's release build, runs the load test's
+        scenarios N times each (3), pinned to cores if possible, checks that
+        every acknowledged message is in the table, and prints medians
+            --scenario     s1wN: N messages in flight; s2nN, s3nN, s4nN: N connections
+                           (s1w1,s1w8,s2n1000,s2n200,s3,s4)
+            --database     sqlite: the embedded database instead of PostgreSQL
+            --peer         a built server to run in turn with the gateway: its program
+                           named run, else node with dist/main.js or server.js, else
+                           Cargo's release binary; its environment has PORT (3001),
+                           DATABASE_URL, JWT_SECRET and, as PG_POOL, the number
+                           after @
+            --peer-schema  its tables, if it has no schema.sql of its own
+            --folder       where databases are stored; it should be on a real disk (the
+                           system's temporary folder)
+            --json         writes every run to this file, as the load test printed it
+
+    cargo xtask bench --growth [rooms,members,rows,connections,history]
+                      [--repeats N] [--folder DIR]
+        how throughput, CPU time and the latency of pages change as these grow:
+        one table each (all of them)
+
+    cargo xtask bench --micro
+        the benchmarks of the hot code paths, which need neither network nor database
+";
