@@ -29,7 +29,7 @@ on_each_carrier!(
     a_hint_reaches_every_listener,
     hints_of_one_task_arrive_in_the_order_of_their_announcement,
     a_listener_that_was_dropped_disturbs_no_other,
-    a_listener_may_announce_and_subscribe,
+    a_listener_may_call_every_method,
     a_room_may_be_served_repeatedly_and_again_after_its_release,
     hints_of_many_threads_all_arrive_while_listeners_come_and_go,
 );
@@ -124,7 +124,7 @@ async fn a_listener_that_was_dropped_disturbs_no_other(events: Arc<impl RoomEven
     assert_eq!(nothing, Ok(None), "nothing keeps the listener");
 }
 
-/// Announces the next position, and subscribes another listener, for each hint.
+/// For each hint, announces the next position and calls the other methods.
 struct Echo<E> {
     events: Arc<E>,
     another: Arc<Listener>,
@@ -134,13 +134,15 @@ impl<E: RoomEvents> HintListener for Echo<E> {
     fn on_hint(&self, received: Hint) {
         let weak: Weak<Listener> = Arc::downgrade(&self.another);
         self.events.subscribe(weak);
+        self.events.serve(room(1));
+        self.events.release(room(2));
         if position(&received) < 10 {
             self.events.announce(hint(1, position(&received) + 1));
         }
     }
 }
 
-async fn a_listener_may_announce_and_subscribe(events: Arc<impl RoomEvents + 'static>) {
+async fn a_listener_may_call_every_method(events: Arc<impl RoomEvents + 'static>) {
     events.serve(room(1));
     let mut subscription = Subscription::new(&*events);
     let (another, _) = mpsc::unbounded_channel();
@@ -166,6 +168,10 @@ async fn a_room_may_be_served_repeatedly_and_again_after_its_release(events: Arc
     events.serve(room(1));
     events.serve(room(1));
     events.serve(room(2));
+    assert!(
+        subscription.hints.is_empty(),
+        "only an announcement is a hint"
+    );
     events.announce(hint(1, 1));
     assert_eq!(subscription.next().await, hint(1, 1));
     events.release(room(1));
