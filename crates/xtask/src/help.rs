@@ -12,6 +12,11 @@ Developer commands.
         finds every planted bug; SIMULATION_SEED=N cargo test -p chat-delivery
         --test simulation -- --nocapture replays one seed
 
+    cargo xtask mutants [arguments of cargo mutants]
+        changes the code of the domain and the delivery in every way that
+        cargo-mutants knows; each change must fail a test, or be named with a
+        reason in .cargo/mutants.toml
+
     cargo xtask chaos [--rounds N]
         injects every fault around a gateway under load, N times each (20), and
         compares what its clients received with what is stored

@@ -6,6 +6,7 @@ mod chaos;
 mod error;
 mod help;
 mod machine;
+mod mutants;
 mod needs;
 mod simulate;
 mod test;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match command.to_str() {
         Some("test") => test::run(&arguments.collect::<Vec<_>>()),
         Some("bench") => bench::run(&arguments.collect::<Vec<_>>()),
+        Some("mutants") => mutants::run(&arguments.collect::<Vec<_>>()),
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
