@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::random::{below, one_in};
 use crate::record::{Event, History, Message, Missed};
-use crate::support::{SOON, token};
+use crate::support::{DEADLINE, token};
 
 /// Sends in flight of one client.
 const WINDOW: usize = 8;
@@ -228,7 +228,7 @@ impl Client {
                 }
             }
         };
-        timeout(SOON, connecting).await.ok().flatten()
+        timeout(DEADLINE, connecting).await.ok().flatten()
     }
 
     /// A new connection is in no room, and nothing on it was sent.
@@ -282,7 +282,7 @@ impl Client {
                 return;
             }
             for packet in std::mem::take(&mut self.link.packets) {
-                let sent = timeout(SOON, socket.send(Frame::text(packet))).await;
+                let sent = timeout(DEADLINE, socket.send(Frame::text(packet))).await;
                 if sent
                     .expect("the gateway takes a packet within ten seconds")
                     .is_err()
