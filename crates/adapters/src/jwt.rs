@@ -20,7 +20,7 @@ use crate::SystemClock;
 #[derive(Clone)]
 pub struct Secret(Box<[u8]>);
 
-/// A secret that can be guessed.
+/// The error for a secret that is short enough to guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("has {bytes} bytes; HS256 needs at least {}", Secret::MIN_BYTES)]
 pub struct WeakSecret {
@@ -28,13 +28,13 @@ pub struct WeakSecret {
 }
 
 impl Secret {
-    /// RFC 7518: a key of the hash's size or larger must be used.
+    /// The size of the hash: RFC 7518, section 3.2, requires a key of at least this size.
     pub const MIN_BYTES: usize = 32;
 
-    /// A secret.
+    /// Creates a secret.
     ///
     /// # Errors
-    /// [`WeakSecret`] if it is too short.
+    /// [`WeakSecret`] if it is shorter than [`Self::MIN_BYTES`].
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, WeakSecret> {
         let bytes = bytes.into();
         if bytes.len() < Self::MIN_BYTES {
@@ -46,7 +46,7 @@ impl Secret {
     /// Mints a token for this user, valid from `now` for `ttl`.
     ///
     /// # Errors
-    /// When the library cannot sign; with a valid secret it can.
+    /// When jsonwebtoken cannot sign, which does not happen with a valid secret.
     pub fn mint(
         &self,
         user: &User,
@@ -94,46 +94,46 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What a minted token says beside the user.
+/// What a minted token states in addition to the user.
 #[derive(Debug, Clone, Copy)]
 pub struct MintedClaims<'a> {
     /// How long it is valid.
     pub ttl: Duration,
-    /// `iss`, if the gateway checks it.
+    /// The `iss` claim, if the gateway checks it.
     pub issuer: Option<&'a str>,
-    /// `aud`, if the gateway checks it.
+    /// The `aud` claim, if the gateway checks it.
     pub audience: Option<&'a str>,
 }
 
-/// What tokens are checked against.
+/// What tokens are verified against.
 #[derive(Debug, Clone)]
 pub struct JwtOptions {
-    /// The secret that signs now.
+    /// The secret that signs tokens.
     pub secret: Secret,
-    /// The secret that signed before; it only verifies.
+    /// The secret that signed tokens before, for verification only.
     pub previous_secret: Option<Secret>,
-    /// `iss` must be this, when set.
+    /// The required `iss` claim, if any.
     pub issuer: Option<String>,
-    /// `aud` must be or contain this, when set.
+    /// The audience that `aud` must be or contain, if any.
     pub audience: Option<String>,
-    /// How much clocks may differ.
+    /// The maximum difference between the clocks of issuer and gateway.
     pub leeway: Duration,
 }
 
-/// Verifies HS256 tokens. The algorithm is pinned: what a token's header says
-/// (`alg`, `kid`, `jku`, `jwk`, `x5u`) chooses nothing.
+/// Verifies HS256 tokens. Algorithm and keys are fixed: a token's header (`alg`, `kid`,
+/// `jku`, `jwk`, `x5u`) cannot choose others, and a header with `crit` is refused.
 pub struct JwtAuthenticator {
     keys: Vec<DecodingKey>,
     validation: Validation,
 }
 
 impl JwtAuthenticator {
-    /// With these secrets and expectations.
+    /// Creates an authenticator from its options.
     pub fn new(options: &JwtOptions) -> Self {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = options.leeway.as_secs();
         validation.validate_nbf = true;
-        // `sub` is checked below: the library refuses one that is a number.
+        // `sub` is checked below, because jsonwebtoken refuses one that is a number.
         validation.set_required_spec_claims(&["exp"]);
         if let Some(issuer) = &options.issuer {
             validation.set_issuer(&[issuer]);
@@ -144,7 +144,7 @@ impl JwtAuthenticator {
                 validation.set_audience(&[audience]);
                 validation.required_spec_claims.insert("aud".into());
             }
-            // A token may have an audience that this gateway was not told of.
+            // A token may have an audience that is not configured here.
             None => validation.validate_aud = false,
         }
         let secrets = std::iter::once(&options.secret).chain(&options.previous_secret);
@@ -166,6 +166,11 @@ impl JwtAuthenticator {
             }
         }
         match outcome {
+            // RFC 7515, section 4.1.11: no extension is supported here, so none may be
+            // critical. jsonwebtoken ignores the list.
+            Ok(token) if token.header.crit.is_some() => Err(AuthenticationError::Invalid(
+                "the header's crit requires extensions that are not supported".into(),
+            )),
             Ok(token) => Ok(token.claims),
             Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
                 Err(AuthenticationError::Expired)
@@ -182,8 +187,8 @@ impl Authenticator for JwtAuthenticator {
         let identity = claims
             .identity(self.validation.leeway)
             .map_err(|why| AuthenticationError::Invalid(why.into()))?;
-        // The library counts whole seconds. Who is disconnected at this moment must
-        // not be let in again within the same second.
+        // jsonwebtoken counts whole seconds. A connection that ends because its token
+        // expires must not be accepted again within the same second.
         if identity.valid_until <= SystemClock.now() {
             return Err(AuthenticationError::Expired);
         }
@@ -207,7 +212,7 @@ impl Claims {
             Some(Value::String(subject)) => subject,
             Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string(),
             Some(_) => return Err("sub is neither a string nor an integer"),
-            None => return Err("there is no sub"),
+            None => return Err("sub is missing"),
         };
         let name = [self.name, self.username, self.preferred_username]
             .into_iter()
@@ -217,30 +222,30 @@ impl Claims {
             });
         let user = User {
             name: DisplayName::from_text(name.as_deref().unwrap_or(&subject)),
-            id: UserId::new(subject).map_err(|_| "sub is empty, too long, or holds a NUL")?,
+            id: UserId::new(subject).map_err(|_| "sub is empty, too long or contains NUL")?,
         };
         let rooms = match self.rooms {
             None | Some(Value::Null) => RoomAccess::All,
             Some(Value::Array(rooms)) => RoomAccess::Only(
                 rooms
                     .iter()
-                    // An integer that is no room's number opens no room.
+                    // An integer that is not a valid room number admits to no room.
                     .filter_map(|room| match room {
                         Value::Number(n) if n.is_i64() || n.is_u64() => {
                             Some(Ok(n.as_u64().and_then(|n| RoomId::new(n).ok())?))
                         }
-                        _ => Some(Err("rooms holds something that is no integer")),
+                        _ => Some(Err("rooms contains a value that is not an integer")),
                     })
                     .collect::<Result<BTreeSet<_>, _>>()?,
             ),
-            Some(_) => return Err("rooms is no array of integers"),
+            Some(_) => return Err("rooms is not an array of integers"),
         };
-        // As the library reads it: rounded down to seconds.
+        // Rounded down to seconds, as jsonwebtoken does.
         let valid_until = (self.exp.floor() + leeway as f64) * 1000.0;
         Ok(Identity {
             user,
             rooms,
-            // `as` saturates: a far future stays one.
+            // `as` saturates.
             valid_until: Timestamp::from_unix_millis(valid_until as i64),
         })
     }

@@ -1,11 +1,10 @@
-//! The domain's ports, implemented: PostgreSQL and SQLite behind the
-//! repositories, JSON Web Tokens behind the authenticator, and what needs no
-//! technology at all (hints within one process, the system's clock).
+//! Adapters of the domain's ports: repositories on PostgreSQL and SQLite, an authenticator
+//! for JSON Web Tokens, hints within one process, and the system's clock.
 //!
-//! The modules [`postgres`] and [`sqlite`] mirror each other file for file. One
-//! suite per port, in `tests/contract`, runs against every adapter of it.
+//! The modules [`postgres`] and [`sqlite`] mirror each other file for file. One suite per
+//! port, in `tests/contract`, runs against each of its adapters.
 //!
-//! Features: `postgres`, `sqlite`, `jwt` (all on by default).
+//! Features: `postgres`, `sqlite` and `jwt`, all enabled by default.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
@@ -16,6 +15,8 @@ mod group_commit;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod local;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod page;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 #[cfg(feature = "sqlite")]

@@ -1,28 +1,31 @@
 //! Hints within one process: all that a single node needs.
 
-use std::sync::{PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
-use chat_domain::RoomId;
-use chat_domain::ports::{Hint, HintListener, RoomEvents};
+use chat_domain::{
+    RoomId,
+    ports::{Hint, HintListener, RoomEvents},
+};
 
-/// Hands hints to the listeners in this process. Nothing is queued: each listener has
+/// Passes hints to the listeners in this process. Nothing is queued: every listener has
 /// handled the hint when [`RoomEvents::announce`] returns.
 #[derive(Default)]
 pub struct LocalRoomEvents {
-    listeners: RwLock<Vec<Weak<dyn HintListener>>>,
+    /// Shared, so that no lock is held while listeners run: they may announce and
+    /// subscribe themselves.
+    listeners: RwLock<Arc<[Weak<dyn HintListener>]>>,
 }
 
 impl RoomEvents for LocalRoomEvents {
     fn announce(&self, hint: Hint) {
         let listeners = self.listeners.read();
-        for listener in listeners.unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(listener) = listener.upgrade() {
-                listener.on_hint(hint.clone());
-            }
+        let listeners = listeners.unwrap_or_else(PoisonError::into_inner).clone();
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            listener.on_hint(hint.clone());
         }
     }
 
-    // With one node there is no other place from which to withhold hints.
+    // With one node, hints are withheld from no other place.
     fn serve(&self, _: RoomId) {}
 
     fn release(&self, _: RoomId) {}
@@ -30,7 +33,10 @@ impl RoomEvents for LocalRoomEvents {
     fn subscribe(&self, listener: Weak<dyn HintListener>) {
         let listeners = self.listeners.write();
         let mut listeners = listeners.unwrap_or_else(PoisonError::into_inner);
-        listeners.retain(|listener| listener.strong_count() > 0);
-        listeners.push(listener);
+        let alive = listeners
+            .iter()
+            .filter(|listener| listener.strong_count() > 0)
+            .cloned();
+        *listeners = alive.chain([listener]).collect();
     }
 }

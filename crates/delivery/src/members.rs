@@ -1,6 +1,6 @@
 //! The members of a room, and what each has been handed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -45,7 +45,7 @@ struct Place {
     standing: Standing,
     /// Read pointers to be handed over once the member has the messages that they name. It
     /// is empty unless the member has fallen behind, or is about to be handed a batch.
-    late_reads: HashMap<UserId, Update>,
+    late_reads: BTreeMap<UserId, Update>,
 }
 
 /// How a member is served.
@@ -124,7 +124,7 @@ impl<R: Recipient> Members<R> {
             place: Mutex::new(Place {
                 cursor,
                 standing,
-                late_reads: HashMap::new(),
+                late_reads: BTreeMap::new(),
             }),
         });
         if self.groups.last().is_none_or(|group| group.len() == GROUP) {
@@ -261,7 +261,7 @@ impl<R: Recipient> Member<R> {
         let cursor = place.cursor;
         let due: Vec<_> = place
             .late_reads
-            .extract_if(|_, update| update.seq <= cursor)
+            .extract_if(.., |_, update| update.seq <= cursor)
             .collect();
         let mut due = due.into_iter();
         while let Some((user_id, update)) = due.next() {

@@ -7,6 +7,11 @@ Developer commands.
         provides what the tests need (PostgreSQL, Node.js, Python, a browser) and
         runs them: all of them, or the packages selected with -p
 
+    cargo xtask simulate [--seeds N] [--first N]
+        runs N seeds (100000) of the simulation of delivery, then checks that it
+        finds every planted bug; SIMULATION_SEED=N cargo test -p chat-delivery
+        --test simulation -- --nocapture replays one seed
+
     cargo xtask chaos [--rounds N]
         injects every fault around a gateway under load, N times each (20), and
         compares what its clients received with what is stored

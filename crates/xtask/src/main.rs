@@ -7,6 +7,7 @@ mod error;
 mod help;
 mod machine;
 mod needs;
+mod simulate;
 mod test;
 
 use std::env;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
     let outcome = match command.to_str() {
         Some("test") => test::run(&arguments.collect::<Vec<_>>()),
         Some("bench") => bench::run(&arguments.collect::<Vec<_>>()),
+        Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

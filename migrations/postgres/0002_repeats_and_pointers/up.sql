@@ -1,10 +1,10 @@
--- Who picked an id for a message finds the stored one by it, for as long as the
+-- A sender that chose an id for a message finds the stored message by it, as long as the
 -- message exists.
 CREATE UNIQUE INDEX messages_client_message_id
     ON messages (room_id, user_id, client_message_id)
     WHERE client_message_id IS NOT NULL;
 
--- How far a user has read a room. Readers need not have spoken: there is no
+-- How far a user has read a room. A reader may have written nothing, so there is no
 -- reference to users.
 CREATE TABLE read_pointers (
     room_id bigint NOT NULL REFERENCES rooms (id),

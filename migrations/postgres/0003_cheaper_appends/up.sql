@@ -1,14 +1,14 @@
--- Each message paid for what nothing needs.
+-- Removes costs of each message that nothing needs.
 --
--- The transaction that stores a message counts it in its room and stores its author:
--- nothing that stores can break these references, and each row paid for looking.
+-- The transaction that stores a message increments its room's counter and stores its
+-- author, so that no insert can violate these references; yet each row was checked.
 ALTER TABLE messages
     DROP CONSTRAINT messages_room_id_fkey,
     DROP CONSTRAINT messages_user_id_fkey;
 ALTER TABLE read_pointers DROP CONSTRAINT read_pointers_room_id_fkey;
 
--- A message is found by its place in its room. Its id has no index any more: who looks
--- for messages by their ids makes one,
+-- A message is found by its position in its room. Its id is no longer indexed; a backend
+-- that searches by id can create an index:
 -- CREATE UNIQUE INDEX CONCURRENTLY messages_id ON messages (id).
 ALTER TABLE messages
     DROP CONSTRAINT messages_pkey,

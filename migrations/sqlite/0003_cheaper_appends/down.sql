@@ -1,2 +1,2 @@
--- Nothing was changed.
+-- The migration changed nothing.
 SELECT 1;

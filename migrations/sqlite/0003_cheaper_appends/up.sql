@@ -1,4 +1,4 @@
--- Nothing here: PostgreSQL's tables lose their references and an index in this step,
--- since each row paid for them. SQLite looks the references up in pages that it has in
--- hand anyway, could only drop them by copying the tables, and keeps no index for ids.
+-- Changes nothing. On PostgreSQL, this migration drops references and an index that each
+-- row had to pay for. SQLite checks references in pages that are in its cache anyway, could
+-- drop them only by copying the tables, and has no separate index for ids.
 SELECT 1;

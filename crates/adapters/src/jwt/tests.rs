@@ -1,4 +1,4 @@
-//! What a token must be.
+//! Which tokens are accepted, and what they state.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,7 +45,7 @@ fn is_invalid(outcome: Result<Identity, AuthenticationError>) -> bool {
 }
 
 #[tokio::test]
-async fn a_valid_token_proves_its_subject_and_name() {
+async fn a_valid_token_states_its_subject_and_name() {
     let identity = verify_claims(json!({"sub": "42", "name": "Ada", "exp": now() + 60}))
         .await
         .unwrap();
@@ -77,7 +77,7 @@ async fn a_subject_may_be_an_integer() {
 }
 
 #[tokio::test]
-async fn the_name_is_looked_for_in_three_claims() {
+async fn the_name_is_the_first_one_among_three_claims() {
     for (claims, name) in [
         (
             json!({"name": "a", "username": "b", "preferred_username": "c"}),
@@ -123,7 +123,7 @@ async fn a_token_is_not_valid_before_its_time() {
 }
 
 #[tokio::test]
-async fn no_other_algorithm_and_no_other_secret() {
+async fn another_algorithm_or_another_secret_is_refused() {
     let claims = json!({"sub": "1", "exp": now() + 60});
     for (algorithm, secret) in [
         (Algorithm::HS384, SECRET),
@@ -144,6 +144,26 @@ async fn no_other_algorithm_and_no_other_secret() {
     for garbage in ["", "x", "a.b.c", "..", "éé.éé.éé"] {
         assert!(is_invalid(verify(&options(), garbage).await), "{garbage}");
     }
+}
+
+/// RFC 7515, section 4.1.11: `crit` lists what a recipient must understand, and this one
+/// understands no extensions.
+#[tokio::test]
+async fn a_token_with_critical_extensions_is_refused() {
+    let claims = json!({"sub": "1", "exp": now() + 60});
+    let key = EncodingKey::from_secret(SECRET);
+    for extensions in [vec!["b64"], vec!["exp"], vec![]] {
+        let mut header = Header::new(Algorithm::HS256);
+        header.crit = Some(extensions.into_iter().map(str::to_owned).collect());
+        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+        let refused = verify(&options(), &token).await;
+        assert!(is_invalid(refused), "{:?}", header.crit);
+    }
+    // An extension that is not critical is ignored.
+    let mut header = Header::new(Algorithm::HS256);
+    header.extras.insert("b64", true);
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    assert!(verify(&options(), &token).await.is_ok());
 }
 
 #[tokio::test]
@@ -209,7 +229,7 @@ async fn issuer_and_audience_are_checked_when_configured() {
 }
 
 #[tokio::test]
-async fn rooms_limit_where_somebody_may_go() {
+async fn the_rooms_claim_limits_the_rooms_that_a_user_may_join() {
     let of = async |rooms: Value| {
         verify_claims(json!({"sub": "1", "exp": now() + 60, "rooms": rooms})).await
     };
@@ -248,7 +268,7 @@ async fn a_minted_token_is_accepted() {
 }
 
 #[test]
-fn a_secret_is_long_and_not_shown() {
+fn a_secret_has_at_least_32_bytes_and_is_not_shown() {
     let weak = Secret::new(*b"too short").unwrap_err();
     assert_eq!(weak.to_string(), "has 9 bytes; HS256 needs at least 32");
     assert_eq!(format!("{:?}", Secret::new(SECRET).unwrap()), "Secret(…)");

@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::schema::{messages, users};
 use super::{Database, pool, rows};
+use crate::page;
 
 #[async_trait]
 impl MessageRepository for Database {
@@ -30,12 +31,12 @@ impl MessageRepository for Database {
             .filter(messages::room_id.eq(rows::number(room_id.get())))
             .filter(messages::seq.gt(rows::number(position.get())))
             .order(messages::seq)
-            .limit(rows::one_more(limit));
+            .limit(page::rows_to_read(limit));
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
-        rows::page(newest, found.await?, limit)
+        page::forward(newest, found.await?.into_iter().map(rows::message), limit)
     }
 
     async fn before(
@@ -52,12 +53,12 @@ impl MessageRepository for Database {
             .filter(messages::room_id.eq(rows::number(room_id.get())))
             .filter(messages::seq.lt(end))
             .order(messages::seq.desc())
-            .limit(rows::one_more(limit));
+            .limit(page::rows_to_read(limit));
         let connection = pool::checkout(&self.pool).await?;
         let found = pool::run(connection, async |connection| {
             query.load::<rows::MessageRow>(connection).await
         });
-        rows::page_backwards(newest, found.await?, limit)
+        page::backward(newest, found.await?.into_iter().map(rows::message), limit)
     }
 }
 

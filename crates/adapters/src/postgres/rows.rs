@@ -5,7 +5,6 @@ use std::time::SystemTime;
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
     StorageError, Timestamp, User, UserId,
-    ports::{LogPage, ReadLimit},
 };
 use diesel::pg::data_types::PgTimestamp;
 use tokio_postgres::Row;
@@ -65,45 +64,6 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
             .map_err(StorageError::unavailable)?,
         created_at: Timestamp::from_unix_millis(created_at.0 / 1000 + EPOCH_MILLIS),
     })
-}
-
-/// The number of rows to read: one more than is returned shows whether there are more.
-pub(super) fn one_more(limit: ReadLimit) -> i64 {
-    i64::try_from(limit.messages).map_or(i64::MAX, |messages| messages.saturating_add(1))
-}
-
-/// A page of these rows, which were read in the page's direction.
-pub(super) fn page(
-    newest: Seq,
-    rows: Vec<MessageRow>,
-    limit: ReadLimit,
-) -> Result<LogPage, StorageError> {
-    let found = rows.len();
-    let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
-    for row in rows.into_iter().take(limit.messages) {
-        let message = message(row)?;
-        bytes += message.content.as_str().len();
-        if bytes > limit.bytes && !messages.is_empty() {
-            break;
-        }
-        messages.push(message);
-    }
-    Ok(LogPage {
-        has_more: messages.len() < found,
-        messages,
-        newest,
-    })
-}
-
-/// A page of these rows, which were read backwards.
-pub(super) fn page_backwards(
-    newest: Seq,
-    rows: Vec<MessageRow>,
-    limit: ReadLimit,
-) -> Result<LogPage, StorageError> {
-    let mut page = page(newest, rows, limit)?;
-    page.messages.reverse();
-    Ok(page)
 }
 
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {

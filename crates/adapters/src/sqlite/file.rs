@@ -1,4 +1,4 @@
-//! The file that is the database.
+//! The database file, and how it is opened.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,12 @@ use chat_domain::BoxError;
 use diesel::connection::SimpleConnection;
 use diesel::{Connection, ConnectionError, ConnectionResult, SqliteConnection};
 
-/// How long a statement waits for another process that holds the file's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+use super::checkpoint::LOG_LIMIT;
 
-/// Where the database is, and how to open it.
+/// How long a statement waits for another connection that holds the file's lock.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The path of a database file.
 #[derive(Clone)]
 pub(super) struct DatabaseFile {
     path: Arc<Path>,
@@ -27,25 +29,24 @@ impl DatabaseFile {
         self.path.exists()
     }
 
-    /// Whether the file can be written, or made, by an attempt that leaves nothing
-    /// behind.
+    /// Checks that the file can be written or created. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// When it cannot.
     pub(super) fn check_writable(&self) -> Result<(), BoxError> {
         let attempt = if self.exists() {
             OpenOptions::new().append(true).open(&self.path).map(drop)
         } else {
-            let folders = self.path.ancestors().skip(1);
             let here = Path::new(".");
-            let folder = folders
-                .map(|folder| {
-                    if folder == Path::new("") {
-                        here
-                    } else {
-                        folder
-                    }
-                })
-                .find(|folder| folder.exists())
-                .unwrap_or(here);
-            let probe = folder.join(format!(".chat-gateway-{}", std::process::id()));
+            let mut directories = self.path.ancestors().skip(1).map(|directory| {
+                match directory.as_os_str().is_empty() {
+                    true => here,
+                    false => directory,
+                }
+            });
+            let directory = directories.find(|directory| directory.exists());
+            let probe = format!(".chat-gateway-{}", std::process::id());
+            let probe = directory.unwrap_or(here).join(probe);
             OpenOptions::new()
                 .write(true)
                 .create_new(true)
@@ -56,18 +57,24 @@ impl DatabaseFile {
             .map_err(|error| format!("{} cannot be written: {error}", self.path.display()).into())
     }
 
-    /// Makes the folder, and the file by opening it.
+    /// Creates the directory and the file, if they do not exist, and opens the file.
+    ///
+    /// # Errors
+    /// When either cannot be created, or the file is not a database.
     pub(super) fn create(&self) -> Result<SqliteConnection, BoxError> {
-        if let Some(folder) = self.path.parent() {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        if let Some(directory) = self.path.parent() {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot create {}: {error}", directory.display()))?;
         }
         let opened = self.connect();
         opened.map_err(|error| format!("{}: {error}", self.path.display()).into())
     }
 
-    /// Opens the file, which must be there: a database that went away must not
-    /// come back empty.
+    /// Opens the file, which must exist: a database that was moved away must not be
+    /// replaced with an empty one.
+    ///
+    /// # Errors
+    /// When it does not exist or cannot be opened.
     pub(super) fn open(&self) -> ConnectionResult<SqliteConnection> {
         if !self.exists() {
             let missing = format!("{} does not exist", self.path.display());
@@ -77,8 +84,8 @@ impl DatabaseFile {
     }
 
     fn connect(&self) -> ConnectionResult<SqliteConnection> {
-        // A relative path gets a ./ before it, so that names which SQLite reads
-        // otherwise (`:memory:`, `file:…`) are paths too.
+        // Names that SQLite interprets (`:memory:`, `file:…`) become paths with ./ in
+        // front of them.
         let path = if self.path.is_absolute() {
             self.path.to_path_buf()
         } else {
@@ -86,13 +93,13 @@ impl DatabaseFile {
         };
         let path = path
             .to_str()
-            .ok_or_else(|| ConnectionError::BadConnection("the path is no UTF-8".into()))?;
+            .ok_or_else(|| ConnectionError::BadConnection("the path is not valid UTF-8".into()))?;
         let mut connection = SqliteConnection::establish(path)?;
-        // FULL: with WAL, NORMAL can lose acknowledged commits when the power
-        // fails.
+        // FULL: with WAL, NORMAL can lose acknowledged commits when the power fails.
         connection
             .batch_execute(&format!(
                 "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
+                 PRAGMA journal_size_limit = {LOG_LIMIT}; \
                  PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
                 BUSY_TIMEOUT.as_millis()
             ))
@@ -100,8 +107,15 @@ impl DatabaseFile {
         Ok(connection)
     }
 
-    /// What the path leads to now: a file that was deleted or replaced while it
-    /// is open would take writes that nobody finds again.
+    /// Returns the size of the write-ahead log in bytes, 0 if there is none.
+    pub(super) fn log_size(&self) -> u64 {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push("-wal");
+        std::fs::metadata(path).map_or(0, |log| log.len())
+    }
+
+    /// Returns which file the path leads to now. A file that is deleted or replaced while
+    /// it is open would accept writes that no later process finds.
     pub(super) fn identity(&self) -> Option<FileIdentity> {
         #[cfg(unix)]
         {
@@ -116,6 +130,6 @@ impl DatabaseFile {
     }
 }
 
-/// A file, whatever its name.
+/// Identifies a file independently of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileIdentity(u64, u64);

@@ -1,4 +1,4 @@
-//! The schema, brought up to date by one process at a time.
+//! Brings the schema up to date, in one process at a time.
 
 use std::collections::HashSet;
 
@@ -14,8 +14,8 @@ use super::Database;
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/sqlite");
 
 impl Database {
-    /// The migrations that are not applied yet, oldest first. Changes nothing: a
-    /// missing file stays missing.
+    /// Returns the names of the migrations that are not applied yet, oldest first.
+    /// Changes nothing, and does not create the file.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -30,7 +30,7 @@ impl Database {
         .await?
     }
 
-    /// Whether [`Self::migrate`] could write the file, or make it. Leaves nothing
+    /// Checks that [`Self::migrate`] could write or create the file. Leaves nothing
     /// behind.
     ///
     /// # Errors
@@ -40,46 +40,46 @@ impl Database {
         tokio::task::spawn_blocking(move || file.check_writable()).await?
     }
 
-    /// Applies the pending migrations and names them, oldest first; makes the
-    /// file and its folder if they are missing. Others who do the same at the
-    /// same time wait for this one.
+    /// Applies the pending migrations, all or none, and returns their names, oldest
+    /// first. Creates the file and its directory if they do not exist. Concurrent calls,
+    /// also in other processes, wait for each other.
     ///
     /// # Errors
-    /// When the file cannot be made or written, or a migration fails; all are
-    /// applied, or none.
+    /// When the file cannot be created or written, or a migration fails.
     pub async fn migrate(&self) -> Result<Vec<String>, BoxError> {
         let file = self.file.clone();
         tokio::task::spawn_blocking(move || {
             let mut connection = file.create()?;
-            // One transaction around all of it is the lock.
+            // One transaction around everything is the lock.
             connection
                 .immediate_transaction(|connection| {
                     let names = pending(connection)?;
                     connection.run_pending_migrations(MIGRATIONS)?;
-                    Ok::<_, Failed>(names)
+                    Ok::<_, MigrationError>(names)
                 })
-                .map_err(|failed| failed.0)
+                .map_err(|error| error.0)
         })
         .await?
     }
 }
 
-/// `transaction` wants an error that diesel's own can become.
-struct Failed(BoxError);
+/// Any error of a migration; a transaction needs one that diesel's own converts to.
+struct MigrationError(BoxError);
 
-impl From<diesel::result::Error> for Failed {
+impl From<diesel::result::Error> for MigrationError {
     fn from(error: diesel::result::Error) -> Self {
         Self(error.into())
     }
 }
 
-impl From<BoxError> for Failed {
+impl From<BoxError> for MigrationError {
     fn from(error: BoxError) -> Self {
         Self(error)
     }
 }
 
-/// Looks itself, since diesel's own look makes its table.
+/// Returns the names of the pending migrations. Reads diesel's table itself, because
+/// diesel would create it.
 fn pending(connection: &mut SqliteConnection) -> Result<Vec<String>, BoxError> {
     let known: i64 = diesel::dsl::sql::<BigInt>(
         "SELECT count(*) FROM sqlite_schema WHERE name = '__diesel_schema_migrations'",
@@ -96,7 +96,7 @@ fn pending(connection: &mut SqliteConnection) -> Result<Vec<String>, BoxError> {
     names(&applied)
 }
 
-/// All migrations but the applied ones.
+/// Returns the names of all migrations except those whose versions are applied.
 fn names(applied: &HashSet<String>) -> Result<Vec<String>, BoxError> {
     let migrations = MigrationSource::<Sqlite>::migrations(&MIGRATIONS)?;
     Ok(migrations

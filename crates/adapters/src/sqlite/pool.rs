@@ -1,66 +1,109 @@
-//! Connections that read.
+//! The connections that read.
+//!
+//! A read runs on a thread of its own, which owns its connection until the query has
+//! ended. The caller only waits for the answer: a caller that is cancelled, or that
+//! misses the deadline, neither blocks a thread of the runtime nor hands a busy
+//! connection to the next read.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use chat_domain::{BoxError, StorageError};
-use deadpool::{Runtime, managed::Timeouts};
-use diesel::{QueryResult, SqliteConnection};
-use diesel_async::pooled_connection::{
-    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as pooled,
-};
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+use diesel::SqliteConnection;
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::file::DatabaseFile;
 
-pub(super) type Pool = pooled::Pool<SyncConnectionWrapper<SqliteConnection>>;
-
-/// How long a connection may take to be had or made, and how long a query.
+/// How long a read waits for a connection, and then for its result.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-pub(super) fn build(file: DatabaseFile, size: usize) -> Result<Pool, BoxError> {
-    let mut config = ManagerConfig::<SyncConnectionWrapper<SqliteConnection>>::default();
-    config.recycling_method = RecyclingMethod::Fast;
-    config.custom_setup = Box::new(move |_| {
-        let file = file.clone();
-        Box::pin(async move {
-            tokio::task::spawn_blocking(move || file.open())
-                .await
-                .unwrap_or_else(|error| {
-                    Err(diesel::ConnectionError::BadConnection(error.to_string()))
-                })
-                .map(SyncConnectionWrapper::new)
-        })
-    });
-    let pool = Pool::builder(AsyncDieselConnectionManager::new_with_config("", config))
-        .max_size(size)
-        .runtime(Runtime::Tokio1)
-        .timeouts(Timeouts {
-            wait: Some(DEADLINE),
-            create: Some(DEADLINE),
-            recycle: Some(DEADLINE),
-        })
-        .build()?;
-    Ok(pool)
+/// A bounded number of connections, opened when they are needed.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Connections>);
+
+struct Connections {
+    file: DatabaseFile,
+    /// One for each connection. A query holds its permit until it has ended, so queries
+    /// whose callers are gone count too.
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<SqliteConnection>>,
+    deadline: Duration,
 }
 
-/// Runs a query that stores nothing. If it is too slow or fails, its connection is
-/// not used again.
-pub(super) async fn read<T, F>(pool: &Pool, query: F) -> Result<T, StorageError>
-where
-    F: FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
-    T: Send + 'static,
-{
-    let mut connection = pool.get().await.map_err(StorageError::unavailable)?;
-    match timeout(DEADLINE, connection.spawn_blocking(query)).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => {
-            drop(pooled::Object::take(connection));
-            Err(StorageError::unavailable(error))
+impl Pool {
+    /// Creates a pool of at most `size` connections to the file.
+    ///
+    /// # Errors
+    /// When `size` is 0.
+    pub(super) fn new(file: DatabaseFile, size: usize) -> Result<Self, BoxError> {
+        Self::with_deadline(file, size, DEADLINE)
+    }
+
+    fn with_deadline(
+        file: DatabaseFile,
+        size: usize,
+        deadline: Duration,
+    ) -> Result<Self, BoxError> {
+        if size == 0 {
+            return Err("the pool needs at least one connection".into());
         }
-        Err(_) => {
-            drop(pooled::Object::take(connection));
-            Err(StorageError::unavailable("a query took too long"))
+        Ok(Self(Arc::new(Connections {
+            file,
+            permits: Arc::new(Semaphore::new(size.min(Semaphore::MAX_PERMITS))),
+            idle: Mutex::default(),
+            deadline,
+        })))
+    }
+
+    /// Runs a query that writes nothing. Its connection is not used again if the query
+    /// failed, panicked or was too slow.
+    pub(super) async fn read<T, F>(&self, query: F) -> Result<T, StorageError>
+    where
+        F: FnOnce(&mut SqliteConnection) -> Result<T, StorageError> + Send + 'static,
+        T: Send + 'static,
+    {
+        let deadline = self.0.deadline;
+        let permit = timeout(deadline, self.0.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| StorageError::unavailable("all connections to the database are busy"))?
+            .map_err(StorageError::unavailable)?;
+        let connections = self.0.clone();
+        let reading = spawn_blocking(move || {
+            let _permit = permit;
+            connections.read(query)
+        });
+        match timeout(deadline, reading).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(panic)) => Err(StorageError::unavailable(panic)),
+            Err(_) => Err(StorageError::unavailable("a query took too long")),
         }
     }
 }
+
+impl Connections {
+    fn read<T>(
+        &self,
+        query: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let since = Instant::now();
+        let idle = self.idle().pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => self.file.open().map_err(StorageError::unavailable)?,
+        };
+        let found = query(&mut connection)?;
+        if since.elapsed() < self.deadline {
+            self.idle().push(connection);
+        }
+        Ok(found)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<SqliteConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

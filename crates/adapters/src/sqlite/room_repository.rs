@@ -1,4 +1,4 @@
-//! How far rooms have come and have been read, on SQLite.
+//! The state of rooms and of their readers, on SQLite.
 
 use async_trait::async_trait;
 use chat_domain::{
@@ -8,32 +8,30 @@ use chat_domain::{
 use diesel::prelude::*;
 
 use super::schema::{read_pointers, rooms};
-use super::{Database, pool, rows};
+use super::{Database, rows};
 
-/// SQLite takes 32,766 parameters in one statement.
+/// Rooms per statement: SQLite accepts at most 32,766 parameters.
 const ROOMS_AT_ONCE: usize = 10_000;
 
 #[async_trait]
 impl RoomRepository for Database {
     async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
         let ids: Vec<i64> = room_ids.iter().map(|id| rows::number(id.get())).collect();
-        let found = pool::read(&self.pool, move |connection| {
-            let mut found = Vec::new();
+        let newest = self.pool.read(move |connection| {
+            let mut newest = Vec::new();
             for ids in ids.chunks(ROOMS_AT_ONCE) {
-                found.extend(
-                    rooms::table
-                        .filter(rooms::id.eq_any(ids))
-                        .select((rooms::id, rooms::last_seq))
-                        .load::<(i64, i64)>(connection)?,
-                );
+                let found = rooms::table
+                    .filter(rooms::id.eq_any(ids))
+                    .select((rooms::id, rooms::last_seq))
+                    .load::<(i64, i64)>(connection)
+                    .map_err(StorageError::unavailable)?;
+                for (id, seq) in found {
+                    newest.push((rows::room(id)?, rows::position(seq)?));
+                }
             }
-            Ok(found)
+            Ok(newest)
         });
-        let found = found.await?;
-        found
-            .into_iter()
-            .map(|(id, seq)| Ok((rows::room(id)?, rows::position(seq)?)))
-            .collect()
+        newest.await
     }
 
     async fn read_state(
@@ -42,10 +40,11 @@ impl RoomRepository for Database {
         user_id: &UserId,
     ) -> Result<ReadState, StorageError> {
         let user_id = user_id.clone();
-        let found = pool::read(&self.pool, move |connection| {
-            read_state(connection, room_id, &user_id)
+        let state = self.pool.read(move |connection| {
+            let found = read_state(connection, room_id, &user_id);
+            rows::read_state(found.map_err(StorageError::unavailable)?)
         });
-        rows::read_state(found.await?)
+        state.await
     }
 
     async fn mark_read(
@@ -88,8 +87,8 @@ fn read_state(
         .optional()
 }
 
-/// Moves a pointer forward, to the room's newest message at the most. The
-/// transaction has the write lock: nothing changes between the look and the move.
+/// Moves a pointer forward, at most to the room's newest position. The transaction holds
+/// the write lock, so nothing changes between the read and the write.
 fn mark_read(
     connection: &mut SqliteConnection,
     room_id: RoomId,

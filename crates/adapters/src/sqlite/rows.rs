@@ -1,9 +1,8 @@
-//! Rows to values, and back.
+//! Converts rows to values and back.
 
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
     StorageError, Timestamp, User, UserId,
-    ports::{LogPage, ReadLimit},
 };
 
 /// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
@@ -40,45 +39,6 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
     })
 }
 
-/// The number of rows to read: one more than is returned shows whether there are more.
-pub(super) fn one_more(limit: ReadLimit) -> i64 {
-    i64::try_from(limit.messages).map_or(i64::MAX, |messages| messages.saturating_add(1))
-}
-
-/// A page of these rows, which were read in the page's direction.
-pub(super) fn page(
-    newest: Seq,
-    rows: Vec<MessageRow>,
-    limit: ReadLimit,
-) -> Result<LogPage, StorageError> {
-    let found = rows.len();
-    let (mut messages, mut bytes) = (Vec::<Message>::new(), 0);
-    for row in rows.into_iter().take(limit.messages) {
-        let message = message(row)?;
-        bytes += message.content.as_str().len();
-        if bytes > limit.bytes && !messages.is_empty() {
-            break;
-        }
-        messages.push(message);
-    }
-    Ok(LogPage {
-        has_more: messages.len() < found,
-        messages,
-        newest,
-    })
-}
-
-/// A page of these rows, which were read backwards.
-pub(super) fn page_backwards(
-    newest: Seq,
-    rows: Vec<MessageRow>,
-    limit: ReadLimit,
-) -> Result<LogPage, StorageError> {
-    let mut page = page(newest, rows, limit)?;
-    page.messages.reverse();
-    Ok(page)
-}
-
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
     RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
 }
@@ -87,7 +47,8 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
 }
 
-/// A room's newest position and a user's read pointer, if there are any.
+/// Converts a room's newest position and a user's read pointer. Without a row, the room
+/// has no messages.
 pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
     let (newest, read) = row.unwrap_or_default();
     Ok(ReadState {
@@ -96,7 +57,7 @@ pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, S
     })
 }
 
-/// A room's or position's number as a column; it fits, being below 2^53.
+/// Converts a number of a room or position to a column's value; it is below 2^53.
 pub(super) fn number(value: u64) -> i64 {
     value.cast_signed()
 }

@@ -1,21 +1,24 @@
-//! The one task that writes.
+//! The task that carries out all writes, one after the other.
 
+use std::future::pending;
 use std::time::{Duration, Instant};
 
 use chat_domain::StorageError;
 use diesel::SqliteConnection;
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep_until;
 
+use super::checkpoint::Checkpoint;
 use super::file::{DatabaseFile, FileIdentity};
 
-/// How many writes may wait. More are refused at once.
+/// The maximum number of queued writes. A further one is refused at once.
 const QUEUE: usize = 10_000;
-/// What has waited longer is refused instead of written: its sender is told before
-/// it gives up.
+/// A write that has waited longer is refused instead of carried out, so that its caller
+/// gets an answer before it gives up.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Hands writes to the task that carries them out.
+/// Queues writes for the task that carries them out.
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
@@ -23,102 +26,155 @@ pub(super) struct Writer {
 
 struct Job {
     since: Instant,
-    work: Work,
+    write: Write,
 }
 
-/// A write: does it, or takes the reason why it cannot be done; answers its sender;
-/// and says whether the connection may be used again.
-type Work = Box<dyn FnOnce(Result<&mut SqliteConnection, StorageError>) -> Connected + Send>;
+/// Carries out a write, or takes the reason why it cannot be carried out; answers the
+/// caller; and returns whether the connection may be used again.
+type Write = Box<dyn FnOnce(Result<&mut SqliteConnection, StorageError>) -> Reuse + Send>;
 
 /// Whether a connection may be used again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Connected {
-    Well,
-    /// Whatever went wrong, the next write starts with a new connection.
+enum Reuse {
+    Yes,
+    /// The write failed: the next one starts on a new connection, whatever the fault was.
     No,
 }
 
 impl Writer {
-    /// Starts the task. It ends when the last writer is dropped and what was
-    /// queued is written.
+    /// Starts the task. It ends when the last writer is dropped and all queued writes are
+    /// carried out.
     pub(super) fn start(file: DatabaseFile) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
         tokio::spawn(run(file, jobs));
         Self { queue }
     }
 
-    /// Writes something. The task decides what the answer is: dropping this future
-    /// does not undo anything.
+    /// Carries out a write and returns its result. Dropping this future does not undo or
+    /// interrupt the write.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError> + Send + 'static,
+        write: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError> + Send + 'static,
     ) -> Result<T, StorageError> {
         let (answer, outcome) = oneshot::channel();
         let job = Job {
             since: Instant::now(),
-            work: Box::new(move |connection| {
-                let outcome = connection.and_then(work);
-                let connected = match outcome {
-                    Ok(_) => Connected::Well,
-                    Err(_) => Connected::No,
+            write: Box::new(move |connection| {
+                let outcome = connection.and_then(write);
+                let reuse = match outcome {
+                    Ok(_) => Reuse::Yes,
+                    Err(_) => Reuse::No,
                 };
-                // A sender that is gone needs no answer.
+                // The caller may have stopped waiting.
                 answer.send(outcome).ok();
-                connected
+                reuse
             }),
         };
         self.queue
             .try_send(job)
-            .map_err(|_| StorageError::unavailable("too many messages wait to be stored"))?;
-        // Without an answer, the work has panicked in the middle.
+            .map_err(|_| StorageError::unavailable("too many writes are queued"))?;
+        // Without an answer, the write has panicked somewhere in its middle.
         outcome
             .await
-            .unwrap_or_else(|_| Err(StorageError::outcome_unknown("the writing task was ended")))
+            .unwrap_or_else(|_| Err(StorageError::outcome_unknown("the write panicked")))
     }
 }
-
-type Connection = SyncConnectionWrapper<SqliteConnection>;
 
 async fn run(file: DatabaseFile, mut jobs: mpsc::Receiver<Job>) {
-    let mut open: Option<(Connection, FileIdentity)> = None;
-    while let Some(Job { since, work }) = jobs.recv().await {
-        if since.elapsed() > QUEUE_DEADLINE {
-            work(Err(StorageError::unavailable(
-                "the message waited too long",
-            )));
-            continue;
-        }
-        let (mut connection, identity) = match open.take() {
-            Some(open) => open,
-            None => match connect(file.clone()).await {
-                Ok(open) => open,
-                Err(error) => {
-                    work(Err(error));
-                    continue;
-                }
+    let mut state = State::default();
+    loop {
+        let job = tokio::select! {
+            biased;
+            job = jobs.recv() => match job {
+                Some(job) => Some(job),
+                None => break,
             },
+            () = reached(state.checkpoint.retry_at()) => None,
         };
-        let found = file.clone();
-        let written = connection.spawn_blocking(move |connection| {
-            if found.identity() != Some(identity) {
-                let moved = "the database file was moved or deleted";
-                return Ok(work(Err(StorageError::unavailable(moved))));
+        let file = file.clone();
+        // A write that panics takes its connection with it.
+        state = spawn_blocking(move || state.next(&file, job))
+            .await
+            .unwrap_or_default();
+    }
+}
+
+/// Completes at this time, or never.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}
+
+/// What the task keeps from one write to the next.
+#[derive(Default)]
+struct State {
+    open: Option<Open>,
+    checkpoint: Checkpoint,
+}
+
+/// A connection, and the file that it has opened.
+struct Open {
+    connection: SqliteConnection,
+    identity: FileIdentity,
+}
+
+impl State {
+    /// Carries out the write, if there is one, and keeps the log small.
+    fn next(mut self, file: &DatabaseFile, job: Option<Job>) -> Self {
+        if let Some(job) = job {
+            self.open = job.carry_out(file, self.open);
+        }
+        if let Some(open) = &mut self.open {
+            let reset = self.checkpoint.reset_large_log(file, &mut open.connection);
+            if let Err(error) = reset {
+                tracing::warn!(%error, "SQLite's log cannot be reset");
+                self.open = None;
             }
-            Ok(work(Ok(connection)))
-        });
-        if written.await == Ok(Connected::Well) {
-            open = Some((connection, identity));
+        }
+        self
+    }
+}
+
+impl Job {
+    /// Returns the connection if the next write may use it.
+    fn carry_out(self, file: &DatabaseFile, open: Option<Open>) -> Option<Open> {
+        if self.since.elapsed() > QUEUE_DEADLINE {
+            let reason = "the write was queued for too long";
+            (self.write)(Err(StorageError::unavailable(reason)));
+            return open;
+        }
+        match Open::reuse(open, file) {
+            Ok(mut open) => {
+                let reuse = (self.write)(Ok(&mut open.connection));
+                (reuse == Reuse::Yes).then_some(open)
+            }
+            Err(error) => {
+                (self.write)(Err(error));
+                None
+            }
         }
     }
 }
 
-async fn connect(file: DatabaseFile) -> Result<(Connection, FileIdentity), StorageError> {
-    let opened = tokio::task::spawn_blocking(move || {
-        let connection = file.open().map_err(StorageError::unavailable)?;
-        let identity = file
-            .identity()
-            .ok_or_else(|| StorageError::unavailable("the database file is gone"))?;
-        Ok((SyncConnectionWrapper::new(connection), identity))
-    });
-    opened.await.map_err(StorageError::unavailable)?
+impl Open {
+    /// Returns the open connection, or a new one. Fails if the path does not lead to the
+    /// connection's file any more.
+    fn reuse(open: Option<Self>, file: &DatabaseFile) -> Result<Self, StorageError> {
+        let open = match open {
+            Some(open) => open,
+            None => Self {
+                connection: file.open().map_err(StorageError::unavailable)?,
+                identity: file
+                    .identity()
+                    .ok_or_else(|| StorageError::unavailable("the database file is missing"))?,
+            },
+        };
+        if file.identity() != Some(open.identity) {
+            let reason = "the database file was moved or deleted";
+            return Err(StorageError::unavailable(reason));
+        }
+        Ok(open)
+    }
 }

@@ -1,4 +1,4 @@
-//! Fresh databases, migrated.
+//! Migrated databases, one for each test.
 
 use chat_adapters::{postgres, sqlite};
 use chat_test_support::TestDatabase;
@@ -12,7 +12,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) async fn fresh() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("new folder/chat.db");
+        let path = folder.path().join("new directory/chat.db");
         let database = sqlite::Database::open(path.clone(), 4).unwrap();
         let applied = database.migrate().await.unwrap();
         assert!(!applied.is_empty());

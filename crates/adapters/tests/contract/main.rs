@@ -1,17 +1,25 @@
-//! One suite per port, run against every adapter of it. The databases are real.
+//! One suite per port, run against each of its adapters, on real databases.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod authenticator;
+mod clock;
 mod databases;
 mod group_commit;
+mod log_pages;
 mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;
 mod postgres_tls;
+mod room_events;
 mod room_repository;
+mod sqlite_commit_faults;
 mod sqlite_faults;
+mod sqlite_log_size;
+mod unread_index;
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 use chat_domain::ports::{AppendError, Appended, MessageRepository, ReadLimit};
@@ -20,7 +28,7 @@ use chat_domain::{
     UserId,
 };
 
-/// A test for each adapter of a story: `fn(&impl Port)` told on SQLite and on
+/// Turns each story, an `async fn(&impl Port)`, into one test on SQLite and one on
 /// PostgreSQL.
 #[macro_export]
 macro_rules! on_each_database {
@@ -50,7 +58,7 @@ fn seq(number: u64) -> Seq {
     Seq::new(number).unwrap()
 }
 
-/// A read of at most this many messages, however large.
+/// Limits a read to this number of messages of any size.
 fn up_to(messages: usize) -> ReadLimit {
     ReadLimit {
         messages,
@@ -75,7 +83,7 @@ fn hello(room_id: RoomId) -> NewMessage {
     by("42", "Ada", room_id, "hello")
 }
 
-/// Stores a message that is no repeat.
+/// Stores a message that is not a repeat.
 async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Message, AppendError> {
     match log.append(message).await? {
         Appended::Stored(message) => Ok(message),
@@ -83,7 +91,7 @@ async fn append(log: &impl MessageRepository, message: NewMessage) -> Result<Mes
     }
 }
 
-/// Makes all calls before it awaits any; the outcomes in the order of the calls.
+/// Makes all calls before it awaits one. Returns the outcomes in the order of the calls.
 async fn append_at_once(
     log: &impl MessageRepository,
     messages: impl IntoIterator<Item = NewMessage>,
@@ -91,7 +99,7 @@ async fn append_at_once(
     let mut calls = Vec::new();
     for message in messages {
         let mut call = log.append(message);
-        let answer = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        let answer = poll_once(&mut call).await;
         calls.push((call, answer));
     }
     let mut outcomes = Vec::new();
@@ -104,7 +112,12 @@ async fn append_at_once(
     outcomes
 }
 
-/// The same message, with an id that its sender picked.
+/// Polls a call once and returns its state.
+async fn poll_once<T>(call: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+    poll_fn(|context| Poll::Ready(Pin::new(&mut *call).poll(context))).await
+}
+
+/// Adds the id that the sender chose.
 fn with_id(message: NewMessage, id: &str) -> NewMessage {
     NewMessage {
         client_message_id: Some(ClientMessageId::new(id).unwrap()),

@@ -1,4 +1,4 @@
-//! The contract of [`MessageRepository`].
+//! The contract of [`MessageRepository`]: what an append stores, and what is read of it.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use crate::{append, by, hello, room, seq, up_to, with_id};
 
 crate::on_each_database!(
     the_first_message_of_a_room_is_number_1,
-    what_was_stored_is_read_as_it_was_sent,
-    any_text_survives,
-    numbers_have_no_holes_under_concurrency,
-    one_callers_order_is_kept,
-    a_log_is_read_from_any_position,
+    a_stored_message_is_read_as_it_was_sent,
+    any_text_is_stored_unchanged,
+    numbers_have_no_gaps_under_concurrency,
+    the_order_of_one_caller_is_kept,
+    a_log_is_read_forwards_from_any_position,
     the_latest_name_is_read,
-    the_greatest_room_number_is_a_room,
+    the_largest_room_number_is_a_room,
     a_log_is_read_backwards_from_any_position,
-    a_repeat_is_the_stored_message_and_leaves_no_hole,
+    a_repeat_is_the_stored_message_and_leaves_no_gap,
     an_id_is_unique_per_user_and_room,
-    another_content_under_the_same_id_is_a_conflict,
+    different_content_under_the_same_id_is_a_conflict,
     twenty_repeats_at_once_are_stored_once,
     sending_moves_the_senders_own_pointer,
 );
@@ -33,7 +33,7 @@ async fn the_first_message_of_a_room_is_number_1(log: &impl MessageRepository) {
     assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(2));
 }
 
-async fn what_was_stored_is_read_as_it_was_sent(log: &impl MessageRepository) {
+async fn a_stored_message_is_read_as_it_was_sent(log: &impl MessageRepository) {
     let stored = append(log, hello(room(1))).await.unwrap();
     assert_eq!(stored, hello(room(1)).stored(stored.id, seq(1)));
     let read = log
@@ -44,7 +44,7 @@ async fn what_was_stored_is_read_as_it_was_sent(log: &impl MessageRepository) {
     assert_eq!(read, [stored]);
 }
 
-async fn any_text_survives(log: &impl MessageRepository) {
+async fn any_text_is_stored_unchanged(log: &impl MessageRepository) {
     let texts = [
         "  spaces around  ".to_owned(),
         "👨‍👩‍👧‍👦 e\u{301} \u{202e}abc \u{fffe} \u{10ffff}".to_owned(),
@@ -66,7 +66,7 @@ async fn any_text_survives(log: &impl MessageRepository) {
     assert_eq!(read, texts);
 }
 
-async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository + Clone + 'static)) {
+async fn numbers_have_no_gaps_under_concurrency(log: &(impl MessageRepository + Clone + 'static)) {
     const WRITERS: u64 = 50;
     const EACH: u64 = 10;
     let log = Arc::new(log.clone());
@@ -97,7 +97,7 @@ async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository +
         let seqs: Vec<_> = read.iter().map(|m| m.seq.get()).collect();
         assert_eq!(seqs, (1..=read.len() as u64).collect::<Vec<_>>());
         total += read.len() as u64;
-        // Nothing twice.
+        // No message is stored twice.
         let mut texts: Vec<_> = read.iter().map(|m| m.content.as_str()).collect();
         texts.sort_unstable();
         texts.dedup();
@@ -106,7 +106,7 @@ async fn numbers_have_no_holes_under_concurrency(log: &(impl MessageRepository +
     assert_eq!(total, WRITERS * EACH);
 }
 
-async fn one_callers_order_is_kept(log: &impl MessageRepository) {
+async fn the_order_of_one_caller_is_kept(log: &impl MessageRepository) {
     for n in 0..50 {
         append(log, by("42", "Ada", room(1), &n.to_string()))
             .await
@@ -121,7 +121,7 @@ async fn one_callers_order_is_kept(log: &impl MessageRepository) {
     assert_eq!(read, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
-async fn a_log_is_read_from_any_position(log: &impl MessageRepository) {
+async fn a_log_is_read_forwards_from_any_position(log: &impl MessageRepository) {
     for _ in 0..5 {
         append(log, hello(room(1))).await.unwrap();
         append(log, hello(room(2))).await.unwrap();
@@ -163,16 +163,16 @@ async fn the_latest_name_is_read(log: &impl MessageRepository) {
     }
 }
 
-async fn the_greatest_room_number_is_a_room(log: &impl MessageRepository) {
-    let greatest = room(chat_domain::MAX_NUMBER);
-    assert_eq!(append(log, hello(greatest)).await.unwrap().seq, seq(1));
+async fn the_largest_room_number_is_a_room(log: &impl MessageRepository) {
+    let largest = room(chat_domain::MAX_NUMBER);
+    assert_eq!(append(log, hello(largest)).await.unwrap().seq, seq(1));
     assert_eq!(
-        log.after(greatest, Seq::START, up_to(10))
+        log.after(largest, Seq::START, up_to(10))
             .await
             .unwrap()
             .messages[0]
             .room_id,
-        greatest
+        largest
     );
 }
 
@@ -196,7 +196,7 @@ async fn a_log_is_read_backwards_from_any_position(log: &impl MessageRepository)
     assert_eq!(before(Some(99), 1).await, [5]);
 }
 
-async fn a_repeat_is_the_stored_message_and_leaves_no_hole(log: &impl MessageRepository) {
+async fn a_repeat_is_the_stored_message_and_leaves_no_gap(log: &impl MessageRepository) {
     let sent = with_id(hello(room(1)), "c0ffee-1");
     let stored = append(log, sent.clone()).await.unwrap();
     assert_eq!(stored.client_message_id, sent.client_message_id);
@@ -229,14 +229,14 @@ async fn an_id_is_unique_per_user_and_room(log: &impl MessageRepository) {
     }
 }
 
-async fn another_content_under_the_same_id_is_a_conflict(log: &impl MessageRepository) {
+async fn different_content_under_the_same_id_is_a_conflict(log: &impl MessageRepository) {
     append(log, with_id(by("1", "Ada", room(1), "x"), "same"))
         .await
         .unwrap();
     let other = with_id(by("1", "Ada", room(1), "y"), "same");
     let refused = log.append(other).await;
     assert!(matches!(refused, Err(AppendError::Conflict)), "{refused:?}");
-    // Content is compared to the letter.
+    // Contents are compared exactly.
     let spaced = with_id(by("1", "Ada", room(1), "x "), "same");
     assert!(matches!(
         log.append(spaced).await,
@@ -284,7 +284,7 @@ async fn sending_moves_the_senders_own_pointer(store: &(impl MessageRepository +
     assert_eq!((state("1").await, state("2").await), ((3, 2, 1), (3, 3, 0)));
 }
 
-/// The name falls back to the id, as for a token without a name.
+/// The id stands in for the name, as it does for a token without a name.
 async fn a_missing_author_hides_no_message(log: &impl MessageRepository, sql: impl Fn(&str)) {
     let sent = with_id(by("42", "Ada", room(1), "x"), "c0ffee");
     append(log, sent.clone()).await.unwrap();
@@ -304,7 +304,7 @@ async fn a_missing_author_hides_no_message(log: &impl MessageRepository, sql: im
     assert_eq!(names(read), ["42", "Grace"]);
     let repeat = log.append(sent).await.unwrap();
     assert!(matches!(repeat, Appended::Repeat(m) if m.author.name.as_str() == "42"));
-    // Who speaks again is known again.
+    // The next message of the author stores the name again.
     append(log, by("42", "Ada", room(1), "z")).await.unwrap();
     let read = log
         .after(room(1), Seq::START, up_to(10))

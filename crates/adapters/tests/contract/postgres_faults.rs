@@ -197,10 +197,11 @@ async fn a_statement_that_hangs_is_an_answer() {
     );
 }
 
-const NAMES: [&str; 3] = [
+const NAMES: [&str; 4] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
+    "0004_unread_index",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -217,7 +218,7 @@ async fn migrations_can_be_listed_without_being_applied() {
         tokio::spawn(async move { database.migrate().await.unwrap() }),
         tokio::spawn(async move { other.migrate().await.unwrap() }),
     );
-    assert_eq!(one.unwrap().len() + two.unwrap().len(), 3, "done once");
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), NAMES.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,20 @@
 //! The contract of [`RoomRepository`].
 
-use chat_domain::UserId;
 use chat_domain::ports::{MessageRepository, RoomRepository};
+use chat_domain::{Seq, UserId};
 
-use crate::{append, hello, room, seq};
+use crate::{append, hello, poll_once, room, seq, up_to};
 
 crate::on_each_database!(
-    rooms_without_messages_are_left_out,
-    the_newest_position_counts_every_append,
-    many_rooms_are_asked_for_at_once,
+    rooms_without_messages_are_omitted,
+    the_newest_position_includes_every_append,
+    one_call_reads_the_newest_positions_of_many_rooms,
     a_pointer_moves_forward_and_never_beyond_the_newest,
     a_pointer_never_moves_back_though_many_move_it,
+    cancelled_reads_leave_the_others_alone,
 );
 
-async fn rooms_without_messages_are_left_out(store: &(impl MessageRepository + RoomRepository)) {
+async fn rooms_without_messages_are_omitted(store: &(impl MessageRepository + RoomRepository)) {
     assert_eq!(store.newest(&[]).await.unwrap(), []);
     assert_eq!(store.newest(&[room(1), room(2)]).await.unwrap(), []);
     append(store, hello(room(2))).await.unwrap();
@@ -23,7 +24,7 @@ async fn rooms_without_messages_are_left_out(store: &(impl MessageRepository + R
     );
 }
 
-async fn the_newest_position_counts_every_append(
+async fn the_newest_position_includes_every_append(
     store: &(impl MessageRepository + RoomRepository),
 ) {
     for n in 1..=5 {
@@ -32,7 +33,9 @@ async fn the_newest_position_counts_every_append(
     }
 }
 
-async fn many_rooms_are_asked_for_at_once(store: &(impl MessageRepository + RoomRepository)) {
+async fn one_call_reads_the_newest_positions_of_many_rooms(
+    store: &(impl MessageRepository + RoomRepository),
+) {
     append(store, hello(room(1))).await.unwrap();
     append(store, hello(room(70_000))).await.unwrap();
     let rooms: Vec<_> = (1..=70_000).map(room).collect();
@@ -67,7 +70,7 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
         (found.newest, found.read, found.unread()),
         (seq(5), seq(4), 1)
     );
-    // The author's own pointer is another one.
+    // The author's own pointer moved with each message.
     let author = store
         .read_state(room(1), &UserId::new("42").unwrap())
         .await
@@ -102,4 +105,28 @@ async fn a_pointer_never_moves_back_though_many_move_it(
         .await
         .unwrap();
     assert_eq!(found.read, seq(20));
+}
+
+/// Reads of many rooms are dropped after one poll or a few, while the query runs.
+async fn cancelled_reads_leave_the_others_alone(store: &(impl MessageRepository + RoomRepository)) {
+    append(store, hello(room(1))).await.unwrap();
+    let rooms: Vec<_> = (1..=10_000).map(room).collect();
+    for polls in (1..=4).cycle().take(100) {
+        let mut reads: Vec<_> = (0..20).map(|_| store.newest(&rooms)).collect();
+        for _ in 0..polls {
+            let mut pending = Vec::new();
+            for mut read in reads {
+                if poll_once(&mut read).await.is_pending() {
+                    pending.push(read);
+                }
+            }
+            reads = pending;
+            tokio::task::yield_now().await;
+        }
+        drop(reads);
+        let found = store.newest(&[room(1)]).await.unwrap();
+        assert_eq!(found, [(room(1), seq(1))]);
+    }
+    let log = store.after(room(1), Seq::START, up_to(10)).await.unwrap();
+    assert_eq!(log.messages.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What SQLite's log does when it cannot store.
+//! What the repositories on SQLite do when they cannot store, and how they migrate.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::databases::Sqlite;
 use crate::{append, by, hello, room, seq, up_to};
 
 impl Sqlite {
-    /// A connection of somebody else.
+    /// Opens a connection that is not the database's own.
     pub(crate) fn other(&self) -> SqliteConnection {
         SqliteConnection::establish(self.path.to_str().unwrap()).unwrap()
     }
@@ -30,7 +30,7 @@ async fn is_refused(database: &sqlite::Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
+async fn an_insert_that_raises_stores_nothing_and_leaves_no_gap() {
     let sqlite = Sqlite::fresh().await;
     append(&sqlite.database, hello(room(1))).await.unwrap();
     let mut other = sqlite.other();
@@ -40,7 +40,7 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
         )
         .unwrap();
     is_refused(&sqlite.database).await;
-    // Not even the name.
+    // The name is not stored either.
     let renamed = append(&sqlite.database, by("42", "Eve", room(1), "x")).await;
     assert!(renamed.is_err());
     other.batch_execute("DROP TRIGGER no").unwrap();
@@ -59,7 +59,7 @@ async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_locked_by_another_is_an_answer_and_then_works_again() {
+async fn a_file_locked_by_another_connection_is_unavailable_until_it_is_unlocked() {
     let sqlite = Sqlite::fresh().await;
     let mut other = sqlite.other();
     other.batch_execute("BEGIN EXCLUSIVE").unwrap();
@@ -73,7 +73,7 @@ async fn a_file_locked_by_another_is_an_answer_and_then_works_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
+async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     let sqlite = Sqlite::fresh().await;
     append(&sqlite.database, hello(room(1))).await.unwrap();
     let folder = sqlite.path.parent().unwrap().to_owned();
@@ -81,7 +81,7 @@ async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
     std::fs::rename(&folder, &away).unwrap();
     is_refused(&sqlite.database).await;
     is_refused(&sqlite.database).await;
-    assert!(!sqlite.path.exists(), "it must not come back empty");
+    assert!(!sqlite.path.exists(), "it must not be created again");
     std::fs::rename(&away, &folder).unwrap();
     assert_eq!(
         append(&sqlite.database, hello(room(1))).await.unwrap().seq,
@@ -89,14 +89,15 @@ async fn a_file_that_went_away_takes_nothing_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 3] = [
+const NAMES: [&str; 4] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
+    "0004_unread_index",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn migrations_can_be_listed_before_there_is_a_file() {
+async fn migrations_are_listed_before_the_file_exists() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/chat.db");
     let database = sqlite::Database::open(path.clone(), 1).unwrap();
@@ -111,17 +112,17 @@ async fn migrations_can_be_listed_before_there_is_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_who_migrate_at_once_do_it_once() {
+async fn two_concurrent_migrations_apply_each_step_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chat.db");
     let open = || sqlite::Database::open(path.clone(), 1).unwrap();
     let (one, two) = (open(), open());
     let (one, two) = tokio::join!(one.migrate(), two.migrate());
-    assert_eq!(one.unwrap().len() + two.unwrap().len(), 3);
+    assert_eq!(one.unwrap().len() + two.unwrap().len(), NAMES.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_sqlite_reads_otherwise_is_a_file() {
+async fn a_name_that_sqlite_would_interpret_is_a_file_name() {
     let folder = tempfile::tempdir().unwrap();
     for name in [":memory:", "file:x?mode=memory", "a b%20c.db"] {
         let path = folder.path().join(name);
@@ -132,7 +133,7 @@ async fn a_name_that_sqlite_reads_otherwise_is_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fault_in_any_step_leaves_nothing() {
+async fn a_fault_in_any_step_of_an_append_stores_nothing() {
     let sqlite = Sqlite::fresh().await;
     let mut other = sqlite.other();
     for step in [

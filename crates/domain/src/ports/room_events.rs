@@ -25,7 +25,8 @@ pub trait RoomEvents: Send + Sync {
 
     /// States that this node serves the room from now on: hints about it, announced on
     /// any node, reach this node's listeners. Hints about rooms that this node does not
-    /// serve may be withheld.
+    /// serve may be withheld. Neither this nor [`release`](Self::release) blocks or calls a
+    /// listener.
     fn serve(&self, room_id: RoomId);
 
     /// States that this node no longer serves the room.

@@ -1,8 +1,9 @@
 //! The repositories on an embedded SQLite.
 //!
-//! Many connections read; one task writes, with a connection of its own, and is
-//! never cancelled in the middle: what a caller is told is what happened.
+//! Several connections read; one task writes, on a connection of its own. A write is
+//! never cancelled in its middle, so the caller's answer states what happened.
 
+mod checkpoint;
 mod errors;
 mod file;
 mod message_repository;
@@ -21,7 +22,7 @@ use chat_domain::BoxError;
 
 use crate::group_commit::GroupCommit;
 
-/// A SQLite database: a file, connections that read it, and one that writes.
+/// A SQLite database: a file, connections that read it, and one that writes it.
 #[derive(Clone)]
 pub struct Database {
     file: file::DatabaseFile,
@@ -31,18 +32,18 @@ pub struct Database {
 }
 
 impl Database {
-    /// The database in this file. Neither the file nor its folder need exist:
-    /// [`Database::migrate`] makes them. Must be called within a tokio runtime,
-    /// which stores and writes until the last clone of this is dropped.
+    /// Creates a database from the path of its file. Neither the file nor its directory
+    /// needs to exist: [`Database::migrate`] creates them. Must be called within a tokio
+    /// runtime; its tasks run there until the last clone of the database is dropped.
     ///
     /// # Errors
     /// When `pool_size` is 0.
     pub fn open(path: PathBuf, pool_size: usize) -> Result<Self, BoxError> {
         let file = file::DatabaseFile::new(path);
-        let pool = pool::build(file.clone(), pool_size)?;
+        let pool = pool::Pool::new(file.clone(), pool_size)?;
         let writer = writer::Writer::start(file.clone());
         let stores = writer.clone();
-        // There is one writer: a second lane would only wait for it.
+        // There is one writer: a second lane would only wait for the first.
         let commits = GroupCommit::start(1, move || store::SqliteStore::new(stores.clone()));
         Ok(Self {
             file,

@@ -1,0 +1,194 @@
+//! Copies the delivery and its simulation once per planted bug, into one file.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+/// A bug: a place in the delivery's sources, and what stands there instead.
+struct Plant {
+    name: &'static str,
+    file: &'static str,
+    from: &'static str,
+    to: &'static str,
+}
+
+const PLANTS: &[Plant] = &[
+    Plant {
+        name: "a_cursor_moves_before_the_push",
+        file: "members.rs",
+        from: "let frames = batch.after(place.cursor);",
+        to: "let frames = batch.after(place.cursor); place.cursor = batch.end();",
+    },
+    Plant {
+        name: "a_resume_point_is_off_by_one",
+        file: "entrance.rs",
+        from: "recipient.give(welcome(Admission {\n            seam,",
+        to: "recipient.give(welcome(Admission {\n            seam: seam.next(),",
+    },
+    Plant {
+        name: "a_member_that_falls_behind_is_not_served",
+        file: "rooms.rs",
+        from: "if member.hand_out(batch) == Handed::FellBehind {",
+        to: "if member.hand_out(batch) == Handed::FellBehind && member.recipient.is_gone() {",
+    },
+    Plant {
+        name: "a_page_is_taken_for_everything_that_is_missing",
+        file: "catch_up.rs",
+        from: "(frames.map(encode).collect(), complete_to)",
+        to: "(frames.map(encode).collect(), complete_to.max(missing.end))",
+    },
+    Plant {
+        name: "a_member_that_has_left_is_still_served",
+        file: "members.rs",
+        from: "group.swap_remove(place).lock().standing = Standing::Left;",
+        to: "group.swap_remove(place);",
+    },
+    Plant {
+        name: "a_member_enters_live_though_it_is_behind",
+        file: "entrance.rs",
+        from: "true => Entry::Behind,",
+        to: "true => Entry::Live,",
+    },
+    Plant {
+        name: "a_replay_begins_before_the_earlier_stay_ends",
+        file: "entrance.rs",
+        from: "self.rooms.leave(self.room.id, recipient.id());",
+        to: "",
+    },
+    Plant {
+        name: "a_room_is_not_compared_with_its_log",
+        file: "rooms.rs",
+        from: "self.advance(room_id, |order| order.reaches(seq));",
+        to: "let _ = (room_id, seq);",
+    },
+    Plant {
+        name: "a_read_pointer_does_not_wait_for_its_message",
+        file: "members.rs",
+        from: "Standing::Live if updates.newest <= place.cursor => {",
+        to: "Standing::Live => {",
+    },
+    Plant {
+        name: "a_late_read_pointer_is_not_compared_with_the_newest",
+        file: "read_pointers.rs",
+        from: "if pointer.handed_out.is_some_and(|(_, newest)| seq <= newest) {",
+        to: "if false {",
+    },
+    Plant {
+        name: "a_member_has_caught_up_one_message_early",
+        file: "members.rs",
+        from: "if place.cursor < released {",
+        to: "if place.cursor.next() < released {",
+    },
+    Plant {
+        name: "a_replay_that_was_cut_short_claims_to_be_complete",
+        file: "entrance.rs",
+        from: "let rest = (replayed < target).then_some(replayed);",
+        to: "let rest = (replayed < after).then_some(replayed);",
+    },
+    Plant {
+        name: "a_flag_stays_set_when_a_read_fails",
+        file: "catch_up.rs",
+        from: "\"the log cannot be read\");\n                    return claim.release(&mut state);",
+        to: "\"the log cannot be read\");\n                    return std::mem::forget(claim);",
+    },
+    Plant {
+        name: "recent_messages_are_taken_for_all_that_were_released",
+        file: "recent.rs",
+        from: "if range.start < self.after {",
+        to: "if false {",
+    },
+    Plant {
+        name: "a_room_is_never_closed",
+        file: "rooms.rs",
+        from: "state.entering -= 1;",
+        to: "",
+    },
+    Plant {
+        name: "a_live_batch_is_not_compared_with_the_cursor",
+        file: "members.rs",
+        from: "let frames = batch.after(place.cursor);",
+        to: "let frames = batch.after(batch.start());",
+    },
+];
+
+/// The simulation's modules, without its tests.
+const SIMULATION: [&str; 5] = ["client", "judge", "log", "random", "world"];
+
+fn main() {
+    let delivery = Path::new(env!("CARGO_MANIFEST_DIR")).join("../delivery");
+    println!("cargo:rerun-if-changed={}", delivery.join("src").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        delivery.join("tests/simulation").display()
+    );
+    println!("cargo:rerun-if-changed=build.rs");
+
+    let mut out = String::new();
+    let mut bugs = String::new();
+    for plant in PLANTS {
+        let root = format!("crate::planted::{}", plant.name);
+        let sources = |file: &str, text: String| match file == plant.file {
+            false => text,
+            true => {
+                let count = text.matches(plant.from).count();
+                assert_eq!(
+                    count, 1,
+                    "{}: {} has its place {count} times",
+                    plant.name, plant.file
+                );
+                text.replace(plant.from, plant.to)
+            }
+        };
+        let lib = read(&delivery.join("src/lib.rs"));
+        let mut modules = String::new();
+        let mut rest = String::new();
+        for line in lib.lines() {
+            match line
+                .strip_prefix("mod ")
+                .and_then(|line| line.strip_suffix(';'))
+            {
+                Some(module) => {
+                    let file = format!("{module}.rs");
+                    let text = sources(&file, read(&delivery.join("src").join(&file)));
+                    let _ = writeln!(modules, "pub mod {module} {{\n{text}\n}}");
+                }
+                None => {
+                    rest.push_str(line);
+                    rest.push('\n');
+                }
+            }
+        }
+        let delivery_text =
+            format!("{rest}{modules}").replace("crate::", &format!("{root}::delivery::"));
+        let mut simulation = String::new();
+        for module in SIMULATION {
+            let text = read(&delivery.join(format!("tests/simulation/{module}.rs")))
+                .replace("crate::", &format!("{root}::simulation::"))
+                .replace("chat_delivery::", &format!("{root}::delivery::"));
+            let _ = writeln!(simulation, "pub mod {module} {{\n{text}\n}}");
+        }
+        let name = plant.name;
+        let _ = writeln!(
+            out,
+            "pub mod {name} {{\npub mod delivery {{\n{delivery_text}\n}}\n\
+             pub mod simulation {{\n{simulation}\n}}\n\
+             pub fn run(seed: u64) -> Option<String> {{ simulation::world::run(seed).violation }}\n}}"
+        );
+        let _ = writeln!(bugs, "crate::Bug {{ name: {name:?}, run: {name}::run }},");
+    }
+    let _ = writeln!(out, "pub const BUGS: &[crate::Bug] = &[\n{bugs}];");
+    let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("planted.rs");
+    if let Err(error) = fs::write(&target, out) {
+        panic!("{} cannot be written: {error}", target.display());
+    }
+}
+
+/// Reads a source file without its unit tests.
+fn read(path: &Path) -> String {
+    let text = fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
+    match text.find("#[cfg(test)]\nmod tests {") {
+        Some(tests) => text[..tests].to_owned(),
+        None => text,
+    }
+}

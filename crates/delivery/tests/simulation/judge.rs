@@ -1,0 +1,268 @@
+//! The judge: compares everything that is handed to a client with the promises, at every
+//! step.
+//!
+//! - Promise 2 and 5: within a stay, messages arrive in order, each once, and none that is
+//!   stored is skipped. A replay hands over exactly what is missing; what it cannot is
+//!   reported as missed.
+//! - Promise 6: after leaving, nothing from the room arrives.
+//! - Promise 7: nothing arrives from a room that the client has not joined.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use chat_domain::RoomId;
+use tokio::time::Instant;
+
+use crate::log::Log;
+
+/// What one client has of one room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    /// It asked to join and to catch up after this number; so far it has been handed the
+    /// messages up to the second.
+    Joining {
+        after: Option<u64>,
+        cursor: u64,
+        /// How many reads had failed or were stale before.
+        faulty_reads: u64,
+    },
+    /// It is in the room and has everything up to this number.
+    Joined { cursor: u64 },
+}
+
+/// Observes what all clients are handed.
+pub(crate) struct Judge {
+    log: Arc<Log>,
+    state: Mutex<State>,
+    began: Instant,
+}
+
+#[derive(Default)]
+struct State {
+    stays: BTreeMap<(u64, RoomId), Stay>,
+    /// The newest read pointer of each user that a client was handed in its stay.
+    pointers: BTreeMap<(u64, RoomId, u64), u64>,
+    trace: Vec<String>,
+    violations: Vec<String>,
+}
+
+/// What a frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Message {
+        room_id: RoomId,
+        seq: u64,
+    },
+    ReadPointer {
+        room_id: RoomId,
+        user: u64,
+        seq: u64,
+    },
+    Joined {
+        room_id: RoomId,
+        seam: u64,
+        missed: Option<(u64, u64)>,
+    },
+}
+
+impl Judge {
+    pub(crate) fn new(log: Arc<Log>) -> Arc<Self> {
+        Arc::new(Self {
+            log,
+            state: Mutex::default(),
+            began: Instant::now(),
+        })
+    }
+
+    /// Notes something in the trace.
+    pub(crate) fn note(&self, what: impl std::fmt::Display) {
+        let mut state = self.state.lock().unwrap();
+        let line = format!("{:?} {what}", self.began.elapsed());
+        state.trace.push(line);
+    }
+
+    /// A client asks to join. Nothing of an earlier stay may arrive once it catches up.
+    pub(crate) fn joins(&self, client: u64, room_id: RoomId, after: Option<u64>) {
+        let mut state = self.state.lock().unwrap();
+        let key = (client, room_id);
+        match (after, state.stays.get(&key)) {
+            // Without catching up, it stays until it is admitted anew.
+            (None, Some(Stay::Joined { .. })) => {}
+            _ => {
+                let joining = Stay::Joining {
+                    after,
+                    cursor: after.unwrap_or_default(),
+                    faulty_reads: self.log.faulty_reads(),
+                };
+                state.stays.insert(key, joining);
+            }
+        }
+    }
+
+    /// A client has left, or its join has failed.
+    pub(crate) fn left(&self, client: u64, room_id: RoomId) {
+        self.state.lock().unwrap().stays.remove(&(client, room_id));
+    }
+
+    /// A client is handed a frame.
+    pub(crate) fn handed(&self, client: u64, frame: Frame) {
+        self.note(format_args!("{client} {frame:?}"));
+        let mut state = self.state.lock().unwrap();
+        if let Err(violation) = self.check(&mut state, client, frame) {
+            let at = self.began.elapsed();
+            state
+                .violations
+                .push(format!("{at:?} client {client}: {violation}"));
+        }
+    }
+
+    fn check(&self, state: &mut State, client: u64, frame: Frame) -> Result<(), String> {
+        let (Frame::Message { room_id, .. }
+        | Frame::ReadPointer { room_id, .. }
+        | Frame::Joined { room_id, .. }) = frame;
+        let Some(stay) = state.stays.get(&(client, room_id)).copied() else {
+            return Err(format!("{frame:?} from a room that it has not joined"));
+        };
+        let next = match (frame, stay) {
+            (Frame::Message { seq, .. }, Stay::Joining { after: None, .. }) => {
+                return Err(format!("{seq} arrives before joinedRoom"));
+            }
+            (
+                Frame::Message { seq, .. },
+                Stay::Joining {
+                    after,
+                    cursor,
+                    faulty_reads,
+                },
+            ) => {
+                self.follows(room_id, cursor, seq)?;
+                Stay::Joining {
+                    after,
+                    cursor: seq,
+                    faulty_reads,
+                }
+            }
+            (Frame::Message { seq, .. }, Stay::Joined { cursor }) => {
+                self.follows(room_id, cursor, seq)?;
+                Stay::Joined { cursor: seq }
+            }
+            (Frame::ReadPointer { user, seq, .. }, Stay::Joined { cursor }) => {
+                let newest = state.pointers.insert((client, room_id, user), seq);
+                if let Some(newest) = newest.filter(|newest| seq <= *newest) {
+                    return Err(format!("markedRead {seq} of {user} arrives after {newest}"));
+                }
+                // Everything up to it has arrived, but for deleted messages.
+                self.nothing_between(room_id, cursor, seq)
+                    .map_err(|lacking| format!("markedRead {seq} arrives before {lacking}"))?;
+                stay
+            }
+            (Frame::ReadPointer { .. }, Stay::Joining { .. }) => {
+                return Err(format!("{frame:?} arrives before joinedRoom"));
+            }
+            (Frame::Joined { seam, missed, .. }, stay) => {
+                self.admitted(room_id, seam, missed, stay)?;
+                let is_other = |(c, r, _): &(u64, RoomId, u64)| (*c, *r) != (client, room_id);
+                state.pointers.retain(|key, _| is_other(key));
+                Stay::Joined { cursor: seam }
+            }
+        };
+        state.stays.insert((client, room_id), next);
+        Ok(())
+    }
+
+    /// Checks that a message is the next one that is stored after the cursor.
+    fn follows(&self, room_id: RoomId, cursor: u64, seq: u64) -> Result<(), String> {
+        if seq <= cursor {
+            return Err(format!("{seq} arrives after {cursor}"));
+        }
+        if seq > self.log.newest(room_id) {
+            return Err(format!("{seq} arrives and is not stored"));
+        }
+        self.nothing_between(room_id, cursor, seq - 1)
+            .map_err(|lacking| format!("{seq} arrives after {cursor} without {lacking}"))
+    }
+
+    /// Checks that no message is stored in the range.
+    ///
+    /// # Errors
+    /// The first that is.
+    fn nothing_between(&self, room_id: RoomId, after: u64, to: u64) -> Result<(), u64> {
+        match self.log.first_between(room_id, after, to) {
+            Some(first) => Err(first),
+            None => Ok(()),
+        }
+    }
+
+    fn admitted(
+        &self,
+        room_id: RoomId,
+        seam: u64,
+        missed: Option<(u64, u64)>,
+        stay: Stay,
+    ) -> Result<(), String> {
+        let newest = self.log.newest(room_id);
+        if seam > newest {
+            return Err(format!("joinedRoom at {seam}, beyond the newest {newest}"));
+        }
+        let Stay::Joining {
+            after: Some(after),
+            cursor,
+            faulty_reads,
+        } = stay
+        else {
+            return match missed {
+                None => Ok(()),
+                Some(missed) => Err(format!("{missed:?} missed that was not asked for")),
+            };
+        };
+        if seam < after.min(newest) {
+            return Err(format!(
+                "joinedRoom at {seam}, before {after}, which it had"
+            ));
+        }
+        let Some((from, to)) = missed else {
+            return self
+                .nothing_between(room_id, cursor, seam)
+                .map_err(|lacking| format!("joinedRoom at {seam} without {lacking}"));
+        };
+        if self.log.faulty_reads() == faulty_reads {
+            return Err(format!("{missed:?} missed although every read was well"));
+        }
+        if to != seam || from <= after {
+            return Err(format!("{missed:?} missed at {seam}, after {after}"));
+        }
+        self.nothing_between(room_id, cursor, from - 1)
+            .map_err(|lacking| format!("missed from {from} without {lacking}"))
+    }
+
+    /// Checks that a client in the room has everything that is stored.
+    pub(crate) fn is_up_to_date(&self, client: u64, room_id: RoomId) -> bool {
+        let state = self.state.lock().unwrap();
+        let newest = self.log.newest(room_id);
+        match state.stays.get(&(client, room_id)) {
+            Some(Stay::Joined { cursor }) => self.nothing_between(room_id, *cursor, newest).is_ok(),
+            Some(Stay::Joining { .. }) => false,
+            None => true,
+        }
+    }
+
+    /// Returns the rooms that a client has joined or is joining.
+    pub(crate) fn rooms_of(&self, client: u64) -> Vec<RoomId> {
+        let state = self.state.lock().unwrap();
+        let stays = state.stays.keys().filter(|(id, _)| *id == client);
+        stays.map(|(_, room_id)| *room_id).collect()
+    }
+
+    /// Reports a violation that the judge did not see in a frame.
+    pub(crate) fn accuse(&self, violation: String) {
+        self.state.lock().unwrap().violations.push(violation);
+    }
+
+    pub(crate) fn first_violation(&self) -> Option<String> {
+        self.state.lock().unwrap().violations.first().cloned()
+    }
+
+    pub(crate) fn trace(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().trace)
+    }
+}

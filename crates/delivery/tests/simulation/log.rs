@@ -1,0 +1,242 @@
+//! The log of all rooms: what is stored and deleted, and reads that are slow, fail, or see an
+//! older state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_domain::ports::{
+    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
+};
+use chat_domain::{
+    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
+    Timestamp, User, UserId,
+};
+
+use crate::random::Random;
+
+/// How reads behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// They take up to five milliseconds.
+    Well,
+    /// They take up to this long.
+    Slow(Duration),
+    /// They fail.
+    Fail,
+    /// They see the state of some earlier moment.
+    Stale,
+}
+
+/// The rooms' messages.
+pub(crate) struct Log {
+    state: Mutex<State>,
+}
+
+struct State {
+    rooms: BTreeMap<RoomId, Room>,
+    reads: Reads,
+    faulty_reads: u64,
+    random: Random,
+}
+
+#[derive(Default)]
+struct Room {
+    now: Moment,
+    /// The last states before that, for reads that see one.
+    history: VecDeque<Moment>,
+}
+
+/// The state of a room at one moment.
+#[derive(Default, Clone)]
+struct Moment {
+    newest: u64,
+    deleted: Arc<BTreeSet<u64>>,
+}
+
+impl Moment {
+    /// Returns the stored messages after a number, up to and including another.
+    fn between(&self, after: u64, to: u64) -> impl Iterator<Item = u64> + '_ {
+        (after + 1..=to.min(self.newest)).filter(|n| !self.deleted.contains(n))
+    }
+}
+
+/// How many earlier states a room keeps.
+const HISTORY: usize = 20;
+
+pub(crate) fn seq(n: u64) -> Seq {
+    Seq::new(n).unwrap()
+}
+
+/// The message with this number, as every read and hint shows it.
+pub(crate) fn message(room_id: RoomId, n: u64) -> Message {
+    NewMessage {
+        room_id,
+        author: User {
+            id: UserId::new("42").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        },
+        content: Content::new("hello").unwrap(),
+        client_message_id: None,
+        created_at: Timestamp::from_unix_millis(0),
+    }
+    .stored(MessageId::new(1), seq(n))
+}
+
+impl Log {
+    pub(crate) fn new(random: Random) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                rooms: BTreeMap::new(),
+                reads: Reads::Well,
+                faulty_reads: 0,
+                random,
+            }),
+        })
+    }
+
+    /// Stores the room's next message and returns its number.
+    pub(crate) fn append(&self, room_id: RoomId) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let room = state.rooms.entry(room_id).or_default();
+        room.remember();
+        room.now.newest += 1;
+        room.now.newest
+    }
+
+    /// Deletes a message.
+    pub(crate) fn delete(&self, room_id: RoomId, n: u64) {
+        let mut state = self.state.lock().unwrap();
+        let room = state.rooms.entry(room_id).or_default();
+        room.remember();
+        Arc::make_mut(&mut room.now.deleted).insert(n);
+    }
+
+    pub(crate) fn set_reads(&self, reads: Reads) {
+        self.state.lock().unwrap().reads = reads;
+    }
+
+    pub(crate) fn newest(&self, room_id: RoomId) -> u64 {
+        self.now(room_id).newest
+    }
+
+    /// Returns the first stored message after a number, up to and including another.
+    pub(crate) fn first_between(&self, room_id: RoomId, after: u64, to: u64) -> Option<u64> {
+        self.now(room_id).between(after, to).next()
+    }
+
+    fn now(&self, room_id: RoomId) -> Moment {
+        let state = self.state.lock().unwrap();
+        let room = state.rooms.get(&room_id);
+        room.map(|room| room.now.clone()).unwrap_or_default()
+    }
+
+    /// Returns how many reads have failed or seen an older state.
+    pub(crate) fn faulty_reads(&self) -> u64 {
+        self.state.lock().unwrap().faulty_reads
+    }
+
+    /// Waits as long as a read takes; returns whether it sees an older state.
+    async fn read(&self) -> Result<bool, StorageError> {
+        let (reads, delay) = {
+            let mut state = self.state.lock().unwrap();
+            let reads = state.reads;
+            state.faulty_reads += u64::from(matches!(reads, Reads::Fail | Reads::Stale));
+            let limit = match reads {
+                Reads::Slow(limit) => limit.as_micros() as u64,
+                Reads::Well | Reads::Fail | Reads::Stale => 5_000,
+            };
+            (reads, state.random.within(0..limit))
+        };
+        tokio::time::sleep(Duration::from_micros(delay)).await;
+        match reads {
+            Reads::Well | Reads::Slow(_) => Ok(false),
+            Reads::Stale => Ok(true),
+            Reads::Fail => Err(StorageError::unavailable("on purpose")),
+        }
+    }
+
+    /// Returns the state of a room that a read sees.
+    fn seen(&self, room_id: RoomId, is_stale: bool) -> Moment {
+        let mut state = self.state.lock().unwrap();
+        let State { rooms, random, .. } = &mut *state;
+        let Some(room) = rooms.get(&room_id) else {
+            return Moment::default();
+        };
+        match room.history.len() as u64 {
+            moments @ 1.. if is_stale => room.history[random.within(0..moments) as usize].clone(),
+            _ => room.now.clone(),
+        }
+    }
+}
+
+impl Room {
+    fn remember(&mut self) {
+        self.history.push_back(self.now.clone());
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+    }
+}
+
+#[async_trait]
+impl MessageRepository for Log {
+    async fn append(&self, _: NewMessage) -> Result<Appended, AppendError> {
+        unreachable!("delivery appends nothing")
+    }
+
+    async fn after(
+        &self,
+        room_id: RoomId,
+        position: Seq,
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        // A read sees one moment, before its answer arrives.
+        let is_stale = self.read().await?;
+        let seen = self.seen(room_id, is_stale);
+        tokio::time::sleep(Duration::from_micros(300)).await;
+        let mut rest = seen.between(position.get(), seen.newest);
+        // Smaller pages than a database's, so that many boundaries are met.
+        let messages = rest.by_ref().take(limit.messages.min(7));
+        Ok(LogPage {
+            messages: messages.map(|n| message(room_id, n)).collect(),
+            has_more: rest.next().is_some(),
+            newest: seq(seen.newest),
+        })
+    }
+
+    async fn before(
+        &self,
+        _: RoomId,
+        _: Option<Seq>,
+        _: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        unreachable!("delivery reads forwards")
+    }
+}
+
+#[async_trait]
+impl RoomRepository for Log {
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+        let is_stale = self.read().await?;
+        let mut rooms = rooms.to_vec();
+        // The same order in every run of a seed.
+        rooms.sort_unstable();
+        let newest = |room_id: RoomId| (room_id, seq(self.seen(room_id, is_stale).newest));
+        Ok(rooms.into_iter().map(newest).collect())
+    }
+
+    async fn read_state(&self, room_id: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
+        // The use case reads it from the primary: it is slow or fails, but never stale.
+        self.read().await?;
+        Ok(ReadState {
+            newest: seq(self.newest(room_id)),
+            read: Seq::START,
+        })
+    }
+
+    async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {
+        unreachable!("delivery moves no pointers")
+    }
+}

@@ -1,0 +1,1 @@
+DROP INDEX read_pointers_user_id;
