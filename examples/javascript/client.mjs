@@ -1,5 +1,5 @@
-// A client of the gateway that loses nothing and shows nothing twice: whatever breaks, it
-// reconnects, fetches what it missed, and repeats what was not acknowledged.
+// A client of the gateway that loses no message and shows none twice. After any failure, it
+// reconnects, fetches the messages that it missed, and repeats those that were not acknowledged.
 //
 //   const room = new ChatRoom('http://127.0.0.1:3001', { token, roomId: 1, onMessage: console.log });
 //   const stored = await room.send('hello');
@@ -8,21 +8,21 @@ import { io } from 'socket.io-client';
 
 const wait = ms => new Promise(done => setTimeout(done, ms));
 
-/** One room on a connection of its own. `onMessage` gets each message once, in order. */
+/** One room, on its own connection. `onMessage` receives each message once, in order. */
 export class ChatRoom {
   #joined; #pumping = false; #queue = []; #held;
 
-  /** `token`: a function that returns one, or a promise of one: each connection presents the token of
-   *  its moment. `afterSeq`: the newest message that is known already. `options`: socket.io-client's. */
+  /** `token` is called for each connection and returns a token, or a promise of one. `afterSeq` is the
+   *  newest message that is already known. `options` are socket.io-client's. */
   constructor(url, { token, roomId, onMessage, onError = console.error, afterSeq = 0, options }) {
     Object.assign(this, { roomId, onMessage, onError, seq: afterSeq });
     const auth = send => Promise.resolve().then(token).then(token => send({ token }), onError);
     this.socket = io(url, { ...options, auth });
-    // A new connection is in no room: joining belongs here, for the reconnects too.
+    // A new connection has joined no room, so it joins here, also after a reconnect.
     this.socket.on('connect', () => this.#join().catch(onError));
     this.socket.on('newMessage', message => this.#held ? this.#held.push(message) : this.#take(message));
     this.socket.on('joinedRoom', ({ missed }) => missed && this.#fetch(missed.to).catch(onError));
-    // What the server ends or refuses by itself, socket.io-client does not try again.
+    // After a disconnect or a refusal by the server, socket.io-client does not reconnect by itself.
     this.socket.on('disconnect', reason => reason === 'io server disconnect' && this.socket.connect());
     this.socket.on('connect_error', error => {
       if (this.socket.active) return;
@@ -31,7 +31,7 @@ export class ChatRoom {
     });
   }
 
-  /** Resolves to the stored message, once there is one; rejects if there never will be. */
+  /** Resolves to the message once it is stored. Rejects if it is refused for good. */
   send(content, clientMessageId = crypto.randomUUID()) {
     return new Promise((stored, refused) => {
       this.#queue.push({ payload: { content, clientMessageId }, stored, refused });
@@ -47,8 +47,8 @@ export class ChatRoom {
     this.#pump();
   }
 
-  /** One at a time, so that they are stored in the order of the calls. The one that a broken connection
-   *  left unanswered stays first, and is repeated with its id: it is stored once. */
+  /** Sends one message at a time, so that they are stored in the order of the calls. A message that a
+   *  broken connection left unanswered stays first and is repeated with its id, so it is stored once. */
   async #pump() {
     if (this.#pumping) return;
     this.#pumping = true;
@@ -66,31 +66,31 @@ export class ChatRoom {
     this.#pumping = false;
   }
 
-  /** Repeats until there is an answer; undefined if the connection ends first. */
+  /** Repeats a request until it is answered. Returns undefined if the connection ends first. */
   async #ask(event, payload) {
     const connection = this.socket.id;
     while (connection && connection === this.socket.id) {
       const answer = await this.socket.timeout(10_000).emitWithAck(event, { roomId: this.roomId, ...payload })
-        .catch(() => ({ error: { retryable: true } })); // no answer: nobody knows
+        .catch(() => ({ error: { retryable: true } })); // no answer: the outcome is unknown
       if (answer.ok) return answer;
       if (!answer.error.retryable) throw Object.assign(new Error(answer.error.message), answer.error);
       await wait(200);
     }
   }
 
-  /** Drops what was seen. */
+  /** Passes a message on, unless it was seen before. */
   #take(message) {
     if (message.seq <= this.seq) return;
     this.seq = message.seq;
     this.onMessage(message);
   }
 
-  /** Pages up to `to`; what comes live meanwhile is held back until its turn. */
+  /** Pages up to `to`. Messages that arrive meanwhile are held back and passed on afterwards. */
   async #fetch(to) {
     const held = this.#held = [];
     for (let more = true; more && this.seq < to;) {
       const page = await this.#ask('listMessages', { afterSeq: this.seq, limit: 200 });
-      if (!page || this.#held !== held) return; // the next connection asks again from `seq` on
+      if (!page || this.#held !== held) return; // the next connection resumes at `seq`
       page.messages.forEach(message => this.#take(message));
       more = page.hasMore;
     }

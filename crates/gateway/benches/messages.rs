@@ -1,4 +1,4 @@
-//! What one message costs on its way in and out, beside the network and the database.
+//! The CPU cost of one message on its way in and out, without the network and the database.
 
 use chat_domain::{
     ClientMessageId, Content, DisplayName, Message, MessageId, NewMessage, RoomId, Seq, Timestamp,
@@ -8,14 +8,14 @@ use chat_gateway::bench;
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
-/// Characters of a message: a short one, a usual one, the longest.
+/// Message lengths in characters: short, typical and maximal.
 const LENGTHS: [usize; 3] = [10, 100, 4000];
 
 fn main() {
     divan::main();
 }
 
-/// From the packet's text to checked values.
+/// Parses a packet's text into valid values.
 #[divan::bench(args = LENGTHS)]
 fn packet_to_message(bencher: Bencher<'_, '_>, length: usize) {
     let packet = format!(
@@ -36,7 +36,7 @@ fn message_to_json(bencher: Bencher<'_, '_>, length: usize) {
         .bench(|| bench::to_json(black_box(&message)));
 }
 
-/// What is done once for all members of a room, after the encoding.
+/// Wraps encoded JSON in a frame, which happens once for all members of a room.
 #[divan::bench(args = LENGTHS)]
 fn json_to_frame(bencher: Bencher<'_, '_>, length: usize) {
     let json = bench::to_json(&message(length));
@@ -52,14 +52,17 @@ fn text(length: usize) -> String {
 
 fn message(length: usize) -> Message {
     NewMessage {
-        room_id: RoomId::new(7).expect("it is a room's number"),
+        room_id: RoomId::new(7).expect("7 is a valid room number"),
         author: User {
-            id: UserId::new("42").expect("it is a user's id"),
+            id: UserId::new("42").expect("42 is a valid user id"),
             name: DisplayName::from_text("Ada"),
         },
-        content: Content::new(text(length)).expect("it is short enough"),
+        content: Content::new(text(length)).expect("the text is not too long"),
         client_message_id: ClientMessageId::new("c0ffee-1").ok(),
         created_at: Timestamp::from_unix_millis(1_769_860_800_000),
     }
-    .stored(MessageId::new(812), Seq::new(57).expect("it is a position"))
+    .stored(
+        MessageId::new(812),
+        Seq::new(57).expect("57 is a valid position"),
+    )
 }

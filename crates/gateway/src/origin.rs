@@ -236,7 +236,7 @@ mod tests {
                 assert!(!dev.allow(&own, &request(host)), "{host}");
             }
         }
-        // What an operator has configured stands, under a loopback name.
+        // Configured origins remain allowed if the host has a loopback name.
         let app = "https://app.example.com".parse().unwrap();
         assert!(dev.allow(&app, &request("localhost:3001")));
         assert!(!loopback.allow(&HeaderMap::new()));

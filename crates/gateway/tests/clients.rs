@@ -1,11 +1,10 @@
-//! Other people's clients against the real gateway, on both databases: npm's
+//! The standard clients against the gateway's binary, on both databases: npm's
 //! socket.io-client, PyPI's python-socketio, and the demo page in a browser.
 //!
-//! What they see and say is in `clients/`, one program for each story; here the
-//! gateway is started for them. A program that fails says why on its output, which
-//! is shown.
+//! Each program in `clients/` is one scenario. The tests here start the gateway and run the
+//! program, and show its output if it fails.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -20,89 +19,89 @@ use serde_json::json;
 
 use support::{Database, Gateway, command, now, sign, token};
 
-/// How long a program may take from its start to its end.
+/// How long a program may run.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 #[test]
-fn socket_io_client_on_sqlite() {
-    node_tells("conversation.mjs", Database::sqlite());
+fn socket_io_client_works_on_sqlite() {
+    run_node("conversation.mjs", Database::sqlite());
 }
 
 #[test]
-fn socket_io_client_on_postgres() {
-    node_tells("conversation.mjs", Database::postgres());
+fn socket_io_client_works_on_postgres() {
+    run_node("conversation.mjs", Database::postgres());
 }
 
 #[test]
-fn socket_io_client_handshakes_on_sqlite() {
-    node_tells("handshake.mjs", Database::sqlite());
+fn socket_io_client_authenticates_on_sqlite() {
+    run_node("handshake.mjs", Database::sqlite());
 }
 
 #[test]
-fn socket_io_client_handshakes_on_postgres() {
-    node_tells("handshake.mjs", Database::postgres());
+fn socket_io_client_authenticates_on_postgres() {
+    run_node("handshake.mjs", Database::postgres());
 }
 
 #[test]
-fn socket_io_client_survives_a_restart_on_sqlite() {
-    survives_a_restart(Database::sqlite());
+fn socket_io_client_reconnects_after_a_restart_on_sqlite() {
+    reconnects_after_a_restart(Database::sqlite());
 }
 
 #[test]
-fn socket_io_client_survives_a_restart_on_postgres() {
-    survives_a_restart(Database::postgres());
+fn socket_io_client_reconnects_after_a_restart_on_postgres() {
+    reconnects_after_a_restart(Database::postgres());
 }
 
 #[test]
-fn python_asyncio_client_on_sqlite() {
-    python_tells("conversation_asyncio.py", Database::sqlite());
+fn python_asyncio_client_works_on_sqlite() {
+    run_python("conversation_asyncio.py", Database::sqlite());
 }
 
 #[test]
-fn python_asyncio_client_on_postgres() {
-    python_tells("conversation_asyncio.py", Database::postgres());
+fn python_asyncio_client_works_on_postgres() {
+    run_python("conversation_asyncio.py", Database::postgres());
 }
 
 #[test]
-fn python_threaded_client_on_sqlite() {
-    python_tells("conversation_threads.py", Database::sqlite());
+fn python_threaded_client_works_on_sqlite() {
+    run_python("conversation_threads.py", Database::sqlite());
 }
 
 #[test]
-fn python_threaded_client_on_postgres() {
-    python_tells("conversation_threads.py", Database::postgres());
+fn python_threaded_client_works_on_postgres() {
+    run_python("conversation_threads.py", Database::postgres());
 }
 
-/// As a newcomer starts it: with nothing configured.
+/// `dev` runs without any configuration, as for a new user.
 #[test]
-fn demo_page_on_sqlite() {
-    demo_page_works(&[], "demo-page.png");
+fn demo_page_works_on_sqlite() {
+    run_demo_page(&[], "demo-page.png");
 }
 
 #[test]
-fn demo_page_on_postgres() {
+fn demo_page_works_on_postgres() {
     let database = Database::postgres();
     let url = database.url();
-    demo_page_works(&[("DATABASE_URL", &url)], "demo-page-postgres.png");
+    run_demo_page(&[("DATABASE_URL", &url)], "demo-page-postgres.png");
 }
 
-/// Once: which page may connect has nothing to do with the database.
+/// Runs on one database only, because the origin check does not depend on it.
 #[test]
-fn web_pages_of_other_origins() {
+fn web_pages_connect_from_allowed_origins_only() {
     let mut browser = Client::start(&mut browser_program("cross_origin.mjs"));
     let allowed = browser.wait_for("the allowed origin is ");
     let database = Database::sqlite();
     let gateway = Gateway::start_with(&database, &[("FRONTEND_URL", &allowed)]);
-    browser.say(&gateway.url());
+    browser.write_line(&gateway.url());
     browser.finish();
 }
 
-fn node_tells(script: &str, database: Database) {
+fn run_node(script: &str, database: Database) {
     let gateway = Gateway::start(&database);
     Client::start(program("TEST_NODE", script).env("GATEWAY_URL", gateway.url())).finish();
 }
 
-fn python_tells(script: &str, database: Database) {
+fn run_python(script: &str, database: Database) {
     let gateway = Gateway::start(&database);
     let mut python = program("TEST_PYTHON", script);
     python
@@ -112,7 +111,7 @@ fn python_tells(script: &str, database: Database) {
     Client::start(&mut python).finish();
 }
 
-fn survives_a_restart(database: Database) {
+fn reconnects_after_a_restart(database: Database) {
     let mut gateway = Gateway::start(&database);
     let mut node = program("TEST_NODE", "restart.mjs");
     let mut client = Client::start(node.env("GATEWAY_URL", gateway.url()));
@@ -125,8 +124,9 @@ fn survives_a_restart(database: Database) {
     client.finish();
 }
 
-/// The demo page, in a folder and on a port of its own. Leaves a picture in `target/`.
-fn demo_page_works(environment: &[(&str, &str)], picture: &str) {
+/// Runs `dev` in a new folder on a free port and drives its page in a browser, which saves a
+/// screenshot in `target/`.
+fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = command("dev");
     dev.current_dir(&folder)
@@ -137,12 +137,12 @@ fn demo_page_works(environment: &[(&str, &str)], picture: &str) {
     let mut browser = browser_program("demo_page.mjs");
     browser
         .env("GATEWAY_URL", gateway.url())
-        .env("SCREENSHOT", target.join(picture));
+        .env("SCREENSHOT", target.join(screenshot));
     Client::start(&mut browser).finish();
 }
 
-/// A script of `clients/`, run by the program that this variable names, with the
-/// users' tokens.
+/// Returns a command that runs a script of `clients/` with the program that this environment
+/// variable names. The script receives the users' tokens.
 fn program(variable: &str, script: &str) -> Command {
     let program = env::var_os(variable)
         .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"));
@@ -157,7 +157,7 @@ fn program(variable: &str, script: &str) -> Command {
     command
 }
 
-/// A script that drives a browser.
+/// Returns a command that runs a script which drives a browser.
 fn browser_program(script: &str) -> Command {
     let browser = env::var_os("TEST_CHROMIUM")
         .unwrap_or_else(|| panic!("TEST_CHROMIUM is not set: run `cargo xtask test`"));
@@ -166,13 +166,13 @@ fn browser_program(script: &str) -> Command {
     command
 }
 
-/// A running program. Killed when it is dropped; a browser ends with the program
+/// A running program. Killed when it is dropped; a browser ends together with the program
 /// that drives it.
 struct Client {
     child: Child,
     lines: Receiver<String>,
     deadline: Instant,
-    /// What it has printed, for whoever looks into a failure.
+    /// Everything that it has printed, to show if the test fails.
     output: String,
 }
 
@@ -195,31 +195,31 @@ impl Client {
         }
     }
 
-    /// Waits for a line that begins like this; the rest of it.
-    fn wait_for(&mut self, beginning: &str) -> String {
+    /// Waits for a line with this prefix and returns the rest of it.
+    fn wait_for(&mut self, prefix: &str) -> String {
         loop {
             let Some(line) = self.next_line() else {
-                panic!("the program ended before it said `{beginning}`");
+                panic!("the program ended before it printed `{prefix}`");
             };
-            if let Some(rest) = line.strip_prefix(beginning) {
+            if let Some(rest) = line.strip_prefix(prefix) {
                 return rest.to_owned();
             }
         }
     }
 
     /// Writes a line to its standard input.
-    fn say(&mut self, line: &str) {
+    fn write_line(&mut self, line: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    /// Waits for its end, which must be a success.
+    /// Waits until the program ends, which must be with success.
     fn finish(mut self) {
         while self.next_line().is_some() {}
         let status = self.child.wait().unwrap();
         assert!(status.success(), "the program failed: {status}");
     }
 
-    /// The next line that it prints; none when it has closed its output.
+    /// Waits for the next line that the program prints, or `None` at the end of its output.
     fn next_line(&mut self) -> Option<String> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(left) {
@@ -228,7 +228,7 @@ impl Client {
                 Some(line)
             }
             Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("the program is not done after {DEADLINE:?}"),
+            Err(RecvTimeoutError::Timeout) => panic!("the program still runs after {DEADLINE:?}"),
         }
     }
 }
@@ -243,7 +243,7 @@ impl Drop for Client {
     }
 }
 
-/// Ends with the program, whose end of the pipe it reads.
+/// Forwards lines in a thread, which ends when the program closes its output.
 fn read_lines(output: impl Read + Send + 'static, lines: Sender<String>) {
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {

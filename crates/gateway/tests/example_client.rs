@@ -1,7 +1,7 @@
-//! The example client, `examples/javascript/client.mjs`, while the gateway is killed and
-//! restarted under it: what it is there to show must be true.
+//! The example client, `examples/javascript/client.mjs`, keeps its promises while the
+//! gateway is killed and restarted.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -20,22 +20,23 @@ use support::client::Client;
 use support::{Database, Gateway, token};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// More than a replay may be.
+/// Messages in the room before the example starts: more than the replay limit.
 const HISTORY: u64 = 1100;
 const KILLS: u32 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_client_loses_nothing_and_repeats_nothing_on_sqlite() {
-    loses_nothing_and_repeats_nothing(&Database::sqlite()).await;
+async fn the_example_client_loses_and_duplicates_nothing_on_sqlite() {
+    loses_and_duplicates_nothing(&Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_example_client_loses_nothing_and_repeats_nothing_on_postgres() {
-    loses_nothing_and_repeats_nothing(&Database::postgres()).await;
+async fn the_example_client_loses_and_duplicates_nothing_on_postgres() {
+    loses_and_duplicates_nothing(&Database::postgres()).await;
 }
 
-async fn loses_nothing_and_repeats_nothing(database: &Database) {
-    // One that nobody is given for an outgoing connection while the gateway is away.
+async fn loses_and_duplicates_nothing(database: &Database) {
+    // While the gateway is down, the kernel does not assign this port to an outgoing
+    // connection.
     let port = chat_test_support::free_port().unwrap().to_string();
     let start = || Gateway::start_with(database, &[("PORT", &port), ("MESSAGE_RATE", "0")]);
     let mut gateway = start();
@@ -76,18 +77,18 @@ async fn write_history(gateway: &Gateway) {
     }
 }
 
-/// The example as a project of its own: its file, and the library that it imports.
+/// Creates a project that contains only the example's file and the package that it imports.
 fn example_project() -> tempfile::TempDir {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let example = package.join("../../examples/javascript/client.mjs");
-    let libraries = package.join("tests/clients/node_modules");
+    let node_modules = package.join("tests/clients/node_modules");
     assert!(
-        libraries.is_dir(),
+        node_modules.is_dir(),
         "socket.io-client is not installed: run `cargo xtask test`"
     );
     let project = tempfile::tempdir().unwrap();
     std::fs::copy(example, project.path().join("client.mjs")).unwrap();
-    symlink(libraries, project.path().join("node_modules")).unwrap();
+    symlink(node_modules, project.path().join("node_modules")).unwrap();
     project
 }
 
@@ -115,7 +116,7 @@ impl Example {
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let (sender, lines) = mpsc::channel();
-        // Ends with the program, whose output it reads.
+        // The thread ends when the program closes its output.
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
                 sender.send(line).ok();
@@ -124,29 +125,31 @@ impl Example {
         Self { child, lines }
     }
 
-    /// Waits for the next line that begins like this; the rest of it.
-    fn wait_for(&mut self, beginning: &str) -> String {
+    /// Waits for the next line with this prefix and returns the rest of it.
+    fn wait_for(&mut self, prefix: &str) -> String {
         loop {
             let line = self.lines.recv_timeout(DEADLINE);
-            let line = line.unwrap_or_else(|error| panic!("no line {beginning:?}: {error}"));
-            if let Some(rest) = line.strip_prefix(beginning) {
+            let line =
+                line.unwrap_or_else(|error| panic!("no line that starts with {prefix:?}: {error}"));
+            if let Some(rest) = line.strip_prefix(prefix) {
                 return rest.to_owned();
             }
         }
     }
 
-    /// The last kill is over: write no more.
+    /// Makes the program stop sending messages.
     fn stop(&mut self) {
         let mut input = self.child.stdin.take().unwrap();
         input.write_all(b"stop\n").unwrap();
     }
 
+    /// Waits until the program ends, which must be with success.
     fn finish(mut self) {
         let ended = wait_until(DEADLINE, "the example client ends", || {
             self.child.try_wait()
         });
         let ended = ended.unwrap();
-        assert!(ended.success(), "the example client: {ended}");
+        assert!(ended.success(), "the example client failed: {ended}");
     }
 }
 

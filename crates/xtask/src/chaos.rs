@@ -32,7 +32,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     if is_root() {
         cargo.arg("--include-ignored");
     } else {
-        step("NOT RUN: sqlite_full and postgres_full, which mount a file system: run as root");
+        step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
     }
     step(&format!("chaos, {rounds} rounds of each fault"));
     run_to_completion(cargo)

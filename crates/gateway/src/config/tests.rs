@@ -1,4 +1,4 @@
-//! What settings mean, and how problems are reported.
+//! The meaning of settings, and how problems with them are reported.
 
 use std::collections::HashMap;
 
@@ -110,7 +110,7 @@ fn no_problem_repeats_a_secret() {
 #[test]
 fn a_missing_secret_is_reported_with_what_to_do() {
     let reported = match Config::read(&settings(&[], &[("JWT_SECRET", "")])) {
-        Ok(_) => panic!("it is accepted"),
+        Ok(_) => panic!("a configuration without a secret is accepted"),
         Err(problems) => problems.to_string(),
     };
     assert!(reported.starts_with("JWT_SECRET is not set"), "{reported}");
@@ -170,7 +170,7 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         let expected = format!("{name} is not implemented in this version: unset it");
         assert!(reported.starts_with(&expected), "{reported}");
     }
-    // The file is not read: it is the setting that is refused.
+    // The setting is refused without reading the file.
     for name in ["API_KEYS", "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"] {
         let file = format!("{name}_FILE");
         assert_eq!(
@@ -181,7 +181,7 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_value_that_asks_for_what_this_version_does_anyway_is_accepted() {
+fn a_value_that_requests_the_only_available_behaviour_is_accepted() {
     for name in [
         "MESSAGE_RATE",
         "CONNECT_RATE",

@@ -1,6 +1,7 @@
-//! What happens when a task that must keep running ends.
+//! What `serve` does when a task that must keep running ends.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
@@ -14,16 +15,20 @@ use chat_domain::{
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
 use crate::{AllowedOrigins, App, AppOptions, Limits};
 
-/// A storage that works, but never answers an append.
-struct Hanging;
+/// How long the test waits for an event that must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Storage that answers everything except an append.
+struct StorageWithoutAppends;
 
 #[async_trait]
-impl MessageRepository for Hanging {
+impl MessageRepository for StorageWithoutAppends {
     async fn append(&self, _: NewMessage) -> Result<Appended, AppendError> {
         std::future::pending().await
     }
@@ -43,7 +48,7 @@ impl MessageRepository for Hanging {
 }
 
 #[async_trait]
-impl StorageHealth for Hanging {
+impl StorageHealth for StorageWithoutAppends {
     async fn check_writable(&self) -> Result<(), StorageError> {
         Ok(())
     }
@@ -53,7 +58,7 @@ impl StorageHealth for Hanging {
     }
 }
 
-/// A gateway whose comparison of rooms with the log panics.
+/// Returns a gateway whose reconciliation panics as soon as a room is active.
 fn app() -> App {
     let mut authenticator = MockAuthenticator::new();
     authenticator.expect_authenticate().returning(|_| {
@@ -78,9 +83,9 @@ fn app() -> App {
     events.expect_serve().return_const(());
     events.expect_release().return_const(());
     App::new(AppOptions {
-        messages: Arc::new(Hanging),
+        messages: Arc::new(StorageWithoutAppends),
         rooms: Arc::new(rooms),
-        storage: Arc::new(Hanging),
+        storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),
         authenticator: Arc::new(authenticator),
         clock: Arc::new(clock),
@@ -108,32 +113,29 @@ async fn a_task_that_panics_fails_the_liveness_check_and_ends_the_process_with_a
     let served = tokio::spawn(serve(listener, app(), std::future::pending()));
     assert!(healthz().await.starts_with("HTTP/1.1 200"));
 
-    // A member makes its room one that is compared; its pending message delays the end.
+    // A member makes its room active. Its pending message delays the end of `serve`, so that
+    // the failed liveness check can be observed.
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let connect = Message::text(r#"40{"token":"x"}"#);
+    socket.send(connect).await.unwrap();
+    let mut answer = async || socket.next().await.unwrap().unwrap().to_string();
+    while !answer().await.starts_with("40") {}
     for packet in [
-        r#"40{"token":"x"}"#,
+        r#"420["joinRoom",{"roomId":1}]"#,
         r#"42["sendMessage",{"roomId":1,"content":"x"}]"#,
     ] {
         socket.send(Message::text(packet)).await.unwrap();
-        if packet.starts_with("40") {
-            while !socket
-                .next()
-                .await
-                .unwrap()
-                .unwrap()
-                .to_string()
-                .starts_with("40")
-            {}
-            let join = r#"420["joinRoom",{"roomId":1}]"#;
-            socket.send(Message::text(join)).await.unwrap();
-        }
     }
-    while healthz().await.starts_with("HTTP/1.1 200") {}
+    let fails = async { while healthz().await.starts_with("HTTP/1.1 200") {} };
+    timeout(DEADLINE, fails)
+        .await
+        .expect("the liveness check fails");
     let failed = healthz().await;
     assert!(failed.starts_with("HTTP/1.1 503"), "{failed}");
     assert!(failed.contains("compares rooms with the log"), "{failed}");
-    let error = served.await.unwrap().unwrap_err();
+    let served = timeout(DEADLINE, served).await.expect("`serve` returns");
+    let error = served.unwrap().unwrap_err();
     assert_eq!(
         error.to_string(),
         "the task that compares rooms with the log has ended"

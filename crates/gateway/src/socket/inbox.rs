@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_zero_is_no_limit() {
+    fn an_inbox_with_limit_zero_refuses_nothing() {
         let inbox = Numbers::new(0);
         for n in 0..10_000 {
             assert!(inbox.push(n).is_ok());
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inbox_that_was_found_empty_needs_another_task() {
+    fn after_its_task_has_ended_an_inbox_needs_another_one() {
         let inbox = Numbers::new(0);
         assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
         assert_eq!(inbox.rest(), Rest::No);

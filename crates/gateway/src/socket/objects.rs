@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_written_as_the_contract_shows_it() {
+    fn a_message_is_encoded_as_in_the_contract() {
         let message = NewMessage {
             room_id: RoomId::new(1).unwrap(),
             author: User {

@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn every_payload_length_has_its_head() {
+    fn a_frame_head_encodes_every_payload_length() {
         for len in [100, 125, 126, 127, 65_535, 65_536, 100_000] {
-            // `42["e",""]` around it.
+            // `42["e",""]` has ten bytes.
             let text = "x".repeat(len - 10);
             let packet = event("e", &text);
             let head: &[u8] = match len {
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_frames_are_taken_apart_again() {
+    fn joined_frames_can_be_split_again() {
         let frames: Vec<_> = [1, 120, 200, 70_000]
             .map(|len| event("e", &"x".repeat(len)))
             .into();

@@ -271,7 +271,7 @@ mod tests {
     fn json(packet: &Bytes) -> serde_json::Value {
         match parts(packet) {
             Parts::Event(_, json) | Parts::Ack(_, json) => serde_json::from_str(json).unwrap(),
-            Parts::Disconnect => panic!("no JSON"),
+            Parts::Disconnect => panic!("a disconnect has no JSON"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is logged, in paused time, for the outcomes that mocked repositories return.
+//! Which log lines the outcomes of mocked repositories cause, in paused time.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use tracing::subscriber::DefaultGuard;
 
 use super::*;
 
-/// Watched repositories, whose next operation fails with `failure`, and their log.
+/// Watched repositories whose next operation fails with `failure` if it is set, and their log.
 struct Watched {
     messages: Arc<dyn MessageRepository>,
     rooms: Arc<dyn RoomRepository>,
@@ -100,7 +100,7 @@ impl Watched {
         self.messages.append(message).await
     }
 
-    /// The lines since the last call, as "message, kind[, failures]".
+    /// Returns the log lines since the last call, as "message, kind[, failures]".
     fn lines(&self) -> Vec<String> {
         let lines = self.log.take();
         let line = |line: &Value| {
@@ -305,7 +305,7 @@ async fn a_read_notices_that_an_outage_of_writes_has_ended() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_conflict_is_an_answer_and_not_a_failure() {
+async fn a_conflict_is_not_a_storage_failure() {
     let storage = Watched::new();
     assert!(matches!(storage.append().await, Err(AppendError::Conflict)));
     assert_eq!(storage.lines(), [] as [&str; 0]);

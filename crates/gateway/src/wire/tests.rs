@@ -1,4 +1,4 @@
-//! The kill switch and the deadlines, on real connections.
+//! The kill switch and the deadlines, on real TCP connections.
 
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::{Ending, Stream, WireOwner};
 use crate::lock;
 
-const SOON: Duration = Duration::from_secs(2);
+/// How long a test waits for an event that must happen.
+const DEADLINE: Duration = Duration::from_secs(2);
 
+/// Returns the two ends of a new connection: the gateway's and the client's.
 async fn pair() -> (Stream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap())
@@ -22,8 +25,8 @@ async fn pair() -> (Stream, TcpStream) {
     (Stream::new(server).unwrap(), client)
 }
 
-/// Writes until the kernel takes no more.
-async fn write_until_stuck(stream: &mut Stream) -> std::io::Error {
+/// Writes until a write fails, and returns its error.
+async fn write_until_error(stream: &mut Stream) -> std::io::Error {
     loop {
         if let Err(error) = stream.write_all(&[0; 65_536]).await {
             return error;
@@ -32,63 +35,68 @@ async fn write_until_stuck(stream: &mut Stream) -> std::io::Error {
 }
 
 #[tokio::test]
-async fn a_reader_that_waits_is_ended() {
+async fn a_waiting_reader_fails_when_the_connection_is_ended() {
     let (mut stream, mut client) = pair().await;
     let wire = stream.wire().clone();
     let reader = tokio::spawn(async move { stream.read_u8().await });
+    // The runtime has one thread: the reader runs until it waits.
+    yield_now().await;
     wire.end(Ending::Finish);
-    assert!(timeout(SOON, reader).await.unwrap().unwrap().is_err());
+    assert!(timeout(DEADLINE, reader).await.unwrap().unwrap().is_err());
     assert_eq!(
-        timeout(SOON, client.read(&mut [0])).await.unwrap().unwrap(),
+        timeout(DEADLINE, client.read(&mut [0]))
+            .await
+            .unwrap()
+            .unwrap(),
         0
     );
 }
 
 #[tokio::test]
-async fn a_writer_that_is_stuck_is_ended() {
+async fn a_stuck_writer_fails_when_the_connection_is_aborted() {
     let (mut stream, client) = pair().await;
     let wire = stream.wire().clone();
-    let mut writer = tokio::spawn(async move { write_until_stuck(&mut stream).await });
-    // It is stuck as long as the peer reads nothing.
+    let mut writer = tokio::spawn(async move { write_until_error(&mut stream).await });
+    // The writer is stuck because the peer reads nothing.
     assert!(
         timeout(Duration::from_millis(300), &mut writer)
             .await
             .is_err()
     );
     wire.end(Ending::Abort);
-    timeout(SOON, writer).await.unwrap().unwrap();
+    timeout(DEADLINE, writer).await.unwrap().unwrap();
     drop(client);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_reads_nothing_is_cut_off_after_ten_seconds() {
+async fn a_peer_that_reads_nothing_is_disconnected_after_ten_seconds() {
     let (mut stream, client) = pair().await;
-    // Paused time jumps to the next deadline when nothing else can happen.
+    // Paused time advances to the next deadline when no task can run.
     let since = tokio::time::Instant::now();
-    let error = write_until_stuck(&mut stream).await;
+    let error = write_until_error(&mut stream).await;
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     assert_eq!(since.elapsed().as_secs(), 10);
     drop(client);
 }
 
 #[tokio::test]
-async fn what_was_written_arrives_before_the_end() {
+async fn bytes_written_before_the_end_still_arrive() {
     let (mut stream, mut client) = pair().await;
     stream.write_all(b"farewell").await.unwrap();
     stream.wire().end(Ending::Finish);
     let mut received = Vec::new();
-    timeout(SOON, client.read_to_end(&mut received))
+    timeout(DEADLINE, client.read_to_end(&mut received))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(received, b"farewell");
 }
 
-/// Keeps what is written, and lets everything be read.
+/// An owner that records what is written and never delays a read.
 #[derive(Default)]
-struct Owner(Mutex<Vec<u8>>);
+struct RecordingOwner(Mutex<Vec<u8>>);
 
-impl WireOwner for Owner {
+impl WireOwner for RecordingOwner {
     fn write(&self, bytes: &[u8]) {
         lock(&self.0).extend_from_slice(bytes);
     }
@@ -105,7 +113,7 @@ impl WireOwner for Owner {
 #[tokio::test]
 async fn a_websocket_is_read_in_parts_and_written_by_its_owner() {
     let (mut stream, mut client) = pair().await;
-    let owner = Arc::new(Owner::default());
+    let owner = Arc::new(RecordingOwner::default());
     let weak = Arc::downgrade(&owner);
     stream.wire().belongs_to(weak);
     let sent: Vec<u8> = (0..20_000_u32).map(|n| n as u8).collect();
@@ -114,7 +122,7 @@ async fn a_websocket_is_read_in_parts_and_written_by_its_owner() {
     let mut received = Vec::new();
     while received.len() < 5 + sent.len() {
         let mut part = [0; 97];
-        let count = timeout(SOON, stream.read(&mut part))
+        let count = timeout(DEADLINE, stream.read(&mut part))
             .await
             .unwrap()
             .unwrap();

@@ -1,20 +1,19 @@
-//! Compares what every client sent, had acknowledged and received with the rows in the
-//! database, and names each place where they contradict a promise of the wire contract.
+//! Compares what each client sent, had acknowledged and received with the rows in the
+//! database, and finds every contradiction of a promise of the wire contract.
 //!
-//! It knows nothing of the faults and nothing of the gateway: only the logs and the
-//! rows. What each kind of [`Violation`] means is written beside it; that each is found
-//! is shown with forged logs in `checker/tests.rs`.
+//! The checker knows neither the faults nor the gateway, only the histories and the rows. The
+//! kinds of [`Violation`] are documented below; the forged histories in `checker/tests.rs`
+//! show that each kind is found.
 //!
-//! Two judgements it does not make, because no client can know the answer:
+//! Two questions are left open, because no client can know the answer:
 //!
-//! - A send that was never answered may be stored or not.
-//! - Where a message stands in its sender's order is only known if it is known which
-//!   attempt stored it: refused and repeated counts as sent at the repetition. A message
-//!   that never had an answer is left out of that order: it may have been on its way yet
-//!   when those sent after it were repeated on the next connection. So is a message of
-//!   which an unanswered attempt was followed by a refusal, and, in a history with
-//!   refusals, each message with an unanswered attempt (its lost answer may have been a
-//!   refusal).
+//! - A send without an answer may be stored or not.
+//! - The place of a message in its sender's order is known only if it is known which attempt
+//!   stored it. (A message that was refused and retried counts as sent at the retry.) Left
+//!   out of the order are therefore: a message without any answer, which may have been stored
+//!   after later messages were repeated on the next connection; a message with an unanswered
+//!   attempt before a refusal; and, in a history with refusals, every message with an
+//!   unanswered attempt, because the lost answer may have been a refusal.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -23,37 +22,38 @@ use crate::record::{Event, Evidence, History, Message, Missed};
 #[cfg(test)]
 mod tests;
 
-/// One contradiction.
+/// A contradiction of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// Acknowledged as stored, and there is no such row.
+    /// A message was acknowledged as stored, but there is no such row.
     AcknowledgedNotStored { client: String, message: Message },
-    /// Received or listed, and there is no such row.
+    /// A message was received or listed, but there is no such row.
     ReceivedNotStored { client: String, message: Message },
-    /// Every attempt was answered with a code that says "not stored", and it is.
+    /// A message is stored although every attempt was answered with a code that means "not
+    /// stored".
     RefusedButStored { client: String, content: String },
-    /// A row that nobody sent.
+    /// A row that no client sent.
     NeverSent { row: Message },
-    /// A second row for one message: of its user, room and id, or of its content.
+    /// A second row with the same user, room and id, or with the same content.
     StoredTwice { row: Message },
     /// A room's numbers are not 1, 2, 3 …
-    Hole { room: u64, expected: u64, row: u64 },
+    Gap { room: u64, expected: u64, row: u64 },
     /// A room's counter is not its newest number.
     Counter {
         room: u64,
         counter: u64,
         newest: u64,
     },
-    /// On one connection, a message came that was not the next one: a gap, or a repeat.
-    OutOfTurn {
+    /// On one connection, a message arrived that was not the next one: a gap or a duplicate.
+    OutOfOrder {
         client: String,
         connection: usize,
         room: u64,
         expected: u64,
         seq: u64,
     },
-    /// `joinedRoom` does not fit what was asked for and replayed before it.
-    Seam {
+    /// `joinedRoom` does not match the request and the replay before it.
+    ResumePoint {
         client: String,
         connection: usize,
         room: u64,
@@ -67,13 +67,13 @@ pub(crate) enum Violation {
         connection: usize,
         message: Message,
     },
-    /// A page of history is not the numbers right after the one asked for.
+    /// A page of history does not contain the numbers right after the requested one.
     Page {
         client: String,
         room: u64,
         after: u64,
     },
-    /// Messages of one connection are stored in another order than it sent them.
+    /// Messages of one connection are not stored in the order in which it sent them.
     OwnOrder {
         client: String,
         connection: usize,
@@ -81,12 +81,12 @@ pub(crate) enum Violation {
         first: String,
         second: String,
     },
-    /// A client that always asked for what it had missed never saw this.
-    NeverSeen { client: String, room: u64, seq: u64 },
-    /// A refusal that no fault explains.
+    /// A client that always requested what it had missed never received this message.
+    NeverReceived { client: String, room: u64, seq: u64 },
+    /// A refusal that faults do not explain.
     UnexpectedRefusal { client: String, code: String },
-    /// A read pointer that names a message before it was seen, or moves back.
-    Pointer {
+    /// A read pointer names a message before it was received, or moves back.
+    ReadPointer {
         client: String,
         room: u64,
         user: String,
@@ -94,16 +94,16 @@ pub(crate) enum Violation {
     },
 }
 
-/// The codes with which faults are answered.
+/// The codes of refusals that faults cause.
 const EXPECTED_CODES: [&str; 3] = ["unavailable", "rate_limited", "outcome_unknown"];
 
-/// Everything in the evidence that contradicts a promise.
+/// Returns every contradiction of a promise in the evidence.
 pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let stored = Stored::new(&evidence.rows);
     let mut violations = check_rows(evidence);
     for history in &evidence.histories {
         let attempts = attempts(history);
-        check_claims(history, &stored, &mut violations);
+        check_messages(history, &stored, &mut violations);
         check_refusals(history, &attempts, &stored, &mut violations);
         check_own_order(history, &attempts, &stored, &mut violations);
         check_views(history, &mut violations);
@@ -112,7 +112,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// The rows, found by what is unique.
+/// The rows, indexed by what is unique.
 struct Stored<'a> {
     by_place: HashMap<(u64, u64), &'a Message>,
     by_content: HashMap<&'a str, &'a Message>,
@@ -133,7 +133,7 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// The rows by themselves, and against what was sent at all.
+/// Checks the rows by themselves, and that each row was sent.
 fn check_rows(evidence: &Evidence) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut sent = HashSet::new();
@@ -164,7 +164,7 @@ fn check_rows(evidence: &Evidence) -> Vec<Violation> {
         }
         let last = newest.entry(row.room).or_default();
         if row.seq != *last + 1 {
-            violations.push(Violation::Hole {
+            violations.push(Violation::Gap {
                 room: row.room,
                 expected: *last + 1,
                 row: row.seq,
@@ -188,8 +188,8 @@ fn check_rows(evidence: &Evidence) -> Vec<Violation> {
     violations
 }
 
-/// Whatever a client was told is stored is stored, just so.
-fn check_claims(history: &History, stored: &Stored<'_>, violations: &mut Vec<Violation>) {
+/// Checks that every message that a client received is stored with the same fields.
+fn check_messages(history: &History, stored: &Stored<'_>, violations: &mut Vec<Violation>) {
     let client = || history.client.clone();
     for event in &history.events {
         match event {
@@ -230,7 +230,7 @@ fn check_claims(history: &History, stored: &Stored<'_>, violations: &mut Vec<Vio
     }
 }
 
-/// One sending of a message, and what it was answered.
+/// One attempt to send a message, with its answer.
 struct Attempt<'a> {
     number: u64,
     connection: usize,
@@ -252,7 +252,7 @@ impl Attempt<'_> {
     }
 }
 
-/// All attempts, in the order of their sending.
+/// Returns all attempts in the order in which they were sent.
 fn attempts(history: &History) -> Vec<Attempt<'_>> {
     let mut attempts: Vec<Attempt<'_>> = Vec::new();
     let mut places: HashMap<u64, usize> = HashMap::new();
@@ -295,7 +295,8 @@ fn by_content<'a, 'b>(attempts: &'b [Attempt<'a>]) -> BTreeMap<&'a str, Vec<&'b 
     messages
 }
 
-/// What is known not to be stored is not, and acknowledgements are of what was sent.
+/// Checks that messages known not to be stored are not, that each acknowledgement contains the
+/// message that was sent, and that faults explain each refusal.
 fn check_refusals(
     history: &History,
     attempts: &[Attempt<'_>],
@@ -335,14 +336,15 @@ fn check_refusals(
     }
 }
 
-/// A stored message, by the attempt that counts.
+/// A stored message with the attempt that determines its place in the sender's order.
 struct Sending<'a> {
     attempt: u64,
     seq: u64,
     content: &'a str,
 }
 
-/// Messages of one connection to a room are stored in the order in which it sent them.
+/// Checks that messages of one connection to a room are stored in the order in which it sent
+/// them.
 fn check_own_order(
     history: &History,
     attempts: &[Attempt<'_>],
@@ -397,10 +399,10 @@ fn check_own_order(
     }
 }
 
-/// Where a connection stands in a room that it has joined or is joining.
+/// What a connection must receive next in a room that it has joined or is joining.
 #[derive(Clone, Copy)]
 enum View {
-    /// Joining; with `afterSeq`, `next` is the first message to be replayed.
+    /// The connection is joining. With `afterSeq`, `next` is the next replayed message.
     Joining {
         after: Option<u64>,
         next: u64,
@@ -410,7 +412,8 @@ enum View {
     },
 }
 
-/// Each connection's view is contiguous from its seam, and of joined rooms only.
+/// Checks that each connection receives messages of joined rooms only, without gaps and
+/// duplicates, and that read pointers move forward.
 fn check_views(history: &History, violations: &mut Vec<Violation>) {
     let client = || history.client.clone();
     let mut connection = 0;
@@ -433,11 +436,11 @@ fn check_views(history: &History, violations: &mut Vec<Violation>) {
             }
             Event::Joined { room, seq, missed } => {
                 let expected = match views.get(room) {
-                    Some(view) => expected_seam(*view, *seq, *missed),
+                    Some(view) => expected_resume_point(*view, *seq, *missed),
                     None => Some(0),
                 };
                 if let Some(expected) = expected {
-                    violations.push(Violation::Seam {
+                    violations.push(Violation::ResumePoint {
                         client: client(),
                         connection,
                         room: *room,
@@ -467,7 +470,7 @@ fn check_views(history: &History, violations: &mut Vec<Violation>) {
                     }
                 };
                 if message.seq != *next {
-                    violations.push(Violation::OutOfTurn {
+                    violations.push(Violation::OutOfOrder {
                         client: client(),
                         connection,
                         room: message.room,
@@ -484,7 +487,7 @@ fn check_views(history: &History, violations: &mut Vec<Violation>) {
                 };
                 let last = pointers.insert((*room, user), *seq).unwrap_or(0);
                 if *seq > seen || *seq <= last {
-                    violations.push(Violation::Pointer {
+                    violations.push(Violation::ReadPointer {
                         client: client(),
                         room: *room,
                         user: user.clone(),
@@ -497,15 +500,16 @@ fn check_views(history: &History, violations: &mut Vec<Violation>) {
     }
 }
 
-/// The seam that would have fitted, if this one does not.
-fn expected_seam(view: View, seq: u64, missed: Option<Missed>) -> Option<u64> {
+/// Returns the resume point that would have been valid, if this one is not.
+fn expected_resume_point(view: View, seq: u64, missed: Option<Missed>) -> Option<u64> {
     let (next, asked_beyond) = match view {
         View::Joining { after: None, .. } => return missed.is_some().then_some(seq),
         View::Joining {
             after: Some(after),
             next,
         } => (next, next == after + 1 && seq <= after),
-        // A member that fell behind is told so: what it misses begins where it stands.
+        // A member that fell behind receives another `joinedRoom`, whose `missed` starts at
+        // its next message.
         View::Member { next } if missed.is_none() => return Some(next - 1),
         View::Member { next } => (next, false),
     };
@@ -516,18 +520,18 @@ fn expected_seam(view: View, seq: u64, missed: Option<Missed>) -> Option<u64> {
     (!fits).then_some(next - 1)
 }
 
-/// A client that joined each time with the number up to which it had seen everything
-/// has seen everything up to the newest, in the end.
+/// Checks that a client has received every message of a room if each of its joins continued
+/// where it had received everything.
 fn check_completeness(history: &History, rows: &[Message], violations: &mut Vec<Violation>) {
     let mut seen: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
-    let mut chose_to_miss = HashSet::new();
+    let mut skipped = HashSet::new();
     for event in &history.events {
         match event {
             Event::Joining { room, after } => {
                 let seen = seen.entry(*room).or_default();
                 let whole = (1..).take_while(|seq| seen.contains(seq)).count();
                 if after.is_none_or(|after| after > whole as u64) {
-                    chose_to_miss.insert(*room);
+                    skipped.insert(*room);
                 }
             }
             Event::Received(message) => {
@@ -542,12 +546,12 @@ fn check_completeness(history: &History, rows: &[Message], violations: &mut Vec<
         }
     }
     for (room, seen) in &seen {
-        if chose_to_miss.contains(room) {
+        if skipped.contains(room) {
             continue;
         }
         for row in rows.iter().filter(|row| row.room == *room) {
             if !seen.contains(&row.seq) {
-                violations.push(Violation::NeverSeen {
+                violations.push(Violation::NeverReceived {
                     client: history.client.clone(),
                     room: *room,
                     seq: row.seq,

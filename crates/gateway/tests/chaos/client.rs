@@ -1,9 +1,9 @@
-//! A client that survives everything, does what a good client does, and writes down what
-//! it saw: it reconnects, joins with `afterSeq` where it stands, repeats what was not
-//! acknowledged with the same `clientMessageId`, and pages through what it missed.
+//! A correct client that records what it observes. It reconnects, joins with `afterSeq` set to
+//! the newest message that it has seen, repeats unacknowledged messages with the same
+//! `clientMessageId`, and pages through the messages that it missed.
 //!
-//! It forgives the connection everything and the gateway nothing: a packet that the wire
-//! contract does not know is a panic.
+//! It tolerates every failure of the connection, but panics on a packet that the wire contract
+//! does not define.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,56 +21,58 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 
 use crate::random::{below, one_in};
 use crate::record::{Event, History, Message, Missed};
-use crate::support::{SOON, token};
+use crate::support::{DEADLINE, token};
 
-/// Sends in flight of one client.
+/// The largest number of sends in progress per client.
 const WINDOW: usize = 8;
-/// How often a client looks whether there is something to do.
+/// How often a client checks whether a request is due.
 const TICK: Duration = Duration::from_millis(10);
-/// Before a refused event is repeated.
+/// How long a client waits before it repeats a refused event.
 const BACKOFF: Duration = Duration::from_millis(50);
-/// Small, so that the gateway soon notices a reader that has stopped.
+/// Small, so that backpressure from a reader that has stopped reaches the gateway soon.
 const RECEIVE_BUFFER: u32 = 16 * 1024;
 
-/// What a client does beside reading.
+/// What a client does in addition to reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Sender,
-    /// Stops reading when it is told to. Marks what it has read.
+    /// Marks messages as read, and stops reading in the phase `ReadersPaused`.
     Reader,
-    /// Joins and leaves again and again, not always with `afterSeq`.
+    /// Joins and leaves repeatedly, not always with `afterSeq`.
     Visitor,
 }
 
-/// What all clients are told to do.
+/// What all clients do at present.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Load,
-    /// As `Load`, but readers do not read.
+    /// Like `Load`, but readers do not read.
     ReadersPaused,
-    /// Nothing new is sent: what was sent is brought to an end.
+    /// Clients send no new messages, and complete what they have begun.
     Drain,
     Finish,
 }
 
-/// What the clients of a run have in common.
+/// State that the clients of a test share.
 pub(crate) struct Crowd {
     pub(crate) address: SocketAddr,
     pub(crate) phase: watch::Sender<Phase>,
-    /// Positive acknowledgements so far.
+    /// The number of positive acknowledgements so far.
     pub(crate) acknowledged: AtomicU64,
-    /// Negative ones.
+    /// The number of negative acknowledgements so far.
     pub(crate) refused: AtomicU64,
-    /// Characters of each message.
+    /// Notifies of new counts above and of new `Progress`.
+    pub(crate) progressed: watch::Sender<()>,
+    /// The length of each message in characters.
     pub(crate) length: usize,
 }
 
-/// Where a client stands, for the one who waits for the end.
+/// How far a client has got.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
-    /// Sends without an answer, rooms to join, pages to fetch.
+pub(crate) struct Progress {
+    /// The number of unanswered sends, rooms to join and pages to fetch.
     pub(crate) unsettled: usize,
-    /// In each room, everything up to this was seen.
+    /// For each room, the number up to which the client has seen every message.
     pub(crate) seen: BTreeMap<u64, u64>,
 }
 
@@ -79,25 +81,25 @@ pub(crate) struct Client {
     role: Role,
     token: String,
     rooms: BTreeMap<u64, Room>,
-    /// Messages that are not settled; those that were sent before, first.
+    /// Messages that are not settled: first those that were sent before, then new ones.
     outbox: VecDeque<Outgoing>,
     history: History,
     next_message: u64,
     next_attempt: u64,
-    standing: Arc<Mutex<Standing>>,
+    progress: Arc<Mutex<Progress>>,
     link: Link,
 }
 
-/// What ends with the connection.
+/// State that ends with the connection.
 #[derive(Default)]
 struct Link {
-    /// By the number of the acknowledgement.
-    questions: HashMap<u64, Question>,
-    next_question: u64,
+    /// Unanswered requests by the number of their acknowledgement.
+    requests: HashMap<u64, Request>,
+    next_request: u64,
     packets: Vec<String>,
 }
 
-enum Question {
+enum Request {
     Send { attempt: u64, content: String },
     Join { room: u64 },
     List { room: u64, after: u64 },
@@ -107,11 +109,11 @@ enum Question {
 #[derive(Default)]
 struct Room {
     membership: Membership,
-    /// Everything up to this was seen.
+    /// The client has seen every message up to this one.
     upto: u64,
-    /// Seen beyond it.
+    /// The messages beyond it that the client has seen.
     ahead: BTreeSet<u64>,
-    /// Page until this is seen.
+    /// The client pages until it has seen this message.
     missed_to: Option<u64>,
     paging: bool,
     marked: u64,
@@ -119,13 +121,13 @@ struct Room {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Membership {
-    /// To be joined at this time, at once if there is none.
     #[default]
     Out,
+    /// The client joins at this time.
     OutUntil(Instant),
     Joining,
     In,
-    /// To be left at this time.
+    /// The client leaves at this time.
     InUntil(Instant),
     Leaving,
 }
@@ -135,13 +137,13 @@ struct Outgoing {
     client_message_id: Option<String>,
     content: String,
     patience: Patience,
-    /// The first attempt that was not refused.
+    /// The first attempt that was not refused, which determines the message's order.
     counts: Option<u64>,
     waiting: Waiting,
 }
 
-/// What a sender does about a refusal. (An attempt without an answer is always repeated,
-/// if the message has an id.)
+/// How a sender reacts to a refusal. (It always repeats an attempt without an answer if the
+/// message has an id.)
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Patience {
     Retries,
@@ -176,31 +178,32 @@ impl Client {
             },
             next_message: 0,
             next_attempt: 0,
-            standing: Arc::default(),
+            progress: Arc::default(),
             link: Link::default(),
         }
     }
 
-    pub(crate) fn standing(&self) -> Arc<Mutex<Standing>> {
-        self.standing.clone()
+    pub(crate) fn progress(&self) -> Arc<Mutex<Progress>> {
+        self.progress.clone()
     }
 
-    /// Lives until the phase is `Finish`; what it saw.
-    pub(crate) async fn live(mut self) -> History {
+    /// Runs until the phase is `Finish` and returns what the client observed.
+    pub(crate) async fn run(mut self) -> History {
         let mut phase = self.crowd.phase.subscribe();
         while *phase.borrow_and_update() != Phase::Finish {
-            self.tell_standing();
+            self.publish_progress();
             if let Some(socket) = self.connect().await {
                 self.history.events.push(Event::Connected);
                 self.begin();
-                self.converse(socket, &mut phase).await;
+                self.exchange(socket, &mut phase).await;
             }
+            // Like the standard client, it does not reconnect immediately.
             sleep(Duration::from_millis(20 + below(50))).await;
         }
         self.history
     }
 
-    /// A connection in the namespace, unless the gateway is away.
+    /// Connects to the namespace, or returns `None` if the gateway is unavailable.
     async fn connect(&self) -> Option<WebSocketStream<TcpStream>> {
         let connecting = async {
             let socket = TcpSocket::new_v4().unwrap();
@@ -214,8 +217,8 @@ impl Client {
                 self.crowd.address
             );
             let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.ok()?;
-            let hello = Frame::text(format!("40{}", json!({ "token": self.token })));
-            socket.send(hello).await.ok()?;
+            let connect = Frame::text(format!("40{}", json!({ "token": self.token })));
+            socket.send(connect).await.ok()?;
             loop {
                 match socket.next().await? {
                     Ok(Frame::Text(text)) if text.starts_with("40") => return Some(socket),
@@ -228,17 +231,17 @@ impl Client {
                 }
             }
         };
-        timeout(SOON, connecting).await.ok().flatten()
+        timeout(DEADLINE, connecting).await.ok().flatten()
     }
 
-    /// A new connection is in no room, and nothing on it was sent.
+    /// Prepares for a new connection, which has joined no room and sent no message.
     fn begin(&mut self) {
         self.link = Link::default();
         for room in self.rooms.values_mut() {
             room.membership = Membership::Out;
             room.paging = false;
         }
-        // Without an id, a repetition would be another message.
+        // Without an id, a retry would be another message.
         self.outbox.retain(|message| {
             message.client_message_id.is_some() || !matches!(message.waiting, Waiting::ForAnswer(_))
         });
@@ -249,7 +252,9 @@ impl Client {
         self.outbox.make_contiguous().sort_by_key(order);
     }
 
-    async fn converse(
+    /// Sends what is due and handles what arrives, until the connection ends or the phase is
+    /// `Finish`.
+    async fn exchange(
         &mut self,
         mut socket: WebSocketStream<TcpStream>,
         phase: &mut watch::Receiver<Phase>,
@@ -266,9 +271,9 @@ impl Client {
                 }
                 _ => {}
             }
-            let wanted = tokio::select! {
+            let goes_on = tokio::select! {
                 frame = socket.next() => match frame {
-                    Some(Ok(Frame::Text(text))) => self.take(text.as_str()),
+                    Some(Ok(Frame::Text(text))) => self.handle(text.as_str()),
                     Some(Ok(Frame::Close(_)) | Err(_)) | None => return,
                     Some(Ok(_)) => true,
                 },
@@ -278,28 +283,28 @@ impl Client {
                 }
                 _ = phase.changed() => true,
             };
-            if !wanted {
+            if !goes_on {
                 return;
             }
             for packet in std::mem::take(&mut self.link.packets) {
-                let sent = timeout(SOON, socket.send(Frame::text(packet))).await;
+                let sent = timeout(DEADLINE, socket.send(Frame::text(packet))).await;
                 if sent
-                    .expect("the gateway takes a packet within ten seconds")
+                    .expect("the gateway reads a packet before the deadline")
                     .is_err()
                 {
                     return;
                 }
             }
-            self.tell_standing();
+            self.publish_progress();
         }
     }
 
-    fn tell_standing(&self) {
+    fn publish_progress(&self) {
         let rooms = self.rooms.values().filter(|room| {
             !matches!(room.membership, Membership::In | Membership::InUntil(_))
                 || room.missed_to.is_some()
         });
-        *self.standing.lock().unwrap() = Standing {
+        *self.progress.lock().unwrap() = Progress {
             unsettled: self.outbox.len() + rooms.count(),
             seen: self
                 .rooms
@@ -307,17 +312,18 @@ impl Client {
                 .map(|(id, room)| (*id, room.upto))
                 .collect(),
         };
+        self.crowd.progressed.send_replace(());
     }
 
-    fn ask(&mut self, event: &str, payload: &Value, question: Question) {
-        let id = self.link.next_question;
-        self.link.next_question += 1;
-        self.link.questions.insert(id, question);
+    fn request(&mut self, event: &str, payload: &Value, request: Request) {
+        let id = self.link.next_request;
+        self.link.next_request += 1;
+        self.link.requests.insert(id, request);
         let packet = format!("42{id}{}", json!([event, payload]));
         self.link.packets.push(packet);
     }
 
-    /// Does what is due.
+    /// Makes every request that is due.
     fn work(&mut self, phase: Phase) {
         let now = Instant::now();
         let ids: Vec<u64> = self.rooms.keys().copied().collect();
@@ -352,11 +358,11 @@ impl Client {
                     Some(after) => json!({ "roomId": id, "afterSeq": after }),
                     None => json!({ "roomId": id }),
                 };
-                self.ask("joinRoom", &payload, Question::Join { room: id });
+                self.request("joinRoom", &payload, Request::Join { room: id });
             }
             Membership::InUntil(time) if now >= time && phase != Phase::Drain => {
                 room.membership = Membership::Leaving;
-                self.ask("leaveRoom", &json!({ "roomId": id }), Question::Other);
+                self.request("leaveRoom", &json!({ "roomId": id }), Request::Other);
             }
             Membership::In | Membership::InUntil(_) => self.page_or_mark(id),
             Membership::Joining | Membership::Leaving => {}
@@ -372,15 +378,15 @@ impl Client {
         if room.missed_to.is_some() && !room.paging {
             room.paging = true;
             let payload = json!({ "roomId": id, "afterSeq": after, "limit": 200 });
-            self.ask("listMessages", &payload, Question::List { room: id, after });
+            self.request("listMessages", &payload, Request::List { room: id, after });
         } else if self.role == Role::Reader && after > room.marked + 20 {
             room.marked = after;
             let payload = json!({ "roomId": id, "seq": after });
-            self.ask("markRead", &payload, Question::Other);
+            self.request("markRead", &payload, Request::Other);
         }
     }
 
-    /// A message that nobody has sent before.
+    /// Creates a new message.
     fn compose(&mut self) -> Outgoing {
         let number = self.next_message;
         self.next_message += 1;
@@ -389,11 +395,11 @@ impl Client {
             .clone()
             .nth(below(rooms.len() as u64) as usize)
             .unwrap();
-        // A user's ids are the user's, and this may not be the user's only connection.
+        // Ids are unique per user, and the user may have other connections.
         let name = format!("{}-{number}", self.history.client);
         Outgoing {
             room,
-            // Four bytes each, which is the most that a character may take.
+            // Each of these characters has four bytes, the maximum.
             content: format!("{name:🦀<0$}", self.crowd.length),
             client_message_id: (!one_in(10)).then_some(name),
             patience: if one_in(3) {
@@ -406,7 +412,7 @@ impl Client {
         }
     }
 
-    /// Sends what is to be sent, in its order.
+    /// Sends the messages that are due, in their order.
     fn send_due(&mut self, now: Instant) {
         let mut due = Vec::new();
         for message in &mut self.outbox {
@@ -433,24 +439,24 @@ impl Client {
                 payload["clientMessageId"] = json!(id);
             }
             let content = message.content.clone();
-            due.push((payload, Question::Send { attempt, content }));
+            due.push((payload, Request::Send { attempt, content }));
         }
-        for (payload, question) in due {
-            self.ask("sendMessage", &payload, question);
+        for (payload, request) in due {
+            self.request("sendMessage", &payload, request);
         }
     }
 
-    /// Takes a packet; whether the connection goes on.
-    fn take(&mut self, packet: &str) -> bool {
+    /// Handles a packet and returns whether the connection continues.
+    fn handle(&mut self, packet: &str) -> bool {
         if packet == "2" {
             self.link.packets.push("3".to_owned());
         } else if let Some(event) = packet.strip_prefix("42") {
             let [name, payload]: [Value; 2] = serde_json::from_str(event).expect(event);
-            self.take_event(name.as_str().unwrap(), &payload);
+            self.handle_event(name.as_str().unwrap(), &payload);
         } else if let Some(ack) = packet.strip_prefix("43") {
             let (id, answer) = ack.split_at(ack.find('[').unwrap());
             let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
-            self.take_answer(id.parse().unwrap(), &answer);
+            self.handle_answer(id.parse().unwrap(), &answer);
         } else if packet == "1" || packet.starts_with("41") {
             return false;
         } else {
@@ -459,7 +465,7 @@ impl Client {
         true
     }
 
-    fn take_event(&mut self, name: &str, payload: &Value) {
+    fn handle_event(&mut self, name: &str, payload: &Value) {
         let room = payload["roomId"].as_u64();
         let seq = payload["seq"].as_u64();
         match name {
@@ -486,7 +492,7 @@ impl Client {
                 user: payload["userId"].as_str().unwrap().to_owned(),
                 seq: seq.unwrap(),
             }),
-            // Its acknowledgement says the same.
+            // The acknowledgement contains the same error.
             "error" => {}
             _ => panic!("an unexpected event: {name} {payload}"),
         }
@@ -496,7 +502,7 @@ impl Client {
         self.rooms.get_mut(&id).expect("a room of this client")
     }
 
-    /// Rooms of others are the checker's business.
+    /// Notes that a message was seen. (The checker detects messages of other rooms.)
     fn saw(&mut self, room: u64, seq: u64) {
         if let Some(room) = self.rooms.get_mut(&room)
             && seq > room.upto
@@ -524,7 +530,7 @@ impl Client {
         };
         match missed {
             Some(missed) => room.missed_to = Some(missed.to),
-            // Who joins without `afterSeq` wants nothing from before.
+            // A client that joins without `afterSeq` does not want earlier messages.
             None if seq > room.upto => {
                 room.upto = seq;
                 room.ahead.retain(|ahead| *ahead > seq);
@@ -533,11 +539,15 @@ impl Client {
         }
     }
 
-    fn take_answer(&mut self, id: u64, answer: &Value) {
-        let question = self.link.questions.remove(&id).expect("one answer each");
+    fn handle_answer(&mut self, id: u64, answer: &Value) {
+        let request = self
+            .link
+            .requests
+            .remove(&id)
+            .expect("each request is answered once");
         let ok = answer["ok"].as_bool().unwrap();
-        match question {
-            Question::Send { attempt, content } if ok => {
+        match request {
+            Request::Send { attempt, content } if ok => {
                 self.crowd.acknowledged.fetch_add(1, Ordering::Relaxed);
                 let message = message(&answer["message"]);
                 self.history
@@ -545,18 +555,18 @@ impl Client {
                     .push(Event::Acknowledged { attempt, message });
                 self.outbox.retain(|message| message.content != content);
             }
-            Question::Send { attempt, content } => {
+            Request::Send { attempt, content } => {
                 self.crowd.refused.fetch_add(1, Ordering::Relaxed);
                 let error = &answer["error"];
                 let code = error["code"].as_str().unwrap().to_owned();
                 self.refused(&content, &code, error["retryable"] == true);
                 self.history.events.push(Event::Refused { attempt, code });
             }
-            Question::Join { room } if !ok => {
+            Request::Join { room } if !ok => {
                 self.history.events.push(Event::JoinRefused { room });
                 self.room(room).membership = Membership::OutUntil(Instant::now() + BACKOFF);
             }
-            Question::List { room: id, after } => {
+            Request::List { room: id, after } => {
                 self.room(id).paging = false;
                 if !ok {
                     return;
@@ -572,7 +582,7 @@ impl Client {
                     messages,
                 });
             }
-            Question::Join { .. } | Question::Other => {}
+            Request::Join { .. } | Request::Other => {}
         }
     }
 
@@ -583,7 +593,7 @@ impl Client {
             .position(|message| message.content == content)
             .unwrap();
         let mut message = self.outbox.remove(place).unwrap();
-        // Unknown and without an id: a repetition might store it twice.
+        // Without an id, a retry after an unknown outcome might store the message twice.
         let may_repeat = code != "outcome_unknown" || message.client_message_id.is_some();
         if retryable && may_repeat && message.patience == Patience::Retries {
             message.waiting = Waiting::Until(Instant::now() + BACKOFF);

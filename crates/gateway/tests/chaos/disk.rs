@@ -1,4 +1,4 @@
-//! A disk that can be filled: a small file system in memory. Mounting it takes root.
+//! A disk that can be filled: a small file system in memory. Mounting it requires root.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,7 +9,7 @@ use chat_test_support::Janitor;
 
 pub(crate) struct SmallDisk {
     folder: PathBuf,
-    /// Unmounts it, whatever becomes of this process.
+    /// Unmounts the file system, however this process ends.
     _janitor: Janitor,
 }
 
@@ -26,7 +26,7 @@ impl SmallDisk {
             .unwrap();
         assert!(
             mounted.status.success(),
-            "this test fills a file system of its own, and only root may mount one: {}",
+            "cannot mount the file system that this test fills, which requires root: {}",
             String::from_utf8_lossy(&mounted.stderr)
         );
         Self {
@@ -43,7 +43,7 @@ impl SmallDisk {
         self.folder.join("ballast")
     }
 
-    /// Takes all the space that is left.
+    /// Uses up all the free space.
     pub(crate) fn fill(&self) {
         let mut ballast = File::create(self.ballast()).unwrap();
         let block = vec![0; 4096];
@@ -55,7 +55,7 @@ impl SmallDisk {
         assert_eq!(full.kind(), io::ErrorKind::StorageFull, "{full}");
     }
 
-    /// Gives it back.
+    /// Frees the space that `fill` used.
     pub(crate) fn free(&self) {
         fs::remove_file(self.ballast()).unwrap();
     }

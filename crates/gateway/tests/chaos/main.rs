@@ -1,16 +1,15 @@
-//! Proof by fault: clients talk while something breaks again and again, and then what
-//! every one of them sent, had acknowledged and received is compared with the database.
+//! Fault injection: clients exchange messages while a fault occurs repeatedly. Then the test
+//! compares what each client sent, had acknowledged and received with the database.
 //!
-//! - `checker` is the judge, and says what a violation is.
-//! - `client` is a client as the wire contract asks for, which logs everything.
-//! - `stage` brings gateway, clients and judge together; `proxy` and `disk` break what
-//!   does not break by itself.
+//! - `checker` defines the violations and finds them.
+//! - `client` is a correct client that records everything.
+//! - `stage` runs the gateway, the clients and the checker; `proxy` and `disk` inject faults.
 //!
-//! Here stand the faults, each on each database that can have it. `CHAOS_ROUNDS` says how
-//! often each strikes: twice unless told otherwise, which is what `cargo test` has time
-//! for; `cargo xtask chaos` is the long run. A test prints one line on what it did.
+//! This file contains the faults, each on every database that can have it. `CHAOS_ROUNDS` is
+//! the number of rounds of each fault: 2 by default, which suits `cargo test`; `cargo xtask
+//! chaos` is the long run. Each test prints one line with its figures.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -33,35 +32,33 @@ use tokio::time::sleep;
 
 use client::Phase;
 use disk::SmallDisk;
-use proxy::Malice;
+use proxy::ProxyFault;
 use random::below;
 use stage::Stage;
 use support::Database;
 
-/// Characters of a message where their size does not matter.
+/// The length of a message in characters, if it does not matter.
 const SHORT: usize = 40;
 
 fn rounds() -> u64 {
-    let rounds = std::env::var("CHAOS_ROUNDS").map(|rounds| {
-        rounds
-            .parse()
-            .expect("CHAOS_ROUNDS is how often each fault strikes")
-    });
+    let rounds = std::env::var("CHAOS_ROUNDS")
+        .map(|rounds| rounds.parse().expect("CHAOS_ROUNDS is a number of rounds"));
     rounds.unwrap_or(2)
 }
 
-/// The pace of the faults; nothing is waited for with it.
+/// Lets a fault last, or the load run, for a random time (in milliseconds). This paces the
+/// faults; no test waits for an event with it.
 async fn pause(from: u64, to: u64) {
     sleep(Duration::from_millis(from + below(to - from))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_on_sqlite() {
+async fn promises_hold_when_the_gateway_is_killed_on_sqlite() {
     killed(&Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_on_postgres() {
+async fn promises_hold_when_the_gateway_is_killed_on_postgres() {
     killed(&Database::postgres()).await;
 }
 
@@ -76,19 +73,19 @@ async fn killed(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_reset_on_sqlite() {
+async fn promises_hold_when_connections_are_reset_on_sqlite() {
     connections_reset(&Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_reset_on_postgres() {
+async fn promises_hold_when_connections_are_reset_on_postgres() {
     connections_reset(&Database::postgres()).await;
 }
 
 async fn connections_reset(database: &Database) {
     let within = Duration::from_secs(2);
-    let malice = Malice::Resets { within };
-    let mut stage = Stage::open("connections reset", database, Some(malice), SHORT).await;
+    let proxy_fault = ProxyFault::Resets { within };
+    let mut stage = Stage::open("connections reset", database, Some(proxy_fault), SHORT).await;
     for _ in 0..rounds() {
         stage.acknowledged(400).await;
     }
@@ -96,18 +93,18 @@ async fn connections_reset(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledgements_lost_on_sqlite() {
+async fn promises_hold_when_acknowledgements_are_lost_on_sqlite() {
     acknowledgements_lost(&Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn acknowledgements_lost_on_postgres() {
+async fn promises_hold_when_acknowledgements_are_lost_on_postgres() {
     acknowledgements_lost(&Database::postgres()).await;
 }
 
 async fn acknowledgements_lost(database: &Database) {
-    let malice = Malice::LosesAcks { one_in: 20 };
-    let mut stage = Stage::open("acknowledgements lost", database, Some(malice), SHORT).await;
+    let proxy_fault = ProxyFault::LosesAcks { one_in: 20 };
+    let mut stage = Stage::open("acknowledgements lost", database, Some(proxy_fault), SHORT).await;
     for _ in 0..rounds() {
         stage.acknowledged(300).await;
     }
@@ -115,34 +112,34 @@ async fn acknowledgements_lost(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_paused_on_sqlite() {
+async fn promises_hold_when_readers_pause_on_sqlite() {
     readers_paused(&Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_paused_on_postgres() {
+async fn promises_hold_when_readers_pause_on_postgres() {
     readers_paused(&Database::postgres()).await;
 }
 
 async fn readers_paused(database: &Database) {
-    // As long as a message may be, so that what is between gateway and reader is full.
+    // The longest messages, so that the buffers between gateway and reader fill up.
     let mut stage = Stage::open("readers paused", database, None, 4000).await;
     for round in 0..rounds() {
-        stage.tell(Phase::ReadersPaused);
-        // Long enough to fall behind; now and then so long that the gateway gives up.
+        stage.set_phase(Phase::ReadersPaused);
+        // Long enough to fall behind, and in every fifth round until the gateway disconnects.
         match round % 5 {
             4 => pause(11_000, 15_000).await,
             _ => pause(2000, 4000).await,
         }
         stage.faults += 1;
-        stage.tell(Phase::Load);
+        stage.set_phase(Phase::Load);
         stage.acknowledged(200).await;
     }
     stage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sqlite_locked() {
+async fn promises_hold_when_another_session_locks_sqlite() {
     let database = Database::sqlite();
     let mut stage = Stage::open("locked by another writer", &database, None, SHORT).await;
     let path = database.path();
@@ -150,7 +147,7 @@ async fn sqlite_locked() {
     for round in 0..rounds() {
         let lock = "PRAGMA busy_timeout = 10000; BEGIN EXCLUSIVE";
         block_in_place(|| other.batch_execute(lock)).unwrap();
-        // Shorter than the gateway waits for the lock, and longer.
+        // Alternately shorter and longer than the gateway waits for the lock.
         match round % 2 {
             0 => pause(100, 1000).await,
             _ => pause(3500, 5000).await,
@@ -163,7 +160,7 @@ async fn sqlite_locked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_stopped() {
+async fn promises_hold_when_postgres_stops() {
     let mut server = Cluster::start(ClusterOptions::default()).unwrap();
     let database = Database::Postgres(TestDatabase::create(&server.url("postgres")));
     let mut stage = Stage::open("server stopped", &database, None, SHORT).await;
@@ -178,7 +175,7 @@ async fn postgres_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgres_backends_terminated() {
+async fn promises_hold_when_postgres_terminates_sessions() {
     let database = Database::postgres();
     let mut stage = Stage::open("backends terminated", &database, None, SHORT).await;
     for _ in 0..rounds() * 5 {
@@ -194,16 +191,16 @@ async fn postgres_backends_terminated() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "mounts a file system, which takes root; `cargo xtask chaos` runs it"]
-async fn sqlite_full() {
+#[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
+async fn promises_hold_when_the_disk_is_full_on_sqlite() {
     let disk = SmallDisk::mount(256);
     let database = Database::Sqlite(tempfile::tempdir_in(disk.folder()).unwrap());
     disk_full(&database, &disk, || {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "mounts a file system, which takes root; `cargo xtask chaos` runs it"]
-async fn postgres_full() {
+#[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
+async fn promises_hold_when_the_disk_is_full_on_postgres() {
     let disk = SmallDisk::mount(400);
     let mut server = Cluster::start(ClusterOptions {
         settings: vec!["max_wal_size = '64MB'".to_owned()],
@@ -214,7 +211,7 @@ async fn postgres_full() {
     let admin = server.url("postgres");
     let database = Database::Postgres(TestDatabase::create(&admin));
     disk_full(&database, &disk, || {
-        // Without room for its log it ends, and does not come back by itself.
+        // Without space for its write-ahead log, the server stops and does not restart itself.
         if server.psql("postgres", "SELECT 1").is_err() {
             server.stop_immediate().unwrap();
             server.start_again().unwrap();

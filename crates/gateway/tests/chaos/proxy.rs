@@ -14,13 +14,13 @@ use tokio::time::{sleep, timeout};
 
 use crate::random::{below, one_in};
 
-/// How it breaks connections.
+/// How a proxy breaks connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Malice {
-    /// Resets both sides of each connection at a random moment within this time.
+pub(crate) enum ProxyFault {
+    /// Resets both sides of each connection at a random time within this period.
     Resets { within: Duration },
-    /// Forwards one in so many sends, and resets both sides before the acknowledgement
-    /// gets back to the client.
+    /// After one in so many sends, resets both sides before the acknowledgement reaches the
+    /// client.
     LosesAcks { one_in: u64 },
 }
 
@@ -32,20 +32,20 @@ pub(crate) struct Proxy {
 
 struct Inner {
     gateway: SocketAddr,
-    malice: Malice,
-    /// No more faults: it only forwards from now on.
-    peace: watch::Sender<bool>,
+    fault: ProxyFault,
+    /// Whether the proxy has stopped breaking connections.
+    is_stopped: watch::Sender<bool>,
     broken: AtomicU64,
 }
 
 impl Proxy {
-    pub(crate) async fn start(gateway: SocketAddr, malice: Malice) -> Self {
+    pub(crate) async fn start(gateway: SocketAddr, fault: ProxyFault) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(Inner {
             gateway,
-            malice,
-            peace: watch::Sender::new(false),
+            fault,
+            is_stopped: watch::Sender::new(false),
             broken: AtomicU64::new(0),
         });
         let mut connections = JoinSet::new();
@@ -65,14 +65,14 @@ impl Proxy {
         }
     }
 
-    /// Connections broken so far.
+    /// Returns the number of connections broken so far.
     pub(crate) fn broken(&self) -> u64 {
         self.inner.broken.load(Ordering::Relaxed)
     }
 
-    /// Breaks nothing any more.
-    pub(crate) fn make_peace(&self) {
-        self.inner.peace.send_replace(true);
+    /// Stops breaking connections. The proxy only forwards from now on.
+    pub(crate) fn stop_faults(&self) {
+        self.inner.is_stopped.send_replace(true);
     }
 }
 
@@ -87,7 +87,7 @@ impl Inner {
         let (mut from_gateway, mut to_gateway) = gateway.into_split();
         let broken = tokio::select! {
             broken = self.up(&mut from_client, &mut to_gateway) => broken,
-            // Without its own side of the verdict: a connection that ends by itself.
+            // The connection ends by itself.
             () = down(&mut from_gateway, &mut to_client) => false,
             () = self.time_to_reset() => true,
         };
@@ -95,30 +95,31 @@ impl Inner {
             return;
         }
         self.broken.fetch_add(1, Ordering::Relaxed);
-        if let Malice::LosesAcks { .. } = self.malice {
-            // Now and then at once; else when the gateway has handled the send, whose
-            // answer is thrown away here.
+        if let ProxyFault::LosesAcks { .. } = self.fault {
+            // One in three connections is reset immediately, the others after the gateway
+            // has answered the send. The answer is discarded.
             if !one_in(3) {
                 let mut answer = [0; 4096];
                 let answered = from_gateway.read(&mut answer);
                 timeout(Duration::from_millis(200), answered).await.ok();
             }
         }
-        // With no linger, closing sends a reset instead of an end.
+        // With a linger of zero, closing sends a reset (RST) instead of a FIN.
         for half in [to_client, to_gateway] {
             half.as_ref().set_zero_linger().ok();
         }
     }
 
-    /// From the client to the gateway; whether it ends by the proxy's malice.
+    /// Forwards from the client to the gateway. Returns whether the proxy must break the
+    /// connection.
     async fn up(&self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> bool {
         let mut chunk = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut chunk).await {
             if to.write_all(&chunk[..length]).await.is_err() {
                 return false;
             }
-            if let Malice::LosesAcks { one_in: n } = self.malice
-                && !*self.peace.borrow()
+            if let ProxyFault::LosesAcks { one_in: n } = self.fault
+                && !*self.is_stopped.borrow()
                 && begins_with_a_send(&chunk[..length])
                 && one_in(n)
             {
@@ -129,12 +130,12 @@ impl Inner {
     }
 
     async fn time_to_reset(&self) {
-        let mut peace = self.peace.subscribe();
-        if let Malice::Resets { within } = self.malice {
+        let mut is_stopped = self.is_stopped.subscribe();
+        if let ProxyFault::Resets { within } = self.fault {
             let moment = Duration::from_millis(below(within.as_millis() as u64));
             tokio::select! {
                 () = sleep(moment) => return,
-                _ = peace.wait_for(|peace| *peace) => {}
+                _ = is_stopped.wait_for(|is_stopped| *is_stopped) => {}
             }
         }
         std::future::pending().await
@@ -150,9 +151,9 @@ async fn down(from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) {
     }
 }
 
-/// Whether these bytes begin with a WebSocket frame of a `sendMessage`. The clients write
-/// a frame at once, so that where a chunk begins, a frame begins; where it does not,
-/// nothing is broken, which is no harm.
+/// Returns whether these bytes start with a WebSocket frame of a `sendMessage`. A client
+/// writes each frame with one call, so a chunk usually starts with a frame. If it does not,
+/// the fault is skipped, which does no harm.
 fn begins_with_a_send(chunk: &[u8]) -> bool {
     const MASKED: u8 = 0x80;
     let [0x81, length, ..] = chunk else {
@@ -169,7 +170,7 @@ fn begins_with_a_send(chunk: &[u8]) -> bool {
     else {
         return false;
     };
-    // A packet begins with `42`, the number of its acknowledgement, and the event's name.
+    // A packet starts with `42`, the number of its acknowledgement, and the event's name.
     let text: Vec<u8> = payload
         .iter()
         .zip(mask.iter().cycle())

@@ -1,4 +1,4 @@
-//! What a run leaves behind: each client's own log, and the rows of the database.
+//! The evidence of a test: each client's own log, and the rows of the database.
 
 /// A message, as a client received it or as the database holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,25 +8,25 @@ pub(crate) struct Message {
     pub(crate) seq: u64,
     pub(crate) user: String,
     pub(crate) client_message_id: Option<String>,
-    /// No two messages of a run have the same, so that it says which message this is
-    /// even where the sender picked no id.
+    /// Unique in a test, so that it identifies the message even if the sender gave it no
+    /// `clientMessageId`.
     pub(crate) content: String,
 }
 
-/// `joinedRoom.missed`: what was not replayed.
+/// `joinedRoom.missed`: the range that was not replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missed {
     pub(crate) from: u64,
     pub(crate) to: u64,
 }
 
-/// What happened at one client, in the order in which it happened there.
+/// One event at a client. A history has them in the order in which the client observed them.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A new connection; everything up to the next `Connected` is its.
+    /// A new connection, to which everything up to the next `Connected` belongs.
     Connected,
-    /// `joinRoom` was sent. (Never while the room is joined: what comes between the two
-    /// joins would be of either.)
+    /// `joinRoom` was sent. Clients never send it in a room that they have joined, because
+    /// messages that arrive in between could belong to either join.
     Joining { room: u64, after: Option<u64> },
     /// `joinRoom` was refused.
     JoinRefused { room: u64 },
@@ -53,9 +53,9 @@ pub(crate) enum Event {
         client_message_id: Option<String>,
         content: String,
     },
-    /// A positive acknowledgement of this attempt.
+    /// The positive acknowledgement of this attempt.
     Acknowledged { attempt: u64, message: Message },
-    /// A negative one.
+    /// The negative acknowledgement of this attempt.
     Refused { attempt: u64, code: String },
     /// The event `markedRead`.
     MarkedRead { room: u64, user: String, seq: u64 },
@@ -64,7 +64,7 @@ pub(crate) enum Event {
 /// The log of one client, over all its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// The client's name in what the checker reports.
+    /// The client's name in reports.
     pub(crate) client: String,
     pub(crate) user: String,
     pub(crate) events: Vec<Event>,
@@ -76,6 +76,6 @@ pub(crate) struct Evidence {
     pub(crate) histories: Vec<History>,
     /// The table `messages`, by room and number, read after the clients had ended.
     pub(crate) rows: Vec<Message>,
-    /// The table `rooms`: the newest number that each room gave.
+    /// The table `rooms`: each room and the newest number that it assigned.
     pub(crate) counters: Vec<(u64, u64)>,
 }

@@ -1,4 +1,5 @@
-//! One run: a gateway, its clients, the wait for the end, and the verdict.
+//! One test: a gateway and its clients under load, and the comparison of what they observed
+//! with the database.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,19 +9,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
 use crate::checker::check;
-use crate::client::{Client, Crowd, Phase, Role, Standing};
-use crate::proxy::{Malice, Proxy};
+use crate::client::{Client, Crowd, Phase, Progress, Role};
+use crate::proxy::{Proxy, ProxyFault};
 use crate::record::{Event, Evidence, History, Message};
 use crate::support::{Database, Gateway};
 
-/// How long anything may take that the contract promises to happen soon: with a margin
-/// for a machine that has other things to do.
+/// How long a test waits for an event that must happen, with a margin for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who takes part. Two of the senders are connections of one user.
+/// Name, user, role and rooms of each client. Two of the senders are connections of one user.
 const CLIENTS: [(&str, &str, Role, &[u64]); 12] = [
     ("sender-1", "ada", Role::Sender, &[1, 2]),
     ("sender-2", "ada", Role::Sender, &[1, 3]),
@@ -43,28 +43,29 @@ pub(crate) struct Stage<'a> {
     port: u16,
     crowd: Arc<Crowd>,
     clients: JoinSet<History>,
-    standings: Vec<(&'static str, Arc<Mutex<Standing>>)>,
+    progresses: Vec<(&'static str, Arc<Mutex<Progress>>)>,
     pub(crate) proxy: Option<Proxy>,
     /// Faults injected so far.
     pub(crate) faults: u64,
 }
 
 impl<'a> Stage<'a> {
-    /// A gateway on this database and its clients, under load. `length`: characters of a
-    /// message.
+    /// Starts a gateway on this database and its clients, and waits until they are under load.
+    /// `length` is the number of characters of a message.
     pub(crate) async fn open(
         fault: &'static str,
         database: &'a Database,
-        malice: Option<Malice>,
+        proxy_fault: Option<ProxyFault>,
         length: usize,
     ) -> Self {
-        // A port that nobody is given for an outgoing connection while it is free.
+        // While the gateway is down, the kernel does not assign this port to an outgoing
+        // connection.
         let port = chat_test_support::free_port().unwrap();
         let gateway = Some(start(database, port));
         let mut address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut proxy = None;
-        if let Some(malice) = malice {
-            let started = Proxy::start(address, malice).await;
+        if let Some(proxy_fault) = proxy_fault {
+            let started = Proxy::start(address, proxy_fault).await;
             address = started.address;
             proxy = Some(started);
         }
@@ -73,6 +74,7 @@ impl<'a> Stage<'a> {
             phase: watch::Sender::new(Phase::Load),
             acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
+            progressed: watch::Sender::new(()),
             length,
         });
         let mut stage = Self {
@@ -82,20 +84,20 @@ impl<'a> Stage<'a> {
             port,
             crowd,
             clients: JoinSet::new(),
-            standings: Vec::new(),
+            progresses: Vec::new(),
             proxy,
             faults: 0,
         };
         for (name, user, role, rooms) in CLIENTS {
             let client = Client::new(name, user, role, rooms, stage.crowd.clone());
-            stage.standings.push((name, client.standing()));
-            stage.clients.spawn(client.live());
+            stage.progresses.push((name, client.progress()));
+            stage.clients.spawn(client.run());
         }
         stage.acknowledged(100).await;
         stage
     }
 
-    /// Waits until so many more messages have been acknowledged.
+    /// Waits until this many more messages have been acknowledged.
     pub(crate) async fn acknowledged(&mut self, more: u64) {
         let wanted = self.crowd.acknowledged.load(Ordering::Relaxed) + more;
         let crowd = self.crowd.clone();
@@ -105,7 +107,7 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    /// Waits until so many more messages have been refused.
+    /// Waits until this many more messages have been refused.
     pub(crate) async fn refused(&mut self, more: u64) {
         let wanted = self.crowd.refused.load(Ordering::Relaxed) + more;
         let crowd = self.crowd.clone();
@@ -115,11 +117,11 @@ impl<'a> Stage<'a> {
         .await;
     }
 
-    pub(crate) fn tell(&self, phase: Phase) {
+    pub(crate) fn set_phase(&self, phase: Phase) {
         self.crowd.phase.send_replace(phase);
     }
 
-    /// Ends the gateway as a crash would, and starts it again on its port.
+    /// Kills the gateway and starts it again on its port.
     pub(crate) fn kill_and_restart(&mut self) {
         block_in_place(|| {
             let mut gateway = self.gateway.take().unwrap();
@@ -134,49 +136,51 @@ impl<'a> Stage<'a> {
         block_in_place(|| self.database.sql(sql))
     }
 
-    /// Waits until it is so, and shows where everybody stands if it never is.
-    async fn until(&mut self, what: &str, mut is_so: impl FnMut() -> bool) {
+    /// Waits until the condition holds. It is checked whenever a client makes progress.
+    async fn until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        while !is_so() {
-            if let Some(ended) = self.clients.try_join_next() {
-                panic!("a client ended: {:?}", ended.map(|history| history.client));
+        let mut progressed = self.crowd.progressed.subscribe();
+        while !holds() {
+            tokio::select! {
+                Some(ended) = self.clients.join_next() => {
+                    panic!("a client ended: {:?}", ended.map(|history| history.client));
+                }
+                changed = timeout_at(deadline, progressed.changed()) => assert!(
+                    changed.is_ok(),
+                    "{}: timed out after {DEADLINE:?} waiting until {what}: {:?}",
+                    self.fault,
+                    self.progresses
+                ),
             }
-            let standings = &self.standings;
-            assert!(
-                Instant::now() < deadline,
-                "{}: waited {DEADLINE:?} in vain until {what}: {standings:?}",
-                self.fault
-            );
-            sleep(Duration::from_millis(10)).await;
         }
     }
 
-    /// No faults any more: everything that was sent is settled, and everybody sees every
-    /// room's newest message. Then the verdict.
+    /// Stops the faults and waits until every send is settled and every client has seen the
+    /// newest message of its rooms. Then checks the evidence.
     pub(crate) async fn close(mut self) {
         if let Some(proxy) = &self.proxy {
-            proxy.make_peace();
+            proxy.stop_faults();
             self.faults = proxy.broken();
         }
-        self.tell(Phase::Drain);
-        let standings = self.standings.clone();
-        self.until("everything is settled", || {
-            let settled = |standing: &Mutex<Standing>| standing.lock().unwrap().unsettled == 0;
-            standings.iter().all(|(_, standing)| settled(standing))
+        self.set_phase(Phase::Drain);
+        let progresses = self.progresses.clone();
+        self.until("every send is settled", || {
+            let settled = |progress: &Mutex<Progress>| progress.lock().unwrap().unsettled == 0;
+            progresses.iter().all(|(_, progress)| settled(progress))
         })
         .await;
         let newest: BTreeMap<u64, u64> = self.counters().into_iter().collect();
-        self.until("everybody has seen the newest message", || {
-            let up_to_date = |standing: &Mutex<Standing>| {
-                let standing = standing.lock().unwrap();
-                let mut seen = standing.seen.iter();
-                standing.unsettled == 0
+        self.until("every client has seen the newest message", || {
+            let up_to_date = |progress: &Mutex<Progress>| {
+                let progress = progress.lock().unwrap();
+                let mut seen = progress.seen.iter();
+                progress.unsettled == 0
                     && seen.all(|(room, seq)| *seq >= newest.get(room).copied().unwrap_or(0))
             };
-            standings.iter().all(|(_, standing)| up_to_date(standing))
+            progresses.iter().all(|(_, progress)| up_to_date(progress))
         })
         .await;
-        self.tell(Phase::Finish);
+        self.set_phase(Phase::Finish);
         let mut histories = Vec::new();
         while let Some(history) = self.clients.join_next().await {
             histories.push(history.unwrap());
@@ -191,7 +195,7 @@ impl<'a> Stage<'a> {
         let shown = &violations[..violations.len().min(20)];
         assert!(
             violations.is_empty(),
-            "{}: {} violations, of which the first: {shown:#?}",
+            "{}: {} violations, the first of which are: {shown:#?}",
             self.fault,
             violations.len()
         );
@@ -232,7 +236,7 @@ impl<'a> Stage<'a> {
         .collect()
     }
 
-    /// One line for the person at the terminal.
+    /// Summarizes the test in one line.
     fn report(&self, evidence: &Evidence, violations: usize) -> String {
         let count = |wanted: fn(&Event) -> bool| {
             let events = evidence
@@ -277,7 +281,7 @@ impl<'a> Stage<'a> {
 
 fn start(database: &Database, port: u16) -> Gateway {
     let port = port.to_string();
-    // The load is everything that it can take; refusals are the faults' alone.
+    // Without a rate limit, only the faults cause refusals.
     let environment = [("PORT", port.as_str()), ("MESSAGE_RATE", "0")];
     block_in_place(|| Gateway::start_with(database, &environment))
 }

@@ -1,4 +1,4 @@
-// The browser of the tests, and what a page must not do in it.
+// Starts the tests' browser and collects what a page must not do.
 
 import { chromium } from 'playwright-core';
 import { variable } from './environment.mjs';
@@ -12,23 +12,23 @@ export function launch() {
   return chromium.launch({ executablePath: variable('TEST_CHROMIUM'), args: FLAGS });
 }
 
-/** A new page, and what goes wrong on it: errors, complaints in the console, requests to other hosts. */
+/** Opens a page. Returns it with the list of its problems: errors, console warnings, requests to other hosts. */
 export async function open(browser, url, options) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(10_000);
-  const wrongs = [];
+  const problems = [];
   const host = new URL(url).host;
   const check = address => {
-    const { protocol, host: asked } = new URL(address);
-    if (protocol !== 'data:' && asked !== host) wrongs.push(`a request to ${address}`);
+    const { protocol, host: requested } = new URL(address);
+    if (protocol !== 'data:' && requested !== host) problems.push(`a request to ${address}`);
   };
-  page.on('pageerror', error => wrongs.push(`an error: ${error.message}`));
+  page.on('pageerror', error => problems.push(`an error: ${error.message}`));
   page.on('console', message => {
-    if (['error', 'warning'].includes(message.type())) wrongs.push(`in the console: ${message.text()}`);
+    if (['error', 'warning'].includes(message.type())) problems.push(`in the console: ${message.text()}`);
   });
   page.on('request', request => check(request.url()));
   page.on('websocket', socket => check(socket.url()));
   await page.goto(url);
-  return { page, wrongs };
+  return { page, problems };
 }

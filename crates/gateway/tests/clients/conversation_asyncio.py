@@ -1,11 +1,11 @@
-"""What two users of python-socketio's asyncio client see of each other, over each transport."""
+"""Two users of python-socketio's asyncio client converse, over each transport."""
 
 import asyncio
 
 import socketio
 from harness import (
     ADA, BEYOND_ASCII, DEADLINE, EXPIRED, GRACE, TOKENS, URL,
-    check, check_equal, check_message, check_refused, wrong_payloads,
+    check, check_equal, check_message, check_refused, invalid_payloads,
 )
 
 TRANSPORTS = {
@@ -16,15 +16,15 @@ TRANSPORTS = {
 
 
 class Client:
-    """A connection, and what the gateway said on it."""
+    """A connection that records what the gateway sends."""
 
     def __init__(self):
         self.socket = socketio.AsyncClient(reconnection=False)
         self.events = []
         self.refusal = None
         self.happened = asyncio.Event()
-        self.socket.on("*", self._note)
-        self.socket.on("connect_error", self._note_refusal)
+        self.socket.on("*", self._record)
+        self.socket.on("connect_error", self._record_refusal)
 
     async def connect(self, transports, token=None, **options):
         if token is not None:
@@ -37,14 +37,14 @@ class Client:
         return [payload for event, payload in self.events if event == name]
 
     async def until(self, what, condition):
-        """Waits until the condition holds; it is asked again at every event."""
+        """Waits until the condition holds. It is checked after every event."""
         try:
             async with asyncio.timeout(DEADLINE):
                 while not condition():
                     self.happened.clear()
                     await self.happened.wait()
         except TimeoutError:
-            raise AssertionError(f"waited in vain: {what}; last events: {self.events[-5:]}") from None
+            raise AssertionError(f"timed out waiting for {what}; last events: {self.events[-5:]}") from None
 
     async def call(self, event, payload):
         return await self.socket.call(event, payload, timeout=DEADLINE)
@@ -68,11 +68,11 @@ class Client:
         await self.socket.eio.disconnect(abort=True)
 
     # Without an await in them, these run in the order of arrival.
-    def _note(self, event, payload):
+    def _record(self, event, payload):
         self.events.append((event, payload))
         self.happened.set()
 
-    def _note_refusal(self, error):
+    def _record_refusal(self, error):
         self.refusal = error
 
 
@@ -101,17 +101,17 @@ async def two_users_converse(transports, room_id):
 
 
 async def refusals(client, room_id):
-    for what, payload in wrong_payloads(room_id).items():
+    for what, payload in invalid_payloads(room_id).items():
         reply = await client.call("sendMessage", payload)
         error = check_refused(reply, "invalid_payload")
-        told = client.of("error")[-1]
-        check_equal({key: told[key] for key in error}, error)
+        event = client.of("error")[-1]
+        check_equal({key: event[key] for key in error}, error)
         print(f"  {what}: {error['message']}")
-    check_equal(len(client.of("error")), len(wrong_payloads(room_id)))
+    check_equal(len(client.of("error")), len(invalid_payloads(room_id)))
     check_refused(await client.call("dance", {"roomId": room_id}), "unknown_event")
     check_equal(client.of("error")[-1]["event"], "dance")
-    # It is still in the room, and may go on.
-    check((await client.send(room_id, "sorry"))["seq"] == 203, "nothing else was stored")
+    # The client is still in the room and can send.
+    check((await client.send(room_id, "valid"))["seq"] == 203, "a refused message was stored")
 
 
 async def leaving(ada, grace, room_id):
@@ -121,9 +121,9 @@ async def leaving(ada, grace, room_id):
     check_equal(await grace.call("leaveRoom", {"roomId": room_id}), {"ok": True, "roomId": room_id})
     check_equal(grace.of("leftRoom"), [{"roomId": room_id}])
     seen = len(grace.of("newMessage"))
-    # Ada has received the first before she sends the second, and Grace the second.
+    # Ada sends the second message after she has received the first, and Grace receives the second.
     message = await ada.send(room_id, "not for Grace")
-    await ada.until("her message", lambda: message in ada.of("newMessage"))
+    await ada.until("the message", lambda: message in ada.of("newMessage"))
     message = await ada.send(other, "for both")
     await grace.until("the other room's message", lambda: message in grace.of("newMessage"))
     check_equal(grace.of("newMessage")[seen:], [message])

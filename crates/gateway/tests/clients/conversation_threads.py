@@ -1,7 +1,7 @@
-"""What two users of python-socketio's threaded client see of each other.
+"""Two users of python-socketio's threaded client converse.
 
-The client hands every event to a thread of its own, so what it shows has no order
-of arrival: messages are looked at in the order of their numbers.
+The client handles each event in a new thread, so the order of arrival is unknown. The
+messages are therefore compared in the order of their numbers.
 """
 
 import threading
@@ -9,20 +9,20 @@ import threading
 import socketio
 from harness import (
     ADA, BEYOND_ASCII, DEADLINE, EXPIRED, GRACE, TOKENS, URL,
-    check, check_equal, check_message, check_refused, wrong_payloads,
+    check, check_equal, check_message, check_refused, invalid_payloads,
 )
 
 
 class Client:
-    """A connection, and what the gateway said on it."""
+    """A connection that records what the gateway sends."""
 
     def __init__(self):
         self.socket = socketio.Client(reconnection=False)
         self.events = []
         self.refusal = None
         self.happened = threading.Condition()
-        self.socket.on("*", self._note)
-        self.socket.on("connect_error", self._note_refusal)
+        self.socket.on("*", self._record)
+        self.socket.on("connect_error", self._record_refusal)
 
     def connect(self, token, transports):
         self.socket.connect(URL, auth={"token": token}, transports=transports, wait_timeout=DEADLINE)
@@ -35,26 +35,28 @@ class Client:
         return sorted(self.of("newMessage"), key=lambda message: message["seq"])
 
     def until(self, what, condition):
-        """Waits until the condition holds; it is asked again at every event."""
+        """Waits until the condition holds. It is checked after every event."""
         with self.happened:
             found = self.happened.wait_for(condition, timeout=DEADLINE)
-        check(found, f"waited in vain: {what}; last events: {self.events[-5:]}")
+        check(found, f"timed out waiting for {what}; last events: {self.events[-5:]}")
 
     def call(self, event, payload):
         return self.socket.call(event, payload, timeout=DEADLINE)
 
     def close(self):
-        """Disconnects without waiting for the pending poll. (The client forgets to say that it
-        leaves if it does so while a request of its own is under way, and then waits for the
-        poll until the next heartbeat.)"""
+        """Disconnects without waiting for the pending poll.
+
+        If one of its requests is in progress, the client does not send its disconnect, and
+        would wait for the poll until the next heartbeat.
+        """
         self.socket.eio.disconnect(abort=True)
 
-    def _note(self, event, payload):
+    def _record(self, event, payload):
         with self.happened:
             self.events.append((event, payload))
             self.happened.notify_all()
 
-    def _note_refusal(self, error):
+    def _record_refusal(self, error):
         self.refusal = error
 
 
@@ -79,11 +81,11 @@ def two_users_converse(transports, room_id):
         check_equal(contents, [f"message {n}" for n in range(180)])
     check_equal(ada.messages(), grace.messages())
 
-    wrongs = wrong_payloads(room_id)
-    for payload in wrongs.values():
+    payloads = invalid_payloads(room_id)
+    for payload in payloads.values():
         check_refused(ada.call("sendMessage", payload), "invalid_payload")
-    ada.until("an error event for each", lambda: len(ada.of("error")) >= len(wrongs))
-    check_equal([error["code"] for error in ada.of("error")], ["invalid_payload"] * len(wrongs))
+    ada.until("an error event for each payload", lambda: len(ada.of("error")) >= len(payloads))
+    check_equal([error["code"] for error in ada.of("error")], ["invalid_payload"] * len(payloads))
 
     check_equal(ada.call("leaveRoom", {"roomId": room_id}), {"ok": True, "roomId": room_id})
     check_refused(ada.call("sendMessage", {"roomId": room_id, "content": "x"}), "not_in_room")

@@ -1,6 +1,6 @@
-// Pages of other origins, and the browser's rules for them: CORS for long-polling, the
-// gateway's own check for WebSockets. Says on standard output which origin the gateway
-// is to allow, and reads on standard input where it is.
+// Pages of other origins connect only if their origin is allowed: by the browser's CORS check
+// for long-polling, by the gateway's own check for WebSockets. The program prints the origin
+// that the gateway must allow, and reads the gateway's URL from standard input.
 
 import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
@@ -25,12 +25,12 @@ try {
       transports: ['polling'], withCredentials: true, extraHeaders: { Authorization: `Bearer ${ada.token}` },
     }, true],
   ]) {
-    assert.deepEqual(await outcome(allowed, gateway, options), { life: 'connected', reply: 1, preflight }, name);
+    assert.deepEqual(await outcome(allowed, gateway, options), { state: 'connected', seq: 1, preflight }, name);
     const refused = await outcome(other, gateway, options);
-    assert.match(refused.life, /^(xhr poll|websocket) error$/, name);
-    // A name of the same machine is another origin too.
-    const twin = allowed.replace('127.0.0.1', 'localhost');
-    assert.match((await outcome(twin, gateway, options)).life, /^(xhr poll|websocket) error$/, name);
+    assert.match(refused.state, /^(xhr poll|websocket) error$/, name);
+    // Another name of the same host is another origin.
+    const alias = allowed.replace('127.0.0.1', 'localhost');
+    assert.match((await outcome(alias, gateway, options)).state, /^(xhr poll|websocket) error$/, name);
   }
 } finally {
   await browser.close();
@@ -38,7 +38,7 @@ try {
   process.stdin.destroy();
 }
 
-/** Serves an empty page and the client's bundle; the site's origin. */
+/** Serves an empty page and the client's bundle, and returns the site's origin. */
 async function serveSite() {
   const server = createServer((request, response) => {
     const isScript = request.url === '/socket.io.js';
@@ -50,7 +50,7 @@ async function serveSite() {
   return `http://127.0.0.1:${server.address().port}`;
 }
 
-/** What a page of this origin gets when it connects with these options, joins a room, and sends. */
+/** Opens a page of this origin that connects with these options, joins a room and sends a message. */
 async function outcome(origin, gateway, options) {
   const context = await browser.newContext();
   try {
@@ -61,8 +61,8 @@ async function outcome(origin, gateway, options) {
     devtools.on('Network.requestWillBeSent', ({ request }) => { preflight ||= request.method === 'OPTIONS'; });
     await devtools.send('Network.enable');
     await page.goto(origin);
-    const { life, reply } = await page.evaluate(connect, [gateway, options]);
-    return { life, reply, preflight };
+    const { state, seq } = await page.evaluate(connect, [gateway, options]);
+    return { state, seq, preflight };
   } finally {
     await context.close();
   }
@@ -71,15 +71,15 @@ async function outcome(origin, gateway, options) {
 /** Runs in the page. */
 async function connect([gateway, options]) {
   const socket = globalThis.io(gateway, { reconnection: false, ...options });
-  const life = await new Promise(resolve => {
+  const state = await new Promise(resolve => {
     socket.on('connect', () => resolve('connected'));
     socket.on('connect_error', ({ message }) => resolve(message));
   });
-  if (life !== 'connected') return { life };
+  if (state !== 'connected') return { state };
   const roomId = Math.ceil(Math.random() * 1e12);
-  const patient = socket.timeout(10_000);
-  await patient.emitWithAck('joinRoom', { roomId });
-  const { message } = await patient.emitWithAck('sendMessage', { roomId, content: 'from a page' });
+  const withDeadline = socket.timeout(10_000);
+  await withDeadline.emitWithAck('joinRoom', { roomId });
+  const { message } = await withDeadline.emitWithAck('sendMessage', { roomId, content: 'from a page' });
   socket.disconnect();
-  return { life, reply: message.seq };
+  return { state, seq: message.seq };
 }

@@ -1,16 +1,16 @@
-// The demo page of `chat-gateway dev`, as somebody who opens it sees it.
+// The demo page of `chat-gateway dev` in a browser.
 
 import assert from 'node:assert/strict';
 import { launch, open } from './browser.mjs';
 import { variable } from './environment.mjs';
 
 const inRoom1 = [
-  'Hello Grace!', '<b>Hello</b> Ada 😀', 'Twice', 'Twice', 'It was refused, and I go on.', 'Where are you?',
+  'Hello Grace!', '<b>Hello</b> Ada 😀', 'Twice', 'Twice', 'After a refusal', 'Where are you?',
 ];
 
 const browser = await launch();
 try {
-  const { page, wrongs } = await open(browser, `${variable('GATEWAY_URL')}/`, { viewport: { width: 1200, height: 800 } });
+  const { page, problems } = await open(browser, `${variable('GATEWAY_URL')}/`, { viewport: { width: 1200, height: 800 } });
   const [ada, grace] = ['Ada', 'Grace'].map(name => panel(page, name));
   for (const user of [ada, grace]) await user.isIn(1);
 
@@ -18,7 +18,7 @@ try {
   await grace.sees('Hello Grace!', { author: 'Ada', seq: 1 });
   await grace.says('<b>Hello</b> Ada 😀');
   await ada.sees('<b>Hello</b> Ada 😀', { author: 'Grace', seq: 2 });
-  // The same words twice are two messages, each once in either panel.
+  // The same text sent twice is two messages, and each panel shows both.
   await ada.says('Twice');
   await ada.says('Twice');
   for (const user of [ada, grace]) {
@@ -30,18 +30,18 @@ try {
 
   await ada.press('invalid');
   await ada.root.locator('li.refused', { hasText: 'invalid_payload' }).waitFor();
-  await ada.says('It was refused, and I go on.');
-  await grace.sees('It was refused, and I go on.', { author: 'Ada', seq: 5 });
+  await ada.says('After a refusal');
+  await grace.sees('After a refusal', { author: 'Ada', seq: 5 });
   assert.equal(await page.locator('li.refused').count(), 1);
   await page.screenshot({ path: variable('SCREENSHOT') });
 
-  await wireIsLogged(page);
-  await roomsAreApart(ada, grace);
-  await whatWasMissedIsShown(ada, grace);
-  await whatWasWrittenOfflineIsSentOnce(ada, grace);
+  await wireLogHidesTokens(page);
+  await roomsAreSeparate(ada, grace);
+  await missedMessagesAreShown(ada, grace);
+  await messagesWrittenOfflineAreSentOnce(ada, grace);
   assert.equal(await page.locator('li.refused').count(), 0);
 
-  // A page that is loaded again shows what was said in the room, and goes on.
+  // After a reload, the page shows the room's messages and continues.
   await page.reload();
   for (const user of [ada, grace]) {
     await user.isIn(1);
@@ -52,12 +52,12 @@ try {
   await ada.sees('Still here', { author: 'Grace', seq: 7 });
   await historyIsPaged(ada, grace);
   assert.equal(await page.locator('li.refused').count(), 0);
-  assert.deepEqual(wrongs, []);
+  assert.deepEqual(problems, []);
 } finally {
   await browser.close();
 }
 
-/** One of the two panels, and what its user does. */
+/** One of the two panels, with what its user can do and see. */
 function panel(page, name) {
   const root = page.getByRole('region', { name, exact: true });
   const part = role => root.locator(`[data-role=${role}]`);
@@ -78,7 +78,7 @@ function panel(page, name) {
       await part('input').fill(text);
       await part('send').click();
     },
-    /** In one turn of the page: the answer cannot come in between. */
+    /** Sends, disconnects and connects in one turn of the page, before any answer can arrive. */
     async saysAndReconnects(text) {
       await part('input').fill(text);
       await root.evaluate(panel => {
@@ -89,20 +89,20 @@ function panel(page, name) {
       const message = part('messages').locator(`[data-seq="${seq}"]`);
       return message.filter({ hasText: text }).filter({ hasText: author }).waitFor();
     },
-    /** What is listed, from top to bottom. */
+    /** Returns the listed messages, from top to bottom. */
     contents: () => part('messages').locator('.bubble').allInnerTexts(),
   };
 }
 
-async function wireIsLogged(page) {
+async function wireLogHidesTokens(page) {
   await page.getByText('Wire log').click();
   const lines = page.getByRole('list', { name: 'Packets, oldest first' });
   await lines.getByText('42["newMessage"').or(lines.getByText('"sendMessage"')).first().waitFor();
-  assert.ok(!/eyJ[\w-]*\.eyJ[\w-]*\.[\w-]/.test(await lines.innerText()), 'a whole token is shown');
+  assert.ok(!/eyJ[\w-]*\.eyJ[\w-]*\.[\w-]/.test(await lines.innerText()), 'the wire log shows a whole token');
   await page.getByText('Wire log').click();
 }
 
-async function roomsAreApart(ada, grace) {
+async function roomsAreSeparate(ada, grace) {
   await grace.goesTo(2);
   await grace.root.getByText('Nothing in room 2 yet').waitFor();
   await ada.says('Where are you?');
@@ -112,7 +112,7 @@ async function roomsAreApart(ada, grace) {
   assert.deepEqual(await grace.contents(), ['In room 2']);
 }
 
-async function whatWasMissedIsShown(ada, grace) {
+async function missedMessagesAreShown(ada, grace) {
   await ada.goesTo(2);
   await ada.sees('In room 2', { author: 'Grace', seq: 1 });
   await grace.press('connection');
@@ -125,7 +125,7 @@ async function whatWasMissedIsShown(ada, grace) {
   for (const user of [ada, grace]) assert.deepEqual(await user.contents(), ['In room 2', 'While you are away']);
 }
 
-async function whatWasWrittenOfflineIsSentOnce(ada, grace) {
+async function messagesWrittenOfflineAreSentOnce(ada, grace) {
   await grace.press('connection');
   await grace.state('offline');
   for (const text of ['Written offline', 'And this']) await grace.says(text);
@@ -139,7 +139,7 @@ async function whatWasWrittenOfflineIsSentOnce(ada, grace) {
     await user.sees('And this', { author: 'Grace', seq: 5 });
     assert.deepEqual(await user.contents(), contents);
   }
-  // Sent, and cut off before the answer: it is sent again, and stored once. What was answered is not.
+  // A message whose answer is lost is sent again and stored once. Answered messages are not sent again.
   await grace.saysAndReconnects('Cut short');
   await grace.isIn(2);
   await grace.sees('Cut short', { author: 'Grace', seq: 6 });
@@ -151,7 +151,7 @@ async function whatWasWrittenOfflineIsSentOnce(ada, grace) {
   }
 }
 
-/** More messages than a page has. */
+/** The room has more messages than one page of history. */
 async function historyIsPaged(ada, grace) {
   const texts = Array.from({ length: 60 }, (_, n) => `Number ${n + 1}`);
   for (const user of [ada, grace]) await user.goesTo(3);

@@ -1,4 +1,4 @@
-// What the caller tells these programs.
+// The environment variables through which the Rust tests configure these programs.
 
 import assert from 'node:assert/strict';
 

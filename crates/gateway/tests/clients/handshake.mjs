@@ -1,13 +1,13 @@
-// Who npm's socket.io-client is let in as, and what it is told when it is not.
+// Which tokens npm's socket.io-client may connect with, and how the others are refused.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ada, grace, variable } from './environment.mjs';
 import { Client, newRoom } from './harness.mjs';
 
-const nobody = {};
+const noToken = {};
 const expired = variable('TOKEN_EXPIRED');
-/** Ada's claims under the signature of Grace's. */
+/** Ada's claims with the signature of Grace's token. */
 const forged = [...ada.token.split('.').slice(0, 2), grace.token.split('.')[2]].join('.');
 
 const PLACES = {
@@ -25,11 +25,11 @@ const OUTCOMES = [
   ['gibberish', 'connect_error: token_invalid'],
 ];
 
-/** The first thing that happens to a client that connects with these options. */
+/** Connects with these options and returns the first state of the connection. */
 async function outcome(t, options) {
-  const client = new Client(nobody, options);
+  const client = new Client(noToken, options);
   t.after(() => client.close());
-  return client.until('let in or refused', () => client.life[0]);
+  return client.until('a connection or a refusal', () => client.states[0]);
 }
 
 for (const transports of [['polling', 'websocket'], ['websocket'], ['polling']]) {
@@ -41,7 +41,7 @@ for (const transports of [['polling', 'websocket'], ['websocket'], ['polling']])
     });
   }
 
-  test(`no token at all is told so, over ${transports}`, async t => {
+  test(`a missing token is refused with token_missing, over ${transports}`, async t => {
     assert.equal(await outcome(t, { transports }), 'connect_error: token_missing');
     assert.equal(await outcome(t, { transports, auth: { token: null } }), 'connect_error: token_missing');
   });
@@ -57,20 +57,20 @@ for (const transports of [['polling', 'websocket'], ['websocket'], ['polling']])
     assert.equal(await outcome(t, { transports, auth: { token: null }, query }), 'connect');
   });
 
-  test(`who was refused gets in with a better token, over ${transports}`, async t => {
+  test(`a refused client connects with a valid token, over ${transports}`, async t => {
     const client = new Client({ token: expired }, { transports });
     t.after(() => client.close());
-    // Written by an application that does not wait: none of it takes place.
+    // The application does not wait for the connection. The refusal discards its event.
     const roomId = newRoom();
     client.socket.emit('joinRoom', { roomId });
-    await client.until('refused', () => client.life.length === 1);
+    await client.until('the refusal', () => client.states.length === 1);
     assert.equal(client.socket.active, false);
     assert.deepEqual(client.events, []);
 
     client.socket.auth = { token: ada.token };
     client.socket.connect();
-    await client.until('let in', () => client.socket.connected);
-    assert.deepEqual(client.life, ['connect_error: token_expired', 'connect']);
+    await client.until('the connection', () => client.socket.connected);
+    assert.deepEqual(client.states, ['connect_error: token_expired', 'connect']);
     await client.join(roomId);
     assert.equal((await client.send(roomId, 'at last')).userId, ada.id);
   });

@@ -1,20 +1,20 @@
-// What the stories of npm's socket.io-client share: deadlines, a client that remembers
-// what it saw, and what is expected.
+// What the scenarios of npm's socket.io-client share: deadlines, a client that records what
+// happens, and assertions.
 
 import assert from 'node:assert/strict';
 import { io } from 'socket.io-client';
 import { variable } from './environment.mjs';
 
-/** How long anything may take that is certain to happen. */
+/** How long a program waits for an event that must happen. */
 const DEADLINE = 10_000;
 
 const url = variable('GATEWAY_URL');
 
-/** The promise's value, or a failure that says what did not happen in time. */
+/** Waits for the promise's value. Fails with this description when the deadline has passed. */
 export async function within(promise, what) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${DEADLINE} ms in vain: ${what}`)), DEADLINE);
+    timer = setTimeout(() => reject(new Error(`timed out after ${DEADLINE} ms waiting for ${what}`)), DEADLINE);
   });
   try {
     return await Promise.race([promise, late]);
@@ -23,42 +23,42 @@ export async function within(promise, what) {
   }
 }
 
-/** A connection, and everything that happened on it. Begins to connect at once. */
+/** A connection that records everything that happens on it. The constructor starts to connect. */
 export class Client {
   #watchers = new Set();
 
   constructor({ token }, options = {}) {
     const auth = token === undefined ? {} : { token };
     this.socket = io(url, { forceNew: true, auth, ...options });
-    this.events = []; // the server's: [name, payload]
-    this.life = []; // the connection's: 'connect', 'disconnect: <reason>', 'connect_error: <message>'
-    this.socket.onAny((...event) => this.#note(this.events, event));
-    this.socket.on('connect', () => this.#note(this.life, 'connect'));
-    this.socket.on('disconnect', reason => this.#note(this.life, `disconnect: ${reason}`));
-    this.socket.on('connect_error', ({ message }) => this.#note(this.life, `connect_error: ${message}`));
+    this.events = []; // from the gateway: [name, payload]
+    this.states = []; // 'connect', 'disconnect: <reason>', 'connect_error: <message>'
+    this.socket.onAny((...event) => this.#record(this.events, event));
+    this.socket.on('connect', () => this.#record(this.states, 'connect'));
+    this.socket.on('disconnect', reason => this.#record(this.states, `disconnect: ${reason}`));
+    this.socket.on('connect_error', ({ message }) => this.#record(this.states, `connect_error: ${message}`));
   }
 
   static async connected(user, options) {
     const client = new Client(user, options);
-    await client.until('connected', () => client.socket.connected);
+    await client.until('the connection', () => client.socket.connected);
     return client;
   }
 
-  /** The payloads of this event so far. */
+  /** Returns the payloads of this event so far. */
   of(name) {
     return this.events.filter(([event]) => event === name).map(([, payload]) => payload);
   }
 
-  /** What was broadcast in this room so far. */
+  /** Returns the messages that were broadcast in this room so far. */
   messages(roomId) {
     return this.of('newMessage').filter(message => message.roomId === roomId);
   }
 
-  /** Waits until the condition holds; it is asked again whenever something happens. */
+  /** Waits until the condition holds, and returns its value. It is checked after every event. */
   async until(what, condition) {
-    let look;
+    let check;
     const found = new Promise((resolve, reject) => {
-      look = () => {
+      check = () => {
         try {
           const value = condition();
           if (value) resolve(value);
@@ -66,25 +66,25 @@ export class Client {
           reject(error);
         }
       };
-      this.#watchers.add(look);
-      look();
+      this.#watchers.add(check);
+      check();
     });
     try {
       return await within(found, what);
     } catch (error) {
-      const seen = JSON.stringify({ life: this.life, lastEvents: this.events.slice(-5) });
-      throw new Error(`${error.message}; seen: ${seen}`, { cause: error });
+      const recorded = JSON.stringify({ states: this.states, lastEvents: this.events.slice(-5) });
+      throw new Error(`${error.message}; recorded: ${recorded}`, { cause: error });
     } finally {
-      this.#watchers.delete(look);
+      this.#watchers.delete(check);
     }
   }
 
-  /** Sends an event with these arguments; the acknowledgement. */
+  /** Sends an event with these arguments and returns its acknowledgement. */
   call(event, ...payload) {
     return this.socket.timeout(DEADLINE).emitWithAck(event, ...payload);
   }
 
-  /** Joins a room; where its seam is. */
+  /** Joins a room and returns its resume point. */
   async join(roomId) {
     const { seq, readSeq, unread, ...reply } = await this.call('joinRoom', { roomId });
     assert.deepEqual(reply, { ok: true, roomId });
@@ -92,7 +92,7 @@ export class Client {
     return seq;
   }
 
-  /** Sends a message; it, as it was stored. */
+  /** Sends a message and returns it as it was stored. */
   async send(roomId, content) {
     const { message, ...reply } = await this.call('sendMessage', { roomId, content });
     assert.deepEqual(reply, { ok: true });
@@ -107,21 +107,21 @@ export class Client {
     this.socket.disconnect();
   }
 
-  #note(record, what) {
-    record.push(what);
-    for (const look of [...this.#watchers]) look();
+  #record(list, entry) {
+    list.push(entry);
+    for (const check of [...this.#watchers]) check();
   }
 }
 
 let rooms = 0;
 
-/** A room that no other story of this program uses. */
+/** Returns a room number that no other scenario of this program uses. */
 export function newRoom() {
   rooms += 1;
   return rooms;
 }
 
-/** This is the message, and nothing else is in it. */
+/** Checks that the message has exactly these fields. */
 export function assertMessage(message, { roomId, seq, content, author }) {
   const { id, createdAt } = message;
   assert.deepEqual(message, {
@@ -133,13 +133,13 @@ export function assertMessage(message, { roomId, seq, content, author }) {
   assert.ok(Math.abs(age) < 60_000, `createdAt is ${age} ms ago`);
 }
 
-/** These are numbered from `first` on, without holes, and in this order. */
+/** Checks that the messages have these contents, in order, and are numbered from `first` without gaps. */
 export function assertInOrder(messages, first, contents) {
   assert.deepEqual(messages.map(({ seq }) => seq), contents.map((_, index) => first + index));
   assert.deepEqual(messages.map(({ content }) => content), contents);
 }
 
-/** A refusal: the acknowledgement, and the `error` event that went before it. */
+/** Checks a refusal: its acknowledgement, and the `error` event that preceded it. */
 export function assertRefused(reply, event, expected) {
   const { code, event: name, roomId, retryable = false } = expected;
   const { message } = reply.error;

@@ -1,15 +1,15 @@
-"""What the stories of python-socketio share: users, addresses, and what is expected."""
+"""What the scenarios of python-socketio share: users, addresses and assertions."""
 
 import os
 import re
 import sys
 
-# How long anything may take that is certain to happen.
+# How many seconds a program waits for an event that must happen.
 DEADLINE = 10
 
 CREATED_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
-# python-socketio writes them as \u escapes, the last as two of them.
+# python-socketio sends these characters as \u escapes, the last one as a surrogate pair.
 BEYOND_ASCII = "Grüße, 世界 — \u202e 😀"
 
 
@@ -26,9 +26,11 @@ GRACE = {"id": "2", "name": "Grace"}
 TOKENS = {"1": variable("TOKEN_ADA"), "2": variable("TOKEN_GRACE")}
 EXPIRED = variable("TOKEN_EXPIRED")
 
-# The payload that is sent, as python-socketio takes it (`None` is no argument, a tuple
-# is several), for every way to get `sendMessage` to a room wrong that is Python's own.
-def wrong_payloads(room_id):
+def invalid_payloads(room_id):
+    """Returns the invalid payloads of `sendMessage` that depend on the client.
+
+    They are in python-socketio's form: `None` is no argument, and a tuple is several.
+    """
     message = {"roomId": room_id, "content": "x"}
     return {
         "no payload": None,
@@ -49,7 +51,7 @@ def check_equal(actual, expected):
 
 
 def check_message(message, room_id, seq, content, author):
-    """This is the message, and nothing else is in it."""
+    """Checks that the message has exactly these fields."""
     expected = {"roomId": room_id, "seq": seq, "content": content, "userId": author["id"], "user": author}
     rest = {key: value for key, value in message.items() if key not in ("id", "createdAt")}
     check_equal(rest, expected)
@@ -58,7 +60,7 @@ def check_message(message, room_id, seq, content, author):
 
 
 def check_refused(reply, code):
-    """A negative acknowledgement, with nothing else in it; its error."""
+    """Checks that the acknowledgement is exactly this refusal, and returns its error."""
     error = reply["error"]
     check(isinstance(error["message"], str) and error["message"], reply)
     check_equal(reply, {"ok": False, "error": {"code": code, "message": error["message"], "retryable": False}})

@@ -1,42 +1,36 @@
-//! What clients that stop reading cost.
+//! Clients that read slowly or not at all: what they cost, when they are disconnected, and
+//! that no other client waits for them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::client::{Client, http};
-use crate::support::{Database, Gateway, SOON, token};
+use crate::support::client::{Client, Polling, get};
+use crate::support::{DEADLINE, Database, Gateway, token};
 
 /// Clients per way of stopping.
 const CLIENTS: u64 = 20;
-/// A text that JSON escapes sixfold.
+/// The length of a text that JSON escapes sixfold.
 const CHARACTERS: usize = 4000;
 
-/// A client whose kernel takes little before it has read.
-async fn narrow(gateway: &Gateway, user: &str) -> Client {
+/// Connects a client with a receive buffer of 4 KiB, so that little is on the way to it.
+async fn connect_with_small_buffer(gateway: &Gateway, user: &str) -> Client {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = socket.connect(gateway.address).await.unwrap();
     Client::connect_through(stream, gateway.address, &token(user, "Ada")).await
 }
 
-/// The process's largest resident size since the last reset, in KiB.
-fn peak_kib(gateway: &Gateway) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    let number = line.unwrap().split_whitespace().nth(1);
-    number.unwrap().parse().unwrap()
-}
-
-fn reset_peak(gateway: &Gateway) {
+fn reset_peak_memory(gateway: &Gateway) {
     std::fs::write(format!("/proc/{}/clear_refs", gateway.pid()), "5").unwrap();
 }
 
 async fn connections(gateway: &Gateway) -> u64 {
-    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let (_, metrics) = http(gateway.address, request).await;
+    let (_, metrics) = get(gateway.address, "/metrics").await;
     let line = metrics
         .lines()
         .find_map(|line| line.strip_prefix("chat_connections "));
@@ -66,18 +60,18 @@ async fn a_client_that_stops_reading_costs_at_most_a_mebibyte() {
     for _ in 0..20 {
         write(1, 50).await;
     }
-    reset_peak(&gateway);
-    let before = peak_kib(&gateway);
+    reset_peak_memory(&gateway);
+    let before = gateway.memory_kib("VmHWM");
 
-    // Members that fall behind, clients in a replay, and clients that ask for pages.
+    // Members that fall behind, clients in a replay, and clients that request pages.
     let mut stopped = Vec::new();
     for n in 0..CLIENTS {
-        let mut member = narrow(&gateway, &format!("m{n}")).await;
+        let mut member = connect_with_small_buffer(&gateway, &format!("m{n}")).await;
         member.join(2).await;
-        let mut replayed = narrow(&gateway, &format!("r{n}")).await;
+        let mut replayed = connect_with_small_buffer(&gateway, &format!("r{n}")).await;
         let replay = json!({"roomId": 1, "afterSeq": 0});
         replayed.start("joinRoom", &replay).await;
-        let mut paging = narrow(&gateway, &format!("p{n}")).await;
+        let mut paging = connect_with_small_buffer(&gateway, &format!("p{n}")).await;
         paging.join(1).await;
         for _ in 0..20 {
             let page = json!({"roomId": 1, "limit": 200});
@@ -88,14 +82,169 @@ async fn a_client_that_stops_reading_costs_at_most_a_mebibyte() {
     for _ in 0..4 {
         write(2, 50).await;
     }
-    let disconnected = async {
-        while connections(&gateway).await > 1 {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(SOON + Duration::from_secs(10), disconnected)
+    let disconnected = async { while connections(&gateway).await > 1 {} };
+    timeout(DEADLINE + Duration::from_secs(10), disconnected)
         .await
         .expect("every client that stopped reading is disconnected");
-    let cost = (peak_kib(&gateway) - before) / stopped.len() as u64;
+    let cost = (gateway.memory_kib("VmHWM") - before) / stopped.len() as u64;
     assert!(cost <= 1024, "{cost} KiB per client");
+}
+
+/// However large a burst is, a client that reads is never disconnected and misses nothing:
+/// the gateway serves it from the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_receives_every_message() {
+    const MESSAGES: u64 = 600;
+    let database = Database::sqlite();
+    let gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "0")]);
+    let mut slow = gateway.connect("1").await;
+    slow.join(1).await;
+    let mut fast = gateway.connect("2").await;
+    fast.join(1).await;
+    let mut writer = gateway.connect("3").await;
+    writer.join(1).await;
+    let content = "🦀".repeat(4000);
+    let mut slowly = 0;
+    for n in 1..=MESSAGES {
+        assert_eq!(writer.send(1, &content).await["message"]["seq"], n);
+        // The fast client does not wait for the slow one.
+        assert_eq!(fast.event("newMessage").await["seq"], n);
+        if n % 4 == 0 {
+            slowly += 1;
+            assert_eq!(slow.event("newMessage").await["seq"], slowly);
+        }
+    }
+    // It is behind by more than its buffers hold.
+    for n in slowly + 1..=MESSAGES {
+        assert_eq!(slow.event("newMessage").await["seq"], n);
+    }
+    writer.send(1, "live again").await;
+    assert_eq!(slow.event("newMessage").await["content"], "live again");
+}
+
+/// On either transport, such a client leaves its rooms. It receives no Socket.IO disconnect,
+/// so that the standard client reconnects.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_for_ten_seconds_is_disconnected() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut stuck = gateway.connect("1").await;
+    stuck.join(1).await;
+    let poller = Polling::connect(gateway.address, &token("2", "x")).await;
+    poller.post(r#"42["joinRoom",{"roomId":1}]"#).await;
+    assert!(poller.packets().await[0].contains("joinedRoom"));
+    let mut writer = gateway.connect("3").await;
+    writer.join(1).await;
+    let content = "🦀".repeat(4000);
+    let since = Instant::now();
+    while connections(&gateway).await != 1 {
+        assert!(
+            since.elapsed() < Duration::from_secs(30),
+            "a client that reads nothing is still connected"
+        );
+        assert_eq!(writer.send(1, &content).await["ok"], true);
+    }
+    assert!(
+        since.elapsed() >= Duration::from_secs(9),
+        "{:?}",
+        since.elapsed()
+    );
+    let rest = stuck.read_to_end(Duration::from_secs(10)).await;
+    assert!(!rest.iter().any(|packet| packet.starts_with("41")));
+    assert_eq!(poller.get().await.0, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_stops_reading_is_disconnected_and_delays_no_other_member() {
+    let database = Database::sqlite();
+    let mut gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "0")]);
+    let mut stuck = gateway.connect("1").await;
+    stuck.join(1).await;
+    let mut reader = gateway.connect("2").await;
+    reader.join(1).await;
+    let mut writer = gateway.connect("3").await;
+    writer.join(1).await;
+
+    let content = "🦀".repeat(4000);
+    let since = Instant::now();
+    let mut sent = 0;
+    let is_disconnected = loop {
+        let started = Instant::now();
+        let answer = writer.send(1, &content).await;
+        assert_eq!(answer["ok"], true);
+        sent += 1;
+        assert_eq!(reader.event("newMessage").await["seq"], sent);
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "another member waits"
+        );
+        if connections(&gateway).await == 2 {
+            break true;
+        }
+        if since.elapsed() > Duration::from_secs(60) {
+            break false;
+        }
+    };
+    assert!(
+        is_disconnected,
+        "it is still a member after {sent} messages"
+    );
+    // The transport is closed without a disconnect packet, so that the standard client
+    // reconnects and fetches the messages that it has not read.
+    let rest = stuck.read_to_end(Duration::from_secs(10)).await;
+    assert!(!rest.iter().any(|packet| packet == "41"));
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+/// The gateway stops reading from a client that sends events without reading the answers, so
+/// that memory does not grow.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_floods_without_reading_is_slowed_down() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut client = gateway.connect("1").await;
+    let flood = async {
+        let packet = Message::text(format!("420[\"x\",\"{}\"]", "y".repeat(100)));
+        for _ in 0..2_000_000 {
+            client.socket.feed(packet.clone()).await?;
+        }
+        client.socket.flush().await
+    };
+    let flooded = timeout(Duration::from_secs(3), flood).await;
+    assert!(flooded.is_err(), "it is not slowed down: {flooded:?}");
+    let kib = gateway.memory_kib("VmRSS");
+    assert!(kib < 100_000, "{kib} KiB");
+    let mut witness = gateway.connect("9").await;
+    witness.join(9).await;
+    assert_eq!(witness.send(9, "x").await["ok"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_floods_and_reads_receives_every_answer() {
+    const EVENTS: u64 = 20_000;
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let client = gateway.connect("1").await;
+    let (mut sink, mut stream) = client.socket.split();
+    let writing = tokio::spawn(async move {
+        for n in 0..EVENTS {
+            let packet = format!("42{n}[\"nonsense\",{{\"roomId\":1}}]");
+            sink.feed(Message::text(packet)).await.unwrap();
+        }
+        sink.flush().await.unwrap();
+        sink
+    });
+    let (mut errors, mut acks) = (0, 0);
+    while acks < EVENTS {
+        let message = timeout(Duration::from_secs(10), stream.next());
+        match message.await.unwrap().unwrap().unwrap() {
+            Message::Text(text) if text.starts_with("42[\"error\"") => errors += 1,
+            Message::Text(text) if text.starts_with("43") => acks += 1,
+            Message::Text(text) => assert_eq!(text.as_str(), "2"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(errors, EVENTS);
+    drop(writing.await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! `chat-gateway dev`: what it needs, what it prints, and which names it serves.
+//! `chat-gateway dev`: what it needs, what it prints, and which host names it serves.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +11,7 @@ use crate::operations::run;
 use crate::support::client::{Client, http};
 use crate::support::{Gateway, command};
 
-/// Starts `dev` and reads what it prints, up to the line `ready`.
+/// Starts `dev` and returns the lines that it prints up to `ready`.
 fn start(folder: &Path) -> (Child, Vec<String>) {
     let mut dev = command("dev");
     dev.current_dir(folder).env("PORT", "0");
@@ -83,7 +83,7 @@ fn gateway() -> (Gateway, TempDir) {
 /// A website can make its own name resolve to 127.0.0.1 (DNS rebinding). Its requests then
 /// reach the gateway, but with its name as `Host`.
 #[tokio::test(flavor = "multi_thread")]
-async fn dev_serves_its_page_tokens_and_socket_io_under_loopback_names_only() {
+async fn dev_serves_its_page_and_socket_io_under_loopback_names_only() {
     let (gateway, _folder) = gateway();
     let port = gateway.address.port();
     let get = async |path: &str, host: &str| {
@@ -94,7 +94,7 @@ async fn dev_serves_its_page_tokens_and_socket_io_under_loopback_names_only() {
         for host in [host.to_owned(), format!("{host}:{port}")] {
             let (status, page) = get("/", &host).await;
             assert_eq!(status, 200, "{host}");
-            assert!(page.contains("eyJ"), "{host}: no tokens");
+            assert!(page.contains("eyJ"), "{host}: the page has no tokens");
             assert_eq!(get(POLL, &host).await.0, 200, "{host}");
         }
     }
@@ -110,14 +110,14 @@ async fn dev_serves_its_page_tokens_and_socket_io_under_loopback_names_only() {
             for path in ["/", "/metrics", "/elsewhere", POLL] {
                 let (status, page) = get(path, &host).await;
                 assert_eq!(status, 403, "{host}{path}");
-                assert!(!page.contains("eyJ"), "{host}{path}: tokens");
+                assert!(!page.contains("eyJ"), "{host}{path}: the page has tokens");
             }
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dev_opens_a_websocket_for_its_own_pages_under_loopback_names_only() {
+async fn dev_opens_a_websocket_for_its_own_page_under_loopback_names_only() {
     let (gateway, _folder) = gateway();
     let address = gateway.address;
     let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");

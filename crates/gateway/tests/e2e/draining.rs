@@ -1,4 +1,4 @@
-//! SIGTERM and Ctrl-C: what is finished, what is refused, and how long it takes.
+//! SIGTERM and Ctrl-C: what the gateway finishes, what it refuses, and how long it takes.
 
 use std::time::{Duration, Instant};
 
@@ -7,8 +7,8 @@ use diesel::connection::SimpleConnection as _;
 use diesel::{Connection as _, SqliteConnection};
 use serde_json::json;
 
-use crate::support::client::{Client, Polling, http};
-use crate::support::{Database, Gateway, SOON, token};
+use crate::support::client::{Client, Polling, get};
+use crate::support::{DEADLINE, Database, Gateway, token};
 
 crate::on_each_database!(sigterm_finishes_and_acknowledges_pending_sends);
 
@@ -28,7 +28,7 @@ async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
                 .await,
         );
     }
-    // The first answer shows that the others have arrived or are about to.
+    // After the first answer, the other sends have arrived or are about to.
     let first = client.ack(ids.remove(0)).await;
     assert_eq!(first["ok"], true);
     let signalled = Instant::now();
@@ -38,7 +38,7 @@ async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
         let answer = client.ack(id).await;
         match answer["ok"] == true {
             true => stored += 1,
-            // It arrived after the signal.
+            // This send arrived after the signal.
             false => assert_eq!(answer["error"]["code"], "unavailable"),
         }
     }
@@ -47,11 +47,10 @@ async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
         !rest.iter().any(|packet| packet.starts_with("41")),
         "no disconnect: {rest:?}"
     );
-    // The long-polling session ends too: 400, or a refused connection. A heartbeat that
-    // was waiting for the client may still be fetched at the same moment.
-    let ended = tokio::spawn(async move { while polling.get().await.0 == 200 {} });
-    let ended = tokio::time::timeout(SOON, ended).await;
-    assert!(ended.is_ok(), "the long-polling session has not ended");
+    // A heartbeat that was waiting for the polling client may still be fetched first.
+    tokio::time::timeout(DEADLINE, polling.poll_to_end())
+        .await
+        .expect("the long-polling session ends");
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(signalled.elapsed() < Duration::from_secs(10));
     assert_eq!(
@@ -60,7 +59,8 @@ async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
     );
 }
 
-/// A client without work is closed at once, however stuck another one is.
+/// A client without events in progress is disconnected immediately, however stuck another
+/// client is.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     let database = Database::sqlite();
@@ -70,7 +70,7 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     assert_eq!(stuck.send(1, "x").await["ok"], true);
     let mut idle = Client::connect(gateway.address, &token("2", "Grace")).await;
     idle.join(1).await;
-    // The only writer of the database waits for this lock.
+    // The database's only writer waits for this lock.
     let path = database.path();
     let mut locker = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     locker.batch_execute("BEGIN IMMEDIATE").unwrap();
@@ -80,14 +80,14 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     // The message is in progress once another event is refused.
     let refused = stuck.call("joinRoom", &json!({"roomId": 2})).await;
     assert_eq!(refused["error"]["code"], "rate_limited");
-    let asked = Instant::now();
+    let signalled = Instant::now();
     gateway.signal("TERM");
     gateway.wait_for_log(|log| log.contains("draining").then_some(()));
-    idle.read_to_end(SOON).await;
-    let idle_after = asked.elapsed();
+    idle.read_to_end(DEADLINE).await;
+    let idle_after = signalled.elapsed();
     assert!(idle_after < Duration::from_secs(2), "{idle_after:?}");
     drop(locker);
-    let packets = stuck.read_to_end(SOON).await;
+    let packets = stuck.read_to_end(DEADLINE).await;
     assert!(
         packets.iter().any(|p| p.starts_with(r#"42["newMessage""#)),
         "{packets:?}"
@@ -95,7 +95,7 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
-/// A client whose send waits for the database, because another session locks a table.
+/// A client whose send waits for the database because another session has locked a table.
 struct PendingSend<'a> {
     database: &'a Database,
     _client: Client,
@@ -110,11 +110,14 @@ impl<'a> PendingSend<'a> {
         let url = database.url();
         let hold = "BEGIN; LOCK TABLE rooms; SELECT pg_sleep(20); COMMIT";
         let holder = std::thread::spawn(move || {
-            // The session is terminated before the pause ends.
+            // The session is terminated before the sleep ends.
             chat_test_support::psql(&url, hold).ok();
         });
         let one = |sql: &str| {
-            wait_until(SOON, sql, || Ok((database.sql(sql) == "1").then_some(()))).unwrap();
+            wait_until(DEADLINE, sql, || {
+                Ok((database.sql(sql) == "1").then_some(()))
+            })
+            .unwrap();
         };
         one(
             "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' \
@@ -150,12 +153,12 @@ async fn sigterm_exits_within_ten_seconds_while_the_database_hangs() {
     let signalled = Instant::now();
     gateway.signal("TERM");
     gateway.wait_for_log(|log| log.contains("draining").then_some(()));
-    // Until then, requests and new clients get an answer.
-    let ready = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    assert_eq!(http(gateway.address, ready).await.0, 503);
+    // While the gateway drains, it answers requests and new clients.
+    assert_eq!(get(gateway.address, "/readyz").await.0, 503);
     let mut late = Client::open(gateway.address).await;
     let token = token("2", "Grace");
-    late.say(&format!("40{}", json!({ "token": token }))).await;
+    late.send_packet(&format!("40{}", json!({ "token": token })))
+        .await;
     assert_eq!(
         late.packet().await,
         Ok(r#"44{"message":"unavailable"}"#.to_owned())

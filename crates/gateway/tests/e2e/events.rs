@@ -1,6 +1,8 @@
-//! What clients say, and that everything is answered.
+//! Events: valid ones take effect in their order, and every invalid one is refused.
 
+use futures_util::SinkExt as _;
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Client, Polling};
 use crate::support::{Database, Gateway, token};
@@ -10,7 +12,7 @@ async fn ada(gateway: &Gateway) -> Client {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_malformed_payload_is_answered_twice_and_the_connection_lives() {
+async fn every_malformed_payload_is_refused_and_the_connection_stays_open() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut client = ada(&gateway).await;
@@ -84,8 +86,8 @@ async fn every_malformed_payload_is_answered_twice_and_the_connection_lives() {
     ));
 
     for (event, array) in &malformed {
-        // The event alone, for who asked for no acknowledgement …
-        client.say(&format!("42{array}")).await;
+        // Without a requested acknowledgement, the `error` event is the only answer.
+        client.send_packet(&format!("42{array}")).await;
         let (name, error) = client.any_event().await;
         assert_eq!(name, "error", "{array}");
         assert_eq!(error["code"], "invalid_payload", "{array}: {error}");
@@ -96,7 +98,7 @@ async fn every_malformed_payload_is_answered_twice_and_the_connection_lives() {
                 .as_str()
                 .is_some_and(|message| !message.is_empty())
         );
-        // … and before the acknowledgement, for who did.
+        // With one, the `error` event precedes the acknowledgement.
         let id = client.emit_raw(array).await;
         let answer = client.ack(id).await;
         assert_eq!(answer["ok"], false, "{array}");
@@ -110,7 +112,7 @@ async fn every_malformed_payload_is_answered_twice_and_the_connection_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_message_names_the_field() {
+async fn an_error_message_names_the_invalid_field() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut client = ada(&gateway).await;
@@ -131,7 +133,7 @@ async fn the_message_names_the_field() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_events_and_binary_ones_are_answered() {
+async fn unknown_and_binary_events_are_refused() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut client = ada(&gateway).await;
@@ -142,17 +144,16 @@ async fn unknown_events_and_binary_ones_are_answered() {
     }
     // An event with a binary attachment: 5, then the attachment.
     client
-        .say(r#"451-7["sendMessage",{"_placeholder":true,"num":0}]"#)
+        .send_packet(r#"451-7["sendMessage",{"_placeholder":true,"num":0}]"#)
         .await;
-    use futures_util::SinkExt as _;
-    let attachment = tokio_tungstenite::tungstenite::Message::binary(vec![1, 2, 3]);
+    let attachment = Message::binary(vec![1, 2, 3]);
     client.socket.send(attachment).await.unwrap();
     let answer = client.ack(7).await;
     assert_eq!(answer["error"]["code"], "invalid_payload");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_keys_are_ignored_and_what_was_sent_is_kept() {
+async fn unknown_keys_are_ignored_and_content_is_stored_as_sent() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut client = ada(&gateway).await;
@@ -172,11 +173,11 @@ async fn unknown_keys_are_ignored_and_what_was_sent_is_kept() {
 }
 
 crate::on_each_database!(
-    a_message_has_the_contracts_shape,
-    a_thousand_sent_without_waiting_keep_their_order,
+    a_message_has_the_shape_of_the_contract,
+    a_thousand_sends_in_progress_keep_their_order,
 );
 
-async fn a_message_has_the_contracts_shape(database: &Database) {
+async fn a_message_has_the_shape_of_the_contract(database: &Database) {
     let gateway = Gateway::start(database);
     let mut client = ada(&gateway).await;
     assert_eq!(client.join(7).await, 0);
@@ -205,16 +206,16 @@ async fn a_message_has_the_contracts_shape(database: &Database) {
     assert_eq!(database.sql("SELECT id, last_seq FROM rooms"), "7|1");
 }
 
-async fn a_thousand_sent_without_waiting_keep_their_order(database: &Database) {
-    const MANY: usize = 1000;
+async fn a_thousand_sends_in_progress_keep_their_order(database: &Database) {
+    const SENDS: usize = 1000;
     let gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "1024")]);
     let mut client = ada(&gateway).await;
     let mut reader = Client::connect(gateway.address, &token("2", "Grace")).await;
     reader.join(1).await;
-    // Nor is there any waiting between joining and sending.
+    // The client does not wait between joining and sending either.
     let joined = client.start("joinRoom", &json!({"roomId": 1})).await;
     let mut ids = Vec::new();
-    for n in 0..MANY {
+    for n in 0..SENDS {
         let payload = json!({"roomId": 1, "content": n.to_string()});
         ids.push(client.start("sendMessage", &payload).await);
     }
@@ -223,7 +224,7 @@ async fn a_thousand_sent_without_waiting_keep_their_order(database: &Database) {
         let sent = client.ack(id).await;
         assert_eq!(sent["message"]["seq"], n + 1, "{sent}");
     }
-    for n in 0..MANY {
+    for n in 0..SENDS {
         let message = reader.event("newMessage").await;
         assert_eq!(message["seq"], n + 1);
         assert_eq!(message["content"], n.to_string());
@@ -231,7 +232,7 @@ async fn a_thousand_sent_without_waiting_keep_their_order(database: &Database) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_beyond_max_in_flight_is_refused_and_the_rest_keeps_its_order() {
+async fn events_beyond_max_in_flight_are_refused_and_the_others_keep_their_order() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut client = ada(&gateway).await;
@@ -263,19 +264,19 @@ async fn what_is_beyond_max_in_flight_is_refused_and_the_rest_keeps_its_order() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_right_behind_connect_finds_its_handler() {
+async fn an_event_right_after_connect_is_handled() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     for _ in 0..50 {
         let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
-        // `connect` returns with the packet that says so.
+        // `connect` returns as soon as the CONNECT packet is answered.
         let answer = client.call("joinRoom", &json!({"roomId": 1})).await;
         assert_eq!(answer["ok"], true);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn long_polling_carries_everything_in_order() {
+async fn long_polling_delivers_everything_in_order() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let polling = Polling::connect(gateway.address, &token("1", "Ada")).await;

@@ -1,16 +1,17 @@
-//! Who is let in, and what happens to who is not.
+//! Which clients may connect, and how the others are refused.
 
 use std::time::{Duration, Instant};
 
-use futures_util::SinkExt as _;
+use chat_test_support::wait_until;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Client, Polling};
 use crate::support::{Database, Gateway, SECRET, now, sign, token};
 
-/// Within it, a refused client's transport is closed.
-const A_SECOND: Duration = Duration::from_secs(1);
+/// How soon a refused client's transport must be closed.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
 fn start() -> (Database, Gateway) {
     let database = Database::sqlite();
@@ -18,8 +19,9 @@ fn start() -> (Database, Gateway) {
     (database, gateway)
 }
 
-/// Connects with this CONNECT payload, query and header: `connected as ID`, or the
-/// refusal's message. Checks what becomes of the connection.
+/// Connects with this CONNECT payload, query and header. Returns the user's id and name, or
+/// the message of the refusal. Checks that an accepted client can send, and that a refused
+/// one is disconnected.
 async fn connect(gateway: &Gateway, auth: &str, query: &str, header: Option<&str>) -> String {
     let url = format!(
         "ws://{}/socket.io/?EIO=4&transport=websocket{query}",
@@ -30,25 +32,25 @@ async fn connect(gateway: &Gateway, auth: &str, query: &str, header: Option<&str
         .into_iter()
         .collect();
     let mut client = Client::open_with(&url, &headers).await.unwrap();
-    let asked = Instant::now();
-    client.say(&format!("40{auth}")).await;
+    let since = Instant::now();
+    client.send_packet(&format!("40{auth}")).await;
     let answer = client.packet().await.unwrap();
     if let Some(refusal) = answer.strip_prefix("44") {
-        // A refused client that sends all the same, and does not close.
+        // This client sends an event anyway and does not close the connection, which the
+        // gateway may already have closed.
         let join = Message::text(r#"42["joinRoom",{"roomId":1}]"#);
-        // It may be closed already.
         client.socket.send(join).await.ok();
-        let left = A_SECOND.saturating_sub(asked.elapsed());
+        let left = CLOSE_DEADLINE.saturating_sub(since.elapsed());
         let after = client.read_to_end(left).await;
-        // But for Engine.IO's own end.
+        // Engine.IO's own close packet is allowed.
         let is_nothing = after.iter().all(|packet| packet == "1");
-        assert!(is_nothing, "a refused client receives nothing: {after:?}");
+        assert!(is_nothing, "a refused client received {after:?}");
         let refusal: serde_json::Value = serde_json::from_str(refusal).unwrap();
         return refusal["message"].as_str().unwrap().to_owned();
     }
     assert!(answer.starts_with("40{\"sid\":"), "{answer}");
     client.join(1).await;
-    let sent = client.send(1, "who am I?").await;
+    let sent = client.send(1, "hello").await;
     let user = &sent["message"]["user"];
     format!(
         "{} {}",
@@ -58,7 +60,7 @@ async fn connect(gateway: &Gateway, auth: &str, query: &str, header: Option<&str
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_is_found_in_all_three_places_and_the_first_decides() {
+async fn the_first_of_three_places_that_holds_a_token_decides() {
     let (_database, gateway) = start();
     let ada = token("1", "Ada");
     let eve = token("2", "Eve");
@@ -85,7 +87,7 @@ async fn the_token_is_found_in_all_three_places_and_the_first_decides() {
     );
     let null = r#"{"token":null}"#;
     assert_eq!(connect(&gateway, null, &query(&ada), None).await, "1 Ada");
-    // The first place that holds something decides, even if it is wrong.
+    // The first place that holds a value decides, even if the value is wrong.
     for wrong in [r#"{"token":""}"#, r#"{"token":7}"#, r#"{"token":"x"}"#] {
         assert_eq!(
             connect(&gateway, wrong, &query(&ada), Some(&ada)).await,
@@ -99,7 +101,7 @@ async fn the_token_is_found_in_all_three_places_and_the_first_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_client_is_told_why_and_closed_within_a_second() {
+async fn a_refused_client_receives_the_reason_and_is_disconnected_within_a_second() {
     let (_database, gateway) = start();
     let with = |claims| json!({ "token": sign(&claims) }).to_string();
     for (auth, refusal) in [
@@ -130,22 +132,22 @@ async fn a_refused_client_is_told_why_and_closed_within_a_second() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_poller_gets_400_to_pending_and_later_requests() {
+async fn a_refused_polling_client_gets_400_for_pending_and_later_requests() {
     let (_database, gateway) = start();
     let polling = Polling::open(gateway.address).await;
     assert_eq!(polling.post(r#"40{"token":"x"}"#).await.0, 200);
-    let told = polling.packets().await;
-    assert_eq!(told, [r#"44{"message":"token_invalid"}"#]);
-    let asked = Instant::now();
+    let packets = polling.packets().await;
+    assert_eq!(packets, [r#"44{"message":"token_invalid"}"#]);
+    let since = Instant::now();
     let (status, _) = polling.get().await;
     assert_eq!(status, 400, "the pending request");
-    assert!(asked.elapsed() < A_SECOND);
+    assert!(since.elapsed() < CLOSE_DEADLINE);
     assert_eq!(polling.get().await.0, 400);
     assert_eq!(polling.post(r#"42["joinRoom",{"roomId":1}]"#).await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refused_client_that_upgrades_is_closed_too() {
+async fn a_client_that_is_refused_during_its_upgrade_is_disconnected() {
     let (_database, gateway) = start();
     let polling = Polling::open(gateway.address).await;
     let url = format!(
@@ -153,47 +155,40 @@ async fn a_refused_client_that_upgrades_is_closed_too() {
         gateway.address, polling.sid
     );
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
-    let asked = Instant::now();
+    let since = Instant::now();
     assert_eq!(polling.post("40").await.0, 200);
-    // The upgrade is never finished: the connection is closed all the same.
-    use futures_util::StreamExt as _;
-    let ended = tokio::time::timeout(A_SECOND, async {
+    // The client never completes the upgrade.
+    let ended = tokio::time::timeout(CLOSE_DEADLINE, async {
         while let Some(Ok(message)) = socket.next().await {
             if message.is_close() {
                 break;
             }
         }
     });
-    ended.await.expect("closed within a second");
-    assert!(asked.elapsed() < A_SECOND);
+    ended
+        .await
+        .expect("the WebSocket is closed within a second");
+    assert!(since.elapsed() < CLOSE_DEADLINE);
     assert_eq!(polling.get().await.0, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_closed_out_leaves_nothing_behind() {
+async fn refused_clients_leave_no_open_files() {
     let (_database, gateway) = start();
-    let open_files = || {
-        let folder = format!("/proc/{}/fd", gateway.pid());
-        std::fs::read_dir(folder).unwrap().count()
-    };
     connect(&gateway, "", "", None).await;
-    let before = open_files();
+    let before = gateway.open_files();
     for _ in 0..50 {
         connect(&gateway, "", "", None).await;
     }
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while open_files() > before + 2 {
-        assert!(
-            Instant::now() < deadline,
-            "{before} files, now {}",
-            open_files()
-        );
-        tokio::task::yield_now().await;
-    }
+    let what = format!("at most two files more than {before} are open");
+    wait_until(Duration::from_secs(5), &what, || {
+        Ok((gateway.open_files() <= before + 2).then_some(()))
+    })
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_expires_ends_its_connection() {
+async fn a_connection_ends_when_its_token_expires() {
     let database = Database::sqlite();
     let gateway = Gateway::start_with(&database, &[("JWT_LEEWAY", "1")]);
     let expires = now() + 1;
@@ -203,36 +198,37 @@ async fn a_token_that_expires_ends_its_connection() {
     client.join(1).await;
 
     let error = client.event("error").await;
-    // exp, and a second of leeway; then it may take a second.
+    // The leeway is one second, and ending the connection may take another.
     assert!((expires + 1..=expires + 3).contains(&now()));
     assert_eq!(
         error,
         json!({"message": error["message"], "code": "token_expired", "retryable": false})
     );
-    let rest = client.read_to_end(A_SECOND).await;
-    assert_eq!(rest, ["41"], "Socket.IO's disconnect, then the end");
+    let rest = client.read_to_end(CLOSE_DEADLINE).await;
+    assert_eq!(
+        rest,
+        ["41"],
+        "a Socket.IO disconnect is the last packet before the end"
+    );
 
-    let told = polling.packets().await;
-    assert!(told[0].contains("token_expired"), "{told:?}");
-    assert_eq!(told[1], "41");
+    let packets = polling.packets().await;
+    assert!(packets[0].contains("token_expired"), "{packets:?}");
+    assert_eq!(packets[1], "41");
     assert_eq!(polling.get().await.0, 400);
-    assert_eq!(client_again(&gateway, &short).await, "token_expired");
-}
-
-async fn client_again(gateway: &Gateway, token: &str) -> String {
-    connect(gateway, &json!({ "token": token }).to_string(), "", None).await
+    let auth = json!({ "token": short }).to_string();
+    assert_eq!(connect(&gateway, &auth, "", None).await, "token_expired");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_that_left_the_namespace_is_over() {
+async fn leaving_the_namespace_closes_the_connection() {
     let (_database, gateway) = start();
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
-    client.say("41").await;
-    assert_eq!(client.read_to_end(A_SECOND).await, [""; 0]);
+    client.send_packet("41").await;
+    assert_eq!(client.read_to_end(CLOSE_DEADLINE).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rooms_in_the_token_are_the_only_ones() {
+async fn a_token_with_rooms_admits_to_these_rooms_only() {
     let (_database, gateway) = start();
     let limited = sign(&json!({"sub": "1", "exp": now() + 60, "rooms": [1, 7]}));
     let mut client = Client::connect(gateway.address, &limited).await;
@@ -245,14 +241,14 @@ async fn rooms_in_the_token_are_the_only_ones() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn issuer_audience_and_the_previous_secret_are_settings() {
+async fn issuer_audience_and_previous_secret_are_checked_as_configured() {
     let database = Database::sqlite();
     let gateway = Gateway::start_with(
         &database,
         &[
             (
                 "JWT_SECRET",
-                "the secret that came after the one of the tests",
+                "the secret that replaced the one of the tests",
             ),
             ("JWT_SECRET_PREVIOUS", SECRET),
             ("JWT_ISSUER", "shop"),

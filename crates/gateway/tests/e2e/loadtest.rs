@@ -11,7 +11,7 @@ use serde_json::Value;
 use self::broken_server::{Fault, Numbering, broken_server};
 use crate::support::{Database, Gateway, SECRET, command, token};
 
-// Each scenario, short enough for a test.
+// The scenarios, short enough for a test.
 const S1: &str = "--scenario s1 --connections 4 --in-flight 2 --warm-up 0.1 --seconds 0.5";
 const S2: &str = "--scenario s2 --connections 10 --senders 2 --warm-up 0.1 --seconds 0.3 \
                   --step-seconds 0.1";
@@ -72,7 +72,7 @@ async fn loadtest_with(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_scenario_of_messages_and_connections_is_clean_against_a_gateway() {
+async fn every_scenario_reports_no_fault_of_a_gateway() {
     let database = Database::sqlite();
     let gateway = unlimited(&database);
     let server = format!("--json --server-pid {}", gateway.pid());
@@ -244,7 +244,7 @@ async fn a_run_that_cannot_start_prints_one_line() {
     let unreachable = SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
-    for (server, arguments, says) in [
+    for (server, arguments, expected) in [
         (unreachable, S1, "cannot be reached"),
         (
             gateway.address,
@@ -268,7 +268,7 @@ async fn a_run_that_cannot_start_prints_one_line() {
             loadtest.args(arguments.split_whitespace());
         })
         .await;
-        assert!(outcome.refusal().contains(says), "{}", outcome.error);
+        assert!(outcome.refusal().contains(expected), "{}", outcome.error);
     }
 
     let other_secret = |loadtest: &mut Command| {
@@ -305,12 +305,12 @@ async fn a_server_that_breaks_a_promise_is_detected() {
                         --seconds 0.1 --step-seconds 0.05 --json";
             let outcome = loadtest(server, plan).await;
             let result = outcome.json();
-            let wrong: Vec<&str> = ["missing", "doubled", "misordered"]
+            let reported: Vec<&str> = ["missing", "doubled", "misordered"]
                 .into_iter()
                 .filter(|name| result[*name] != 0)
                 .collect();
             assert_eq!(
-                wrong,
+                reported,
                 Vec::from_iter(found),
                 "{numbering:?} {fault:?}: {result}"
             );

@@ -1,39 +1,41 @@
-//! The gateway as its clients and operators meet it: the binary, real sockets, real
-//! databases.
+//! End-to-end tests: the gateway's binary with real sockets and real databases, as clients
+//! and operators see it.
 
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod backpressure;
-mod delivery;
 mod dev;
 mod draining;
 mod events;
 mod handshake;
+mod history;
 mod loadtest;
 mod operations;
 mod origins;
 mod outage;
+mod read_pointers;
+mod repeats;
 mod rooms;
 mod storage;
 mod transport;
 
-/// A test on each database: `async fn(Database)`.
+/// Declares a test on each database for each `async fn(&Database)`.
 #[macro_export]
 macro_rules! on_each_database {
-    ($($story:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
-                super::$story(&$crate::support::Database::sqlite()).await;
+            async fn $test() {
+                super::$test(&$crate::support::Database::sqlite()).await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
-                super::$story(&$crate::support::Database::postgres()).await;
+            async fn $test() {
+                super::$test(&$crate::support::Database::postgres()).await;
             })*
         }
     };

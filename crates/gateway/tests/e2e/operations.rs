@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use chat_test_support::{Cluster, ClusterOptions};
 use serde_json::json;
 
-use crate::support::client::{Client, http};
+use crate::support::client::{Client, get};
 use crate::support::{Database, Gateway, SECRET, command, token};
 
 /// Runs a command to its end: exit code, standard output and standard error.
@@ -256,7 +256,10 @@ fn check_config_prints_each_source_and_whether_serve_would_start() {
         format!("JWT_SECRET ({} bytes) (environment)", SECRET.len())
     );
     assert!(!out.contains(SECRET));
-    assert!(!folder.path().join("data").exists(), "it creates nothing");
+    assert!(
+        !folder.path().join("data").exists(),
+        "check-config creates no files"
+    );
 
     let url = "postgres://u:hunter2@127.0.0.1:1/x";
     for (name, value, expected) in [
@@ -281,10 +284,8 @@ fn check_config_prints_each_source_and_whether_serve_would_start() {
         let (code, out, error) = check(&environment, &[]);
         assert_eq!(code, 1, "{out}");
         assert!(out.contains(expected), "{out}");
-        assert!(
-            !out.contains("hunter2") && !error.contains("hunter2"),
-            "{out}"
-        );
+        assert!(!out.contains("hunter2"), "{out}");
+        assert!(!error.contains("hunter2"), "{error}");
     }
 }
 
@@ -296,10 +297,7 @@ async fn readiness_follows_the_database_and_health_does_not() {
     let database = Database::sqlite();
     let path = database.path();
     let gateway = Gateway::start(&database);
-    let get = async |path: &str| {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        http(gateway.address, &request).await.0
-    };
+    let get = async |path: &str| get(gateway.address, path).await.0;
     let port = gateway.address.port().to_string();
     let healthcheck = |port: &str| run(command("healthcheck").env("PORT", port));
     assert_eq!((get("/healthz").await, get("/readyz").await), (200, 200));
@@ -317,7 +315,7 @@ async fn readiness_follows_the_database_and_health_does_not() {
     assert_eq!(healthcheck("1").0, 1);
 }
 
-/// Everything that is logged at the most detailed level while secrets are in use.
+/// Even at the most detailed level, while all secrets are in use.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_log_line_contains_a_secret_or_a_message() {
     let options = ClusterOptions {
@@ -340,7 +338,7 @@ async fn no_log_line_contains_a_secret_or_a_message() {
     client.send(1, "the content of a message").await;
     let mut refused = Client::open(gateway.address).await;
     refused
-        .say(r#"40{"token":"a-token-that-is-refused"}"#)
+        .send_packet(r#"40{"token":"a-token-that-is-refused"}"#)
         .await;
     refused.packet().await.unwrap();
     let url = format!(
@@ -368,7 +366,7 @@ async fn no_log_line_contains_a_secret_or_a_message() {
     }
 }
 
-/// The binary needs only the C library and what comes with the compiler.
+/// The binary needs only the C library and the compiler's own libraries.
 #[test]
 fn the_binary_links_no_other_system_library() {
     let (code, out, error) = run(Command::new("ldd").arg(env!("CARGO_BIN_EXE_chat-gateway")));
@@ -384,6 +382,6 @@ fn the_binary_links_no_other_system_library() {
             "/lib",
         ];
         let is_known = known.iter().any(|known| library.starts_with(known));
-        assert!(is_known, "{library}");
+        assert!(is_known, "the binary links {library}");
     }
 }

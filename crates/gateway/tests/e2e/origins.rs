@@ -77,9 +77,9 @@ async fn a_websocket_is_opened_for_allowed_origins_only() {
     }
     assert!(
         Client::open_with(&url, &[]).await.is_ok(),
-        "a client without an origin"
+        "a client that sends no origin"
     );
-    // Behind a proxy, the gateway's own name is the one that the client used.
+    // Behind a proxy, the gateway's own origin has the host name that the client used.
     let proxied = [
         ("host", "chat.example.com"),
         ("origin", "https://chat.example.com"),

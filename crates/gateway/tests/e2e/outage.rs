@@ -1,4 +1,4 @@
-//! A storage outage as an operator reads it in the log.
+//! How a storage outage appears in the log.
 
 use std::time::Instant;
 
@@ -6,9 +6,9 @@ use chat_test_support::{Cluster, ClusterOptions};
 use serde_json::{Value, json};
 
 use crate::support::client::Client;
-use crate::support::{Gateway, SECRET, SOON, command, token};
+use crate::support::{DEADLINE, Gateway, SECRET, command, token};
 
-/// How many sends are in progress at once.
+/// The number of sends in progress at the same time.
 const IN_PROGRESS: usize = 20;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -31,12 +31,12 @@ async fn an_outage_under_a_stream_of_sends_logs_its_beginning_its_end_and_few_li
     let mut unavailable = 0;
     while count(&gateway, "storage outage continues") < 3 {
         unavailable += send_many(&mut client).await;
-        assert!(began.elapsed() < SOON, "{}", gateway.log());
+        assert!(began.elapsed() < DEADLINE, "{}", gateway.log());
     }
     server.start_again().unwrap();
     while count(&gateway, "storage outage ended") < count(&gateway, "storage outage began") {
         unavailable += send_many(&mut client).await;
-        assert!(began.elapsed() < 2 * SOON, "{}", gateway.log());
+        assert!(began.elapsed() < 2 * DEADLINE, "{}", gateway.log());
     }
 
     let seconds = began.elapsed().as_secs() as usize + 1;
@@ -66,7 +66,7 @@ async fn an_outage_under_a_stream_of_sends_logs_its_beginning_its_end_and_few_li
     assert_eq!(last["failures"], unavailable);
 }
 
-/// Sends messages at once and returns how many were refused as `unavailable`.
+/// Sends messages concurrently and returns how many were refused as `unavailable`.
 async fn send_many(client: &mut Client) -> usize {
     let mut ids = Vec::new();
     for _ in 0..IN_PROGRESS {
@@ -78,7 +78,7 @@ async fn send_many(client: &mut Client) -> usize {
         let answer = client.ack(id).await;
         match answer["error"]["code"].as_str() {
             Some("unavailable") => unavailable += 1,
-            // The server stopped during the commit.
+            // The database stopped during the commit.
             Some("outcome_unknown") | None => {}
             Some(other) => panic!("{other}"),
         }

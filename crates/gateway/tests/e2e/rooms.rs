@@ -1,4 +1,4 @@
-//! Who sees what, and in which order.
+//! Rooms: which connections receive a message, and in which order.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use crate::support::client::Client;
 use crate::support::{Database, Gateway, token};
 
 crate::on_each_database!(
-    fifty_senders_make_one_order,
-    a_seam_has_no_hole_and_no_double
+    fifty_concurrent_senders_produce_one_order,
+    a_join_during_writes_has_no_gap_and_no_duplicate
 );
 
-/// Each of many members sends at once; all see one order, each sender's own order
-/// within it.
-async fn fifty_senders_make_one_order(database: &Database) {
+/// All members send at the same time. All receive one order, which preserves the order of
+/// each sender.
+async fn fifty_concurrent_senders_produce_one_order(database: &Database) {
     const SENDERS: u64 = 50;
     const EACH: u64 = 10;
     let gateway = Gateway::start(database);
@@ -62,8 +62,8 @@ async fn fifty_senders_make_one_order(database: &Database) {
     );
 }
 
-/// Somebody joins and leaves again and again while others write.
-async fn a_seam_has_no_hole_and_no_double(database: &Database) {
+/// A client joins and leaves repeatedly while another one writes.
+async fn a_join_during_writes_has_no_gap_and_no_duplicate(database: &Database) {
     let gateway = Gateway::start(database);
     let mut writer = Client::connect(gateway.address, &token("1", "Ada")).await;
     writer.join(1).await;
@@ -78,31 +78,31 @@ async fn a_seam_has_no_hole_and_no_double(database: &Database) {
     while !writing.is_finished() || visits < 5 {
         visits += 1;
         visitor.call("joinRoom", &json!({"roomId": 1})).await;
-        let seam = visitor.event("joinedRoom").await["seq"].as_u64().unwrap();
+        let resume_point = visitor.event("joinedRoom").await["seq"].as_u64().unwrap();
         if !writing.is_finished() {
-            for seq in seam + 1..=(seam + 5).min(300) {
+            for seq in resume_point + 1..=(resume_point + 5).min(300) {
                 assert_eq!(visitor.event("newMessage").await["seq"], seq);
             }
         }
         visitor.call("leaveRoom", &json!({"roomId": 1})).await;
-        // What came between the last message and the leave; after it, nothing.
+        // More messages may arrive before the leave, but nothing after it.
         let rest = visitor.take_events();
         let left = rest
             .iter()
             .position(|(name, _)| name == "leftRoom")
             .unwrap();
-        assert_eq!(left, rest.len() - 1, "nothing after leftRoom: {rest:?}");
+        assert_eq!(left, rest.len() - 1, "leftRoom is the last event: {rest:?}");
     }
     writing.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_reaches_who_has_not_joined_or_has_left() {
+async fn nothing_reaches_a_connection_that_has_not_joined_or_has_left() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
     let mut grace = Client::connect(gateway.address, &token("2", "Grace")).await;
-    // Another connection of Ada's is another member.
+    // Each connection of a user is a separate member.
     let mut other = Client::connect(gateway.address, &token("1", "Ada")).await;
     ada.join(1).await;
     grace.join(1).await;
@@ -112,8 +112,8 @@ async fn nothing_reaches_who_has_not_joined_or_has_left() {
     let left = grace.call("leaveRoom", &json!({"roomId": 1})).await;
     assert_eq!(left, json!({"ok": true, "roomId": 1}));
     assert_eq!(grace.event("leftRoom").await, json!({"roomId": 1}));
-    ada.send(1, "only Ada hears this").await;
-    // What comes through room 2 afterwards proves that nothing else was on its way.
+    ada.send(1, "only Ada receives this").await;
+    // The later message in room 2 proves that nothing else was on its way.
     other.send(2, "barrier").await;
     let (name, message) = grace.any_event().await;
     assert_eq!(
@@ -124,7 +124,7 @@ async fn nothing_reaches_who_has_not_joined_or_has_left() {
     let refused = grace.send(1, "may I?").await;
     assert_eq!(refused["error"]["code"], "not_in_room");
     let again = grace.call("leaveRoom", &json!({"roomId": 1})).await;
-    assert_eq!(again["ok"], true, "leaving a room not joined is a success");
+    assert_eq!(again["ok"], true, "leaving succeeds without having joined");
     assert_eq!(
         database.sql("SELECT count(*) FROM messages WHERE user_id = '2'"),
         "0"
@@ -132,7 +132,7 @@ async fn nothing_reaches_who_has_not_joined_or_has_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn joining_again_is_leaving_and_joining() {
+async fn joining_again_leaves_and_rejoins() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
@@ -145,11 +145,11 @@ async fn joining_again_is_leaving_and_joining() {
         .iter()
         .map(|message| message["seq"].as_u64().unwrap())
         .collect();
-    assert_eq!(seqs, [1, 2], "each once");
+    assert_eq!(seqs, [1, 2], "each message arrives once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_number_is_only_a_number() {
+async fn any_valid_room_number_can_be_joined_and_joining_stores_nothing() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut ada = Client::connect(gateway.address, &token("1", "Ada")).await;
@@ -167,7 +167,7 @@ async fn a_room_number_is_only_a_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn numbers_go_on_after_a_kill_and_a_restart() {
+async fn numbering_continues_after_a_kill_and_a_restart() {
     let database = Database::sqlite();
     for round in 0..3 {
         let mut gateway = Gateway::start(&database);

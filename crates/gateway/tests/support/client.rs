@@ -1,6 +1,8 @@
-//! A Socket.IO client that can also say what no good client says.
+//! Socket.IO clients over both transports, which can also send what a correct client never
+//! sends.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::SOON;
+use super::DEADLINE;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -25,7 +27,7 @@ pub(crate) struct Client {
     next_ack: u64,
 }
 
-/// What became of a connection.
+/// How a connection ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The TCP connection is closed.
@@ -33,14 +35,14 @@ pub(crate) enum Ended {
 }
 
 impl Client {
-    /// Opens a WebSocket and reads Engine.IO's first packet; the namespace is not
-    /// asked for yet.
+    /// Opens a WebSocket and reads Engine.IO's first packet, without connecting to the
+    /// namespace.
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         Self::open_with(&url, &[]).await.unwrap()
     }
 
-    /// Opens a WebSocket with more headers.
+    /// Opens a WebSocket with additional headers.
     pub(crate) async fn open_with(
         url: &str,
         headers: &[(&'static str, &str)],
@@ -49,7 +51,7 @@ impl Client {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let connected = timeout(SOON, tokio_tungstenite::connect_async(request))
+        let connected = timeout(DEADLINE, tokio_tungstenite::connect_async(request))
             .await
             .unwrap();
         let (socket, _) = connected.map_err(|error| error.to_string())?;
@@ -68,14 +70,14 @@ impl Client {
         client
     }
 
-    /// A client that is connected as this token's user.
+    /// Connects as this token's user.
     pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
         let mut client = Self::open(address).await;
         client.enter(token).await;
         client
     }
 
-    /// The same, through a TCP connection that the test has made.
+    /// Connects as this token's user over a TCP connection that the test has opened.
     pub(crate) async fn connect_through(
         stream: TcpStream,
         address: SocketAddr,
@@ -91,25 +93,26 @@ impl Client {
 
     /// Connects to the namespace.
     async fn enter(&mut self, token: &str) {
-        self.say(&format!("40{}", json!({ "token": token }))).await;
+        self.send_packet(&format!("40{}", json!({ "token": token })))
+            .await;
         let answer = self.packet().await.unwrap();
         assert!(answer.starts_with("40{"), "{answer}");
     }
 
-    /// Sends a packet as it is.
-    pub(crate) async fn say(&mut self, packet: &str) {
+    /// Sends a packet unchanged.
+    pub(crate) async fn send_packet(&mut self, packet: &str) {
         self.socket.send(Message::text(packet)).await.unwrap();
     }
 
-    /// The next packet but heartbeats; the connection's end instead.
+    /// Waits for the next packet that is not a heartbeat, or for the end of the connection.
     pub(crate) async fn packet(&mut self) -> Result<String, Ended> {
         loop {
-            let next = timeout(SOON, self.socket.next())
+            let next = timeout(DEADLINE, self.socket.next())
                 .await
-                .expect("a packet in time");
+                .expect("a packet arrives before the deadline");
             match next {
                 Some(Ok(Message::Text(text))) if text.as_str() == "2" => {
-                    // The connection may be closed already; the next read tells.
+                    // The next read reports whether the connection is closed.
                     self.socket.send(Message::text("3")).await.ok();
                 }
                 Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
@@ -119,20 +122,21 @@ impl Client {
         }
     }
 
-    /// Sends an event without asking for an acknowledgement.
+    /// Sends an event without requesting an acknowledgement.
     pub(crate) async fn emit(&mut self, event: &str, payload: &Value) {
-        self.say(&format!("42{}", json!([event, payload]))).await;
+        self.send_packet(&format!("42{}", json!([event, payload])))
+            .await;
     }
 
-    /// Sends an event's array as it is, and asks for an acknowledgement.
+    /// Sends an event's JSON array unchanged and requests an acknowledgement.
     pub(crate) async fn emit_raw(&mut self, array: &str) -> u64 {
         let id = self.next_ack;
         self.next_ack += 1;
-        self.say(&format!("42{id}{array}")).await;
+        self.send_packet(&format!("42{id}{array}")).await;
         id
     }
 
-    /// Sends an event and asks for an acknowledgement, which comes later.
+    /// Sends an event and requests an acknowledgement without waiting for it.
     pub(crate) async fn start(&mut self, event: &str, payload: &Value) -> u64 {
         self.emit_raw(&json!([event, payload]).to_string()).await
     }
@@ -145,7 +149,7 @@ impl Client {
             }
             self.read()
                 .await
-                .expect("an acknowledgement before the end");
+                .expect("the acknowledgement arrives before the connection ends");
         }
     }
 
@@ -155,7 +159,7 @@ impl Client {
         self.ack(id).await
     }
 
-    /// Joins a room; where its seam is.
+    /// Joins a room and returns its resume point.
     pub(crate) async fn join(&mut self, room: u64) -> u64 {
         let joined = self.call("joinRoom", &json!({ "roomId": room })).await;
         assert_eq!(joined["ok"], true, "{joined}");
@@ -171,17 +175,19 @@ impl Client {
         .await
     }
 
-    /// Waits for the next event, whatever it is.
+    /// Waits for the next event of any name.
     pub(crate) async fn any_event(&mut self) -> (String, Value) {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return event;
             }
-            self.read().await.expect("an event before the end");
+            self.read()
+                .await
+                .expect("an event arrives before the connection ends");
         }
     }
 
-    /// Waits for the next event of this name; those before it are dropped.
+    /// Waits for the next event of this name and discards the events before it.
     pub(crate) async fn event(&mut self, name: &str) -> Value {
         loop {
             let (event, payload) = self.any_event().await;
@@ -191,12 +197,12 @@ impl Client {
         }
     }
 
-    /// The events that have been read and not been asked for.
+    /// Returns the events that have been read but not returned yet.
     pub(crate) fn take_events(&mut self) -> Vec<(String, Value)> {
         self.events.drain(..).collect()
     }
 
-    /// Reads one packet into the events or acknowledgements.
+    /// Reads one packet and keeps its event or acknowledgement.
     async fn read(&mut self) -> Result<(), Ended> {
         let packet = self.packet().await?;
         if let Some(event) = packet.strip_prefix("42") {
@@ -213,7 +219,8 @@ impl Client {
         Ok(())
     }
 
-    /// Reads until the connection is closed, within this time; what came before.
+    /// Returns the packets that arrive until the connection is closed, which must happen
+    /// within this time.
     pub(crate) async fn read_to_end(&mut self, within: Duration) -> Vec<String> {
         let mut packets = Vec::new();
         let reading = async {
@@ -223,35 +230,49 @@ impl Client {
         };
         timeout(within, reading)
             .await
-            .expect("the transport is closed in time");
+            .expect("the transport is closed before the deadline");
         packets
     }
 }
 
-/// One HTTP request on a connection of its own: status and whole response.
+/// Sends an HTTP request on a new connection and returns the status and the whole response.
 pub(crate) async fn http(address: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(request.as_bytes()).await.unwrap();
+    try_http(address, request).await.unwrap()
+}
+
+async fn try_http(address: SocketAddr, request: &str) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.as_bytes()).await?;
     let mut response = String::new();
     let reading = stream.read_to_string(&mut response);
-    timeout(SOON, reading)
+    timeout(DEADLINE, reading)
         .await
-        .expect("a response in time")
-        .unwrap();
+        .expect("a response arrives before the deadline")?;
     let status = response
         .split(' ')
         .nth(1)
         .and_then(|status| status.parse().ok());
-    (status.unwrap_or(0), response)
+    Ok((status.unwrap_or(0), response))
 }
 
-/// A session of long-polling, request by request.
+/// Sends a GET request and returns the status and the whole response.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    try_get(address, path).await.unwrap()
+}
+
+async fn try_get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    try_http(address, &request).await
+}
+
+/// A long-polling session, whose requests the test sends one by one.
 pub(crate) struct Polling {
     address: SocketAddr,
     pub(crate) sid: String,
 }
 
 impl Polling {
+    /// Opens a session without connecting to the namespace.
     pub(crate) async fn open(address: SocketAddr) -> Self {
         let mut polling = Self {
             address,
@@ -264,6 +285,7 @@ impl Polling {
         polling
     }
 
+    /// Connects as this token's user.
     pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
         let polling = Self::open(address).await;
         let packet = format!("40{}", json!({ "token": token }));
@@ -281,16 +303,13 @@ impl Polling {
         format!("/socket.io/?EIO=4&transport=polling{sid}")
     }
 
-    /// The next packets, as they are in the body.
+    /// Polls once and returns the status and the body, in which packets are separated by
+    /// U+001E.
     pub(crate) async fn get(&self) -> (u16, String) {
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            self.path()
-        );
-        body_of(http(self.address, &request).await)
+        body_of(get(self.address, &self.path()).await)
     }
 
-    /// The next packets but heartbeats, at least one.
+    /// Polls until there are packets that are not heartbeats, and returns these.
     pub(crate) async fn packets(&self) -> Vec<String> {
         loop {
             let (status, body) = self.get().await;
@@ -303,6 +322,13 @@ impl Polling {
         }
     }
 
+    /// Polls until the session has ended: with an error status, or because the gateway no
+    /// longer accepts connections.
+    pub(crate) async fn poll_to_end(&self) {
+        while matches!(try_get(self.address, &self.path()).await, Ok((200, _))) {}
+    }
+
+    /// Sends packets and returns the status and the body.
     pub(crate) async fn post(&self, packets: &str) -> (u16, String) {
         let request = format!(
             "POST {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: text/plain\r\n\

@@ -1,7 +1,7 @@
-//! A gateway as its users run it: the binary, with a database of its own.
+//! The gateway's binary, as its users run it, with its own database.
 
-#![allow(dead_code, reason = "each test binary uses a part of this")]
-#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(dead_code, reason = "each test binary uses only parts of this module")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -13,23 +13,26 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chat_test_support::{TestDatabase, psql, signal};
 use serde_json::{Value, json};
 
+use self::client::Client;
+
 pub(crate) mod client;
 
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
-pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// How long a test waits for an event that must happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A token that every gateway here accepts.
+/// Returns a token that every gateway of these tests accepts.
 pub(crate) fn token(user: &str, name: &str) -> String {
     sign(&json!({ "sub": user, "name": name, "exp": now() + 3600 }))
 }
 
-/// A token with these claims, signed with the gateways' secret.
+/// Returns a token with these claims, signed with the gateways' secret.
 pub(crate) fn sign(claims: &Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -37,7 +40,7 @@ pub(crate) fn now() -> u64 {
         .as_secs()
 }
 
-/// A database for one gateway.
+/// The database of one test. Removed when it is dropped.
 pub(crate) enum Database {
     Sqlite(tempfile::TempDir),
     Postgres(TestDatabase),
@@ -59,16 +62,16 @@ impl Database {
         }
     }
 
-    /// The file of a SQLite database.
+    /// Returns the file of a SQLite database.
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::Sqlite(folder) => folder.path().join("data/chat.db"),
-            Self::Postgres(_) => panic!("PostgreSQL is no file"),
+            Self::Postgres(_) => panic!("a PostgreSQL database is not a file"),
         }
     }
 
-    /// Runs SQL beside the gateway; what it prints, one row a line, columns
-    /// separated by `|`.
+    /// Runs SQL on a session that is not the gateway's and returns one line per row, with
+    /// `|` between the columns.
     pub(crate) fn sql(&self, sql: &str) -> String {
         match self {
             Self::Sqlite(_) => {
@@ -89,7 +92,7 @@ impl Database {
     }
 }
 
-/// Python has SQLite with it; the program `sqlite3` may not be there.
+/// Python includes SQLite; the program `sqlite3` may not be installed.
 const SQLITE_SHELL: &str = "
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
@@ -107,17 +110,50 @@ pub(crate) struct Gateway {
 
 #[derive(Default)]
 struct Log {
-    text: Mutex<String>,
-    grown: Condvar,
+    state: Mutex<LogState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct LogState {
+    text: String,
+    /// The process has ended and everything that it logged is in `text`.
+    is_complete: bool,
+}
+
+impl Log {
+    /// Waits until `find` returns a value.
+    fn wait_for<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        find: impl Fn(&LogState) -> Option<T>,
+    ) -> T {
+        let deadline = Instant::now() + within;
+        let mut state = self.state.lock().unwrap();
+        loop {
+            if let Some(found) = find(&state) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero(),
+                "timed out waiting for {what}:\n{}",
+                state.text
+            );
+            state = self.changed.wait_timeout(state, left).unwrap().0;
+        }
+    }
 }
 
 impl Gateway {
-    /// `serve` on this database, with the defaults.
+    /// Starts `serve` on this database with the default settings.
     pub(crate) fn start(database: &Database) -> Self {
         Self::start_with(database, &[])
     }
 
-    /// `serve` on this database, with these variables beside the needed ones.
+    /// Starts `serve` on this database with these environment variables, in addition to
+    /// the required ones.
     pub(crate) fn start_with(database: &Database, environment: &[(&str, &str)]) -> Self {
         let mut command = command("serve");
         command
@@ -129,7 +165,7 @@ impl Gateway {
         Self::spawn(command)
     }
 
-    /// Starts a command that listens, and waits until it does.
+    /// Starts a command that serves clients and waits until it listens.
     pub(crate) fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
@@ -140,12 +176,14 @@ impl Gateway {
         let log = Arc::new(Log::default());
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let collected = log.clone();
-        // Ends with the process, whose end of the pipe it reads.
+        // The thread ends when the process does, which closes the pipe.
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                *collected.text.lock().unwrap() += &format!("{line}\n");
-                collected.grown.notify_all();
+                collected.state.lock().unwrap().text += &format!("{line}\n");
+                collected.changed.notify_all();
             }
+            collected.state.lock().unwrap().is_complete = true;
+            collected.changed.notify_all();
         });
         let mut gateway = Self {
             child,
@@ -165,48 +203,53 @@ impl Gateway {
         format!("http://{}", self.address)
     }
 
+    /// Connects a client as this user.
+    pub(crate) async fn connect(&self, user: &str) -> Client {
+        Client::connect(self.address, &token(user, "x")).await
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// What it has logged so far.
+    /// Returns a field of `/proc/PID/status`, such as `VmRSS` (resident memory) or `VmHWM`
+    /// (its peak), in KiB.
+    pub(crate) fn memory_kib(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Returns the number of files and sockets that the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    /// Returns what the gateway has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.text.lock().unwrap().clone()
+        self.log.state.lock().unwrap().text.clone()
     }
 
-    /// Waits until the log holds what is looked for.
+    /// Waits until `find` returns a value for the log.
     pub(crate) fn wait_for_log<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
-        let deadline = Instant::now() + SOON;
-        let mut text = self.log.text.lock().unwrap();
-        loop {
-            if let Some(found) = find(&text) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "not in the log:\n{text}");
-            text = self.log.grown.wait_timeout(text, left).unwrap().0;
-        }
+        self.log
+            .wait_for("a log line", DEADLINE, |log| find(&log.text))
     }
 
-    /// Sends a signal: "TERM", "KILL".
+    /// Sends a signal, for example "TERM" or "KILL".
     pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended and its log is complete.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + Duration::from_secs(15);
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "the gateway does not end:\n{}",
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        // The kernel closes the pipe of the log when the process ends.
+        let within = Duration::from_secs(15);
+        self.log.wait_for("the gateway to end", within, |log| {
+            log.is_complete.then_some(())
+        });
+        self.child.wait().unwrap()
     }
 }
 
@@ -220,7 +263,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The binary, with an environment that no developer's settings reach.
+/// Returns a command of the binary that does not inherit the developer's settings.
 pub(crate) fn command(name: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chat-gateway"));
     command.arg(name).env_clear();

@@ -1,4 +1,4 @@
-//! The table is complete, and `docs/configuration.md` contains the same one.
+//! The table of settings is complete, and `docs/configuration.md` contains the same one.
 
 use super::{SETTINGS, Setting, Support};
 
@@ -42,7 +42,7 @@ const CONTRACT: [&str; 36] = [
     "LOG_FORMAT",
 ];
 
-/// Those of them that can also be given as a file.
+/// The settings that can also be read from a file.
 const SECRETS: [&str; 5] = [
     "JWT_SECRET",
     "JWT_SECRET_PREVIOUS",
@@ -70,7 +70,7 @@ fn the_documentation_has_the_same_settings_in_the_same_order() {
     assert_eq!(documented.len(), SETTINGS.len());
 }
 
-/// What code and documentation must agree on.
+/// The part of a setting on which code and documentation must agree.
 #[derive(Debug, PartialEq, Eq)]
 struct Row {
     names: String,
@@ -106,7 +106,7 @@ fn documented_rows() -> Vec<Row> {
         .map(|line| {
             let cells: Vec<&str> = line.split(" | ").collect();
             let [names, default, meaning] = cells[..] else {
-                panic!("not three cells: {line}");
+                panic!("the row does not have three cells: {line}");
             };
             let support = match meaning.strip_prefix("not implemented") {
                 Some(_) => meaning.split(':').next().unwrap(),

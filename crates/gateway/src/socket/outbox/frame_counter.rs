@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_counted_however_the_bytes_are_cut() {
+    fn packets_are_counted_however_the_bytes_are_split() {
         let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: 4\r\n\r\n".to_vec();
         bytes.extend(frame(1, b"0{\"sid\":\"4\"}"));
         bytes.extend(frame(1, b"40{}"));

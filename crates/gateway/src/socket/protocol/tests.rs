@@ -1,4 +1,5 @@
-//! Every payload that is not what the contract says is named.
+//! Valid payloads are parsed, and every invalid one is refused with a message that names the
+//! problem.
 
 use chat_domain::use_cases::SentMessage;
 
@@ -20,7 +21,7 @@ fn room(number: u64) -> RoomId {
 }
 
 #[test]
-fn valid_events_are_read() {
+fn valid_events_are_parsed() {
     let join = read_event("joinRoom", r#"{"roomId":7}"#);
     assert_eq!(
         join,
@@ -87,9 +88,9 @@ fn a_room_number_is_an_integer_in_range() {
         "\"\"",
     ] {
         let read = read_event("joinRoom", &format!(r#"{{"roomId":{wrong}}}"#));
-        let says = read.expect_err(wrong);
+        let error = read.expect_err(wrong);
         assert_eq!(
-            says, "roomId must be an integer from 1 to 9007199254740991",
+            error, "roomId must be an integer from 1 to 9007199254740991",
             "{wrong}"
         );
     }
@@ -110,7 +111,7 @@ fn content_is_text_within_its_limits() {
         )
     };
     assert!(with(&format!("\"{}\"", "🦀".repeat(4000))).is_ok());
-    for (json, says) in [
+    for (json, error) in [
         ("null".to_owned(), "content is missing"),
         ("1".to_owned(), "content must be a string of Unicode text"),
         ("[]".to_owned(), "content must be a string of Unicode text"),
@@ -136,7 +137,7 @@ fn content_is_text_within_its_limits() {
             "content must have at most 4000 characters",
         ),
     ] {
-        assert_eq!(with(&json).unwrap_err(), says);
+        assert_eq!(with(&json).unwrap_err(), error);
     }
     let without = read_event("sendMessage", r#"{"roomId":1}"#);
     assert_eq!(without.unwrap_err(), "content is missing");
@@ -163,23 +164,23 @@ fn a_payload_is_one_object() {
 }
 
 #[test]
-fn a_key_twice_is_malformed() {
-    for twice in [
+fn duplicate_keys_are_malformed() {
+    for payload in [
         r#"{"roomId":1,"roomId":1}"#,
         r#"{"roomId":1,"room\u0049d":2}"#,
         r#"{"roomId":1,"x":1,"x":2}"#,
     ] {
-        let read = read_event("joinRoom", twice);
+        let read = read_event("joinRoom", payload);
         assert_eq!(
             read.unwrap_err(),
             "the payload contains a duplicate key",
-            "{twice}"
+            "{payload}"
         );
     }
 }
 
 #[test]
-fn an_unknown_event_is_known_by_its_name() {
+fn an_unknown_event_is_reported_with_its_name() {
     for (packet, name) in [
         (r#"["shout",{"roomId":1}]"#, "shout"),
         (r#"["joinroom"]"#, "joinroom"),
@@ -192,7 +193,7 @@ fn an_unknown_event_is_known_by_its_name() {
 }
 
 #[test]
-fn what_is_no_event_is_answered_too() {
+fn a_packet_that_is_not_an_event_is_malformed() {
     for packet in [
         "",
         "[]",
@@ -229,7 +230,7 @@ fn pages_have_one_bound_and_a_limit() {
         };
         assert_eq!(list(payload), Ok(expected), "{payload}");
     }
-    for (payload, says) in [
+    for (payload, error) in [
         (
             r#","beforeSeq":7,"afterSeq":1"#,
             "beforeSeq and afterSeq are mutually exclusive",
@@ -250,18 +251,18 @@ fn pages_have_one_bound_and_a_limit() {
         (r#","limit":201"#, "limit must be an integer from 1 to 200"),
         (r#","limit":1.5"#, "limit must be an integer from 1 to 200"),
     ] {
-        assert_eq!(list(payload).unwrap_err(), says);
+        assert_eq!(list(payload).unwrap_err(), error);
     }
 }
 
 #[test]
-fn a_position_to_mark_is_required_and_an_id_is_plain() {
+fn mark_read_requires_a_position_and_client_message_ids_are_plain_text() {
     let mark = |payload: &str| read_event("markRead", payload).unwrap_err();
     assert_eq!(mark(r#"{"roomId":1}"#), "seq is missing");
     assert_eq!(mark(r#"{"roomId":1,"seq":null}"#), "seq is missing");
     for wrong in ["0", "-1", "1.5", "\"1\"", "9007199254740992"] {
-        let says = mark(&format!(r#"{{"roomId":1,"seq":{wrong}}}"#));
-        assert_eq!(says, "seq must be an integer from 1 to 9007199254740991");
+        let error = mark(&format!(r#"{{"roomId":1,"seq":{wrong}}}"#));
+        assert_eq!(error, "seq must be an integer from 1 to 9007199254740991");
     }
 
     let send = |id: &str| {

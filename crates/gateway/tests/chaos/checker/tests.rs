@@ -1,4 +1,4 @@
-//! Forged logs: a faultless story, and one forgery of it for each kind of violation.
+//! Forged histories: one without a violation, and a forgery of it for each kind of violation.
 
 use super::{Violation, check};
 use crate::record::{Event, Evidence, History, Message, Missed};
@@ -42,9 +42,9 @@ fn joined(seq: u64) -> Event {
     }
 }
 
-/// Ada sends a, b and c; her connection breaks while b and c are unanswered; she
-/// repeats them. Grace reads along, the last one by paging.
-fn story() -> Evidence {
+/// Returns evidence without a violation. Ada sends a, b and c. Her connection breaks before b
+/// and c are answered, and she repeats them. Grace receives all three, the last one by paging.
+fn valid_evidence() -> Evidence {
     let rows: Vec<_> = [(1, "a"), (2, "b"), (3, "c")]
         .into_iter()
         .map(|(seq, content)| row(seq, "ada", content))
@@ -115,14 +115,15 @@ fn story() -> Evidence {
 const ADA: usize = 0;
 const GRACE: usize = 1;
 
-/// The story with one change: what the checker says of it.
+/// Changes the valid evidence and returns the violations that the checker finds.
 fn forged(forge: impl FnOnce(&mut Evidence)) -> Vec<Violation> {
-    let mut evidence = story();
+    let mut evidence = valid_evidence();
     forge(&mut evidence);
     check(&evidence)
 }
 
-/// The forgery is found, among what else follows from it.
+/// Checks that the checker finds the expected violation, possibly with others that follow
+/// from it.
 #[track_caller]
 fn finds(expected: fn(&Violation) -> bool, forge: impl FnOnce(&mut Evidence)) {
     let violations = forged(forge);
@@ -134,7 +135,7 @@ fn events(evidence: &mut Evidence, client: usize) -> &mut Vec<Event> {
 }
 
 #[test]
-fn a_faultless_story_has_no_violation() {
+fn valid_evidence_has_no_violation() {
     assert_eq!(forged(|_| {}), []);
 }
 
@@ -154,7 +155,7 @@ fn an_acknowledgement_with_another_number_is_found() {
         |found| matches!(found, Violation::AcknowledgedNotStored { message, .. } if message.seq == 2),
         |evidence| {
             let Event::Acknowledged { message, .. } = &mut events(evidence, ADA)[5] else {
-                panic!("the story has changed");
+                panic!("the valid evidence has changed");
             };
             message.seq = 2;
         },
@@ -162,13 +163,13 @@ fn an_acknowledgement_with_another_number_is_found() {
 }
 
 #[test]
-fn an_acknowledgement_of_somebody_elses_message_is_found() {
+fn an_acknowledgement_of_another_message_is_found() {
     finds(
         |found| matches!(found, Violation::AcknowledgedNotStored { message, .. } if message.content == "b"),
         |evidence| {
             let other = evidence.rows[1].clone();
             let Event::Acknowledged { message, .. } = &mut events(evidence, ADA)[5] else {
-                panic!("the story has changed");
+                panic!("the valid evidence has changed");
             };
             *message = other;
         },
@@ -192,7 +193,7 @@ fn a_listed_message_that_is_not_stored_is_found() {
         |found| matches!(found, Violation::ReceivedNotStored { message, .. } if message.content == "ghost"),
         |evidence| {
             let Event::Listed { messages, .. } = &mut events(evidence, GRACE)[9] else {
-                panic!("the story has changed");
+                panic!("the valid evidence has changed");
             };
             messages.push(row(4, "ada", "ghost"));
         },
@@ -218,7 +219,7 @@ fn a_refused_message_that_is_stored_is_found() {
         |found| matches!(found, Violation::RefusedButStored { content, .. } if content == "d"),
         refused_every_time("rate_limited"),
     );
-    // Nobody knows; it may be stored.
+    // After an unknown outcome, the message may be stored.
     let violations = forged(refused_every_time("outcome_unknown"));
     assert!(
         !violations
@@ -229,11 +230,11 @@ fn a_refused_message_that_is_stored_is_found() {
 }
 
 #[test]
-fn a_row_that_nobody_sent_is_found() {
+fn a_row_that_no_client_sent_is_found() {
     finds(
         |found| matches!(found, Violation::NeverSent { row } if row.seq == 4),
         |evidence| {
-            evidence.rows.push(row(4, "ada", "not mine"));
+            evidence.rows.push(row(4, "ada", "never sent"));
         },
     );
 }
@@ -252,7 +253,7 @@ fn a_second_row_for_one_message_is_found() {
         |found| matches!(found, Violation::StoredTwice { row } if row.seq == 4),
         |evidence| evidence.rows.push(row(4, "ada", "c")),
     );
-    // The same id for another content is the same message.
+    // A row with the same id and different content is also a second row of the message.
     finds(
         |found| matches!(found, Violation::StoredTwice { row } if row.seq == 4),
         |evidence| {
@@ -264,11 +265,11 @@ fn a_second_row_for_one_message_is_found() {
 }
 
 #[test]
-fn a_hole_in_the_numbers_is_found() {
+fn a_gap_in_the_numbers_is_found() {
     finds(
         |found| {
             *found
-                == Violation::Hole {
+                == Violation::Gap {
                     room: 1,
                     expected: 2,
                     row: 3,
@@ -281,11 +282,11 @@ fn a_hole_in_the_numbers_is_found() {
 }
 
 #[test]
-fn a_number_given_twice_is_found() {
+fn a_number_assigned_twice_is_found() {
     finds(
         |found| {
             *found
-                == Violation::Hole {
+                == Violation::Gap {
                     room: 1,
                     expected: 4,
                     row: 3,
@@ -311,12 +312,12 @@ fn a_counter_that_is_not_the_newest_number_is_found() {
 }
 
 #[test]
-fn a_gap_in_a_view_is_found() {
+fn a_gap_on_a_connection_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::OutOfTurn {
+                Violation::OutOfOrder {
                     connection: 1,
                     expected: 1,
                     seq: 2,
@@ -331,12 +332,12 @@ fn a_gap_in_a_view_is_found() {
 }
 
 #[test]
-fn a_repeat_in_a_view_is_found() {
+fn a_duplicate_on_a_connection_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::OutOfTurn {
+                Violation::OutOfOrder {
                     expected: 3,
                     seq: 2,
                     ..
@@ -351,12 +352,12 @@ fn a_repeat_in_a_view_is_found() {
 }
 
 #[test]
-fn a_replay_that_does_not_begin_where_it_was_asked_to_is_found() {
+fn a_replay_that_does_not_start_after_after_seq_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::OutOfTurn {
+                Violation::OutOfOrder {
                     connection: 2,
                     expected: 1,
                     seq: 2,
@@ -369,12 +370,12 @@ fn a_replay_that_does_not_begin_where_it_was_asked_to_is_found() {
 }
 
 #[test]
-fn a_replay_that_ends_before_the_seam_is_found() {
+fn a_replay_that_ends_before_the_resume_point_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::Seam {
+                Violation::ResumePoint {
                     connection: 2,
                     expected: 1,
                     seq: 2,
@@ -389,12 +390,12 @@ fn a_replay_that_ends_before_the_seam_is_found() {
 }
 
 #[test]
-fn a_replay_beyond_the_seam_is_found() {
+fn a_replay_beyond_the_resume_point_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::Seam {
+                Violation::ResumePoint {
                     expected: 2,
                     seq: 1,
                     ..
@@ -406,7 +407,7 @@ fn a_replay_beyond_the_seam_is_found() {
 }
 
 #[test]
-fn an_after_beyond_the_newest_is_no_violation_and_what_it_skips_is_chosen() {
+fn an_after_seq_beyond_the_newest_message_may_skip_messages() {
     let violations = forged(|evidence| {
         let ada = events(evidence, ADA);
         ada[9] = joining(7);
@@ -416,12 +417,12 @@ fn an_after_beyond_the_newest_is_no_violation_and_what_it_skips_is_chosen() {
 }
 
 #[test]
-fn a_missed_range_that_is_not_what_was_missed_is_found() {
+fn a_missed_range_that_starts_too_early_is_found() {
     finds(
         |found| {
             matches!(
                 found,
-                Violation::Seam {
+                Violation::ResumePoint {
                     expected: 2,
                     seq: 3,
                     ..
@@ -439,16 +440,16 @@ fn a_missed_range_that_is_not_what_was_missed_is_found() {
 }
 
 #[test]
-fn a_seam_nobody_asked_for_is_found() {
+fn a_resume_point_without_a_join_is_found() {
     finds(
-        |found| matches!(found, Violation::Seam { connection: 2, .. }),
+        |found| matches!(found, Violation::ResumePoint { connection: 2, .. }),
         |evidence| events(evidence, GRACE).push(joined(3)),
     );
     finds(
         |found| {
             matches!(
                 found,
-                Violation::Seam {
+                Violation::ResumePoint {
                     expected: 2,
                     seq: 3,
                     ..
@@ -460,10 +461,10 @@ fn a_seam_nobody_asked_for_is_found() {
 }
 
 #[test]
-fn a_member_that_is_told_what_it_missed_is_no_violation() {
+fn a_member_that_falls_behind_may_receive_missed() {
     let violations = forged(|evidence| {
         let grace = events(evidence, GRACE);
-        // Falls behind on the first connection instead of joining on a second.
+        // Grace falls behind on her first connection instead of joining on a second one.
         grace.drain(6..8);
     });
     assert_eq!(violations, []);
@@ -499,7 +500,7 @@ fn a_message_after_a_refused_join_is_found() {
 }
 
 #[test]
-fn a_message_before_the_seam_of_a_join_without_replay_is_found() {
+fn a_message_before_the_resume_point_of_a_join_without_replay_is_found() {
     finds(
         |found| matches!(found, Violation::NotAMember { connection: 2, .. }),
         |evidence| events(evidence, ADA)[9] = joining(None),
@@ -507,12 +508,12 @@ fn a_message_before_the_seam_of_a_join_without_replay_is_found() {
 }
 
 #[test]
-fn a_page_with_a_hole_is_found() {
+fn a_page_with_a_gap_is_found() {
     finds(
         |found| matches!(found, Violation::Page { after: 1, .. }),
         |evidence| {
             let Event::Listed { after, .. } = &mut events(evidence, GRACE)[9] else {
-                panic!("the story has changed");
+                panic!("the valid evidence has changed");
             };
             *after = 1;
         },
@@ -520,7 +521,7 @@ fn a_page_with_a_hole_is_found() {
 }
 
 #[test]
-fn a_senders_order_turned_around_is_found() {
+fn a_reversed_order_of_one_sender_is_found() {
     finds(
         |found| {
             matches!(found, Violation::OwnOrder { connection: 1, first, second, .. }
@@ -533,10 +534,10 @@ fn a_senders_order_turned_around_is_found() {
     );
 }
 
-/// It has no id, so it is not repeated: it may be stored from the old connection after
-/// those that are repeated on the new one.
+/// Without an id, it is not repeated. The old connection may store it after the messages that
+/// are repeated on the new one.
 #[test]
-fn a_message_that_never_had_an_answer_has_no_place_in_the_order() {
+fn a_message_without_an_answer_may_be_stored_in_any_order() {
     let violations = forged(|evidence| {
         let mut late = row(4, "ada", "late");
         late.client_message_id = None;
@@ -599,9 +600,9 @@ fn a_refused_message_counts_as_sent_at_the_retry() {
 }
 
 #[test]
-fn a_message_that_a_client_never_saw_is_found() {
+fn a_message_that_a_client_never_received_is_found() {
     finds(
-        |found| matches!(found, Violation::NeverSeen { client, seq: 3, .. } if client == "grace"),
+        |found| matches!(found, Violation::NeverReceived { client, seq: 3, .. } if client == "grace"),
         |evidence| {
             events(evidence, GRACE).remove(9);
         },
@@ -609,7 +610,7 @@ fn a_message_that_a_client_never_saw_is_found() {
 }
 
 #[test]
-fn a_refusal_that_no_fault_explains_is_found() {
+fn a_refusal_that_faults_do_not_explain_is_found() {
     finds(
         |found| matches!(found, Violation::UnexpectedRefusal { code, .. } if code == "internal"),
         |evidence| events(evidence, ADA).extend([sent(6, "d"), refused(6, "internal")]),
@@ -624,11 +625,11 @@ fn a_read_pointer_ahead_of_the_messages_or_moving_back_is_found() {
         seq,
     };
     finds(
-        |found| matches!(found, Violation::Pointer { seq: 3, .. }),
+        |found| matches!(found, Violation::ReadPointer { seq: 3, .. }),
         |evidence| events(evidence, GRACE)[5] = pointer(3),
     );
     finds(
-        |found| matches!(found, Violation::Pointer { seq: 1, .. }),
+        |found| matches!(found, Violation::ReadPointer { seq: 1, .. }),
         |evidence| events(evidence, GRACE).insert(6, pointer(1)),
     );
 }
