@@ -68,14 +68,15 @@ impl<R: Recipient> Rooms<R> {
                     }
                 },
             };
-            let is_stale = complete_to <= missing.start && missing.start < missing.end;
-            if is_stale {
+            if complete_to <= missing.start {
+                // The read was not fresh enough.
                 tokio::time::sleep(LOG_RETRY).await;
                 continue;
             }
-            if give(&member, frames).await.is_err() || member.pass(complete_to).is_err() {
+            if give(&member, frames).await.is_err() {
                 break;
             }
+            member.pass(complete_to);
         }
         unfinished.finish();
     }
@@ -120,10 +121,7 @@ impl<R: Recipient> Rooms<R> {
 
 /// A page of messages that the room still has, and the position up to which it is complete.
 fn known_page(recent: Vec<(Seq, Bytes)>, end: Seq) -> (Vec<(Seq, Bytes)>, Seq) {
-    let complete_to = match recent.last() {
-        Some((last, _)) if recent.len() == PAGE.messages => *last,
-        _ => end,
-    };
+    let complete_to = recent.last().map_or(end, |(last, _)| *last);
     (recent, complete_to)
 }
 

@@ -210,13 +210,9 @@ impl<R: Recipient> Member<R> {
     }
 
     /// Notes that the member has everything that is stored up to a position.
-    ///
-    /// # Errors
-    /// [`HasLeft`].
-    pub(crate) fn pass(&self, complete_to: Seq) -> Result<(), HasLeft> {
-        let mut place = self.staying()?;
+    pub(crate) fn pass(&self, complete_to: Seq) {
+        let mut place = self.lock();
         place.cursor = place.cursor.max(complete_to);
-        Ok(())
     }
 
     /// Returns what is left to do for a member that has fallen behind. If it has everything

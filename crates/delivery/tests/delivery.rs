@@ -214,6 +214,60 @@ async fn a_late_read_pointer_never_follows_a_newer_one() {
     assert_eq!(client.received(), "joined 9;7:8;8:9;");
 }
 
+/// A hint that precedes the commit it names, or a read that does not see it, must not make
+/// the room read in a loop.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_is_not_fresh_enough_is_repeated_with_pauses() {
+    let world = World::with(5);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    world.hint(9);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(world.log.reads.load(Ordering::SeqCst) <= 3);
+    // The same for a member that has fallen behind.
+    client.set_space(false);
+    world.log.store_up_to(9);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.log.forget_after(5);
+    world.log.reads.store(0, Ordering::SeqCst);
+    client.set_space(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(world.log.reads.load(Ordering::SeqCst) <= 3);
+    world.log.store_up_to(9);
+    client.until(|all| all == "joined 5;6;7;8;9;").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_without_members_is_not_read() {
+    let world = World::without_reconciliation(0);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    world.log.store_up_to(50_000);
+    world.hint(50_000);
+    world.rooms.leave(room(), client.id());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_task_panicked_is_served_by_another() {
+    let world = World::with(0);
+    let (slow, fast) = (Client::new(1), Client::new(2));
+    world.join(&slow, None).await;
+    world.join(&fast, None).await;
+    slow.set_space(false);
+    world.send(1);
+    world.log.panicking.store(1, Ordering::SeqCst);
+    slow.set_space(true);
+    slow.until(|all| all == "joined 0;1;").await;
+    assert_eq!(world.log.panicking.load(Ordering::SeqCst), 0);
+    // A task that ends well is not followed by another.
+    let reads = world.log.reads.load(Ordering::SeqCst);
+    slow.disconnect();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), reads);
+}
+
 /// Whatever panics, the room goes on: flags are cleared, and a member that a task left
 /// behind is served from the log.
 #[tokio::test(start_paused = true)]

@@ -65,6 +65,13 @@ impl Log {
         messages.extend((stored + 1..=newest).map(|n| (n, message(n))));
     }
 
+    /// Makes reads see an earlier state.
+    pub(crate) fn forget_after(&self, newest: u64) {
+        self.newest.store(newest as usize, Ordering::SeqCst);
+        let mut messages = self.messages.lock().unwrap();
+        messages.split_off(&(newest + 1));
+    }
+
     pub(crate) fn delete(&self, n: u64) {
         self.messages.lock().unwrap().remove(&n);
     }
