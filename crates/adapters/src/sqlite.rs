@@ -12,6 +12,7 @@ mod pool;
 mod room_repository;
 mod rows;
 mod schema;
+mod storage_health;
 mod store;
 mod writer;
 

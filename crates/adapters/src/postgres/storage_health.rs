@@ -1,0 +1,18 @@
+//! Whether PostgreSQL can be written.
+
+use async_trait::async_trait;
+use chat_domain::StorageError;
+use chat_domain::ports::StorageHealth;
+
+use super::Database;
+
+#[async_trait]
+impl StorageHealth for Database {
+    async fn check_writable(&self) -> Result<(), StorageError> {
+        self.commits.check_writable().await
+    }
+
+    async fn stopped(&self) -> &'static str {
+        self.commits.stopped().await
+    }
+}
