@@ -8,20 +8,20 @@ use divan::counter::ItemsCount;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 
-/// How many callers wait at once.
+/// The number of concurrent callers.
 const CALLERS: [u64; 4] = [1, 8, 64, 512];
 
 fn main() {
     divan::main();
 }
 
-/// All in rooms of their own, which go into one batch.
+/// Each message has a room of its own, so that all go into one batch.
 #[divan::bench(args = CALLERS)]
 fn rooms_of_their_own(bencher: Bencher<'_, '_>, callers: u64) {
     appended(bencher, callers, |n| n + 1);
 }
 
-/// All in one room, which is in one batch at a time.
+/// All messages are in one room, which is in one batch at a time.
 #[divan::bench(args = CALLERS)]
 fn one_room(bencher: Bencher<'_, '_>, callers: u64) {
     appended(bencher, callers, |_| 1);
@@ -46,7 +46,8 @@ fn appended(bencher: Bencher<'_, '_>, callers: u64, room: impl Fn(u64) -> u64 + 
         });
 }
 
-/// One thread: what is measured is work, and not how threads are woken.
+/// Creates a runtime with one thread: the benchmark measures work, not the waking of
+/// threads.
 fn runtime() -> Runtime {
     Builder::new_current_thread()
         .enable_time()
@@ -56,12 +57,12 @@ fn runtime() -> Runtime {
 
 fn message(room: u64) -> NewMessage {
     NewMessage {
-        room_id: RoomId::new(room).expect("it is a room's number"),
+        room_id: RoomId::new(room).expect("a valid room id"),
         author: User {
-            id: UserId::new("42").expect("it is a user's id"),
+            id: UserId::new("42").expect("a valid user id"),
             name: DisplayName::from_text("Ada"),
         },
-        content: Content::new("hello").expect("it is short enough"),
+        content: Content::new("hello").expect("a valid content"),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(1_769_860_800_000),
     }

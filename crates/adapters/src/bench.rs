@@ -1,50 +1,60 @@
-//! What the micro benchmarks reach of the inside. Nothing else may use it.
+//! The internals that the micro benchmarks measure. Nothing else may use them.
 
 use std::sync::Arc;
 
-use chat_domain::ports::{AppendError, Appended};
-use chat_domain::{Message, MessageId, NewMessage, Seq, StorageError};
+use chat_domain::ports::{AppendError, Appended, MarkedRead};
+use chat_domain::{Message, MessageId, NewMessage, ReadState, Seq, StorageError};
 
-use crate::group_commit::{GroupCommit as Inner, LockWait, NotStored, Store};
+use crate::group_commit::{GroupCommit as Inner, Mark, Store, StoreError};
 
-/// Group commit over a store that keeps nothing and is done at once.
+/// Group commit over a store that keeps nothing and returns at once.
 #[derive(Clone)]
 pub struct GroupCommit(Inner);
 
 impl GroupCommit {
-    /// Starts it, in a runtime, with so many lanes.
+    /// Starts group commit with this number of lanes. Must be called within a runtime.
     pub fn start(lanes: usize) -> Self {
-        Self(Inner::start(lanes, || Nowhere(0)))
+        Self(Inner::start(lanes, NullStore::default))
     }
 
-    /// Stores a message, which is numbered in its batch and not in its room.
+    /// Stores a message. Its number is its place in the store, not in its room.
     ///
     /// # Errors
-    /// Too many wait.
+    /// When too many messages are waiting.
     pub async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
         self.0.append(message).await
     }
 }
 
-struct Nowhere(u64);
+#[derive(Default)]
+struct NullStore {
+    last: u64,
+}
 
-impl Store for Nowhere {
+impl Store for NullStore {
     async fn store(
         &mut self,
         batch: &[Arc<NewMessage>],
-        _wait: LockWait,
-    ) -> Result<Vec<(MessageId, Seq)>, NotStored> {
+    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
         Ok(batch
             .iter()
             .map(|_| {
-                self.0 += 1;
-                let seq = Seq::new(self.0).unwrap_or_default();
-                (MessageId::new(self.0 as i64), seq)
+                self.last += 1;
+                let seq = Seq::new(self.last).unwrap_or_default();
+                (MessageId::new(self.last.cast_signed()), seq)
             })
             .collect())
     }
 
     async fn originals(&mut self, _: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
         Ok(Vec::new())
+    }
+
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+        let moved = MarkedRead {
+            state: ReadState::default(),
+            moved: false,
+        };
+        Ok(vec![moved; marks.len()])
     }
 }

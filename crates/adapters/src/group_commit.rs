@@ -1,124 +1,181 @@
-//! Many waiting appends become one transaction: the queue, the order, and what each
-//! sender is told. How a batch is stored is the databases' own (see [`Store`]).
+//! Combines many pending appends into one transaction, and many pending read marks into
+//! another: the queues, the order, and the answers. How a batch is stored is up to the
+//! database (see [`Store`]).
 //!
-//! **Why.** A commit waits for the disk, and a disk takes a few hundred a second.
-//! One transaction stores a hundred messages for the price of one: with 512 callers
-//! 24,900 messages a second instead of 2,900 on PostgreSQL (on one core), 15,400
+//! **Why.** A commit waits for the disk, which completes a few hundred of them a second.
+//! One transaction stores a hundred messages for the price of one: with 512 callers,
+//! 24,900 messages a second instead of 2,900 on PostgreSQL (on one core), and 15,400
 //! instead of 1,800 on SQLite.
 //!
-//! **When.** There is no timer. What comes while nothing is being stored is stored
-//! at once, alone if it is alone; what comes meanwhile goes with the next batch.
-//! So batches grow with the load and a lone sender waits for one commit.
+//! **When.** There is no timer. A message that arrives while nothing is being stored is
+//! stored at once, if necessary alone; messages that arrive during a commit go into the
+//! next batch. Batches therefore grow with the load, and a lone sender waits for one
+//! commit.
 //!
-//! **Order.** An append takes its place in the queue in its first poll. A room is in
-//! one batch at a time, whole and in the queue's order; so what is sent later to a
-//! room is numbered later, also when a batch failed or its outcome is unknown.
+//! **Order.** An append takes its place in the queue in its first poll. All messages of a
+//! room are in at most one batch at a time, in the queue's order. A message that is sent
+//! later to a room is therefore numbered later, even if a batch failed or its outcome is
+//! unknown.
 //!
-//! **Neighbours.** A batch fails as a whole only when the database does.
-//! - The same message twice: the later one follows the first and repeats it.
-//! - A repeat of a stored one: the unique key raises, the stored ones are looked up
-//!   and answered, the rest is stored again.
-//! - A row that cannot be stored: the batch is halved until it is alone.
-//! - A room that somebody else has locked: it is put aside, the rest is stored, and
-//!   it waits on a lane of its own. Other rooms' batches no longer contain it.
-//! - A batch that takes long for any other reason, its commit for one: after
-//!   [`PATIENCE`] the other rooms' messages go past it on another lane.
+//! **Isolation.** A batch fails as a whole only if the database does.
+//! - The same message twice in a batch: the later one repeats the earlier one.
+//! - A repeat of a stored message: the unique key raises an error, the stored messages are
+//!   looked up and answered, and the rest is stored in a second attempt. For
+//!   [`REPEATS_EXPECTED_FOR`] after a repeat, batches look their ids up first, so that a
+//!   client that resends constantly does not cost every batch its first attempt.
+//! - A row that cannot be stored: the batch is halved until the row is alone.
+//! - A room that is not available, because another transaction has locked it: its messages
+//!   are left behind, the others are stored, and the messages left behind wait on a lane of
+//!   their own. Later batches do not contain the room until it is available again.
+//! - A batch that takes long for any other reason, such as its commit: after [`PATIENCE`],
+//!   the messages of other rooms overtake it on another lane.
 //!
-//! **Bounds.** [`QUEUE`] messages wait at most, and [`QUEUE_DEADLINE`] long; a batch
-//! has [`BATCH`] messages and [`BATCH_BYTES`] of text. What is over is told
-//! [`StorageError::Unavailable`] at once.
+//! **Read marks** have a queue, a task and a store of their own ([`marks`]), so that they
+//! never delay a batch of messages; on SQLite, whose writer is shared, by one bounded batch
+//! of marks at most.
+//!
+//! **Bounds.** At most [`QUEUE`] messages and as many marks wait, each for at most
+//! [`QUEUE_DEADLINE`]; a batch has at most [`BATCH`] messages or pointers and
+//! [`BATCH_BYTES`] of content. Whatever exceeds a bound is refused at once with
+//! [`StorageError::Unavailable`].
 
 mod batch;
 mod committer;
+mod error;
+mod marks;
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_domain::{
-    BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError,
-    ports::{AppendError, Appended},
-};
+use chat_domain::ports::{AppendError, Appended, MarkedRead};
+use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many messages may wait; and how many more behind rooms that are being stored.
+use self::marks::PendingMark;
+
+/// The maximum number of messages that wait to be stored, and of messages held back
+/// because their rooms are being stored or are unavailable; also the maximum number of
+/// pending read marks.
 const QUEUE: usize = 10_000;
-/// What has waited longer is refused instead of stored: its sender is told before it
-/// gives up. Longer than a commit may take, behind which it may have waited, and the
-/// locks that are left by one that took too long.
+/// A message that has waited longer is refused instead of stored, so that its sender gets
+/// an answer before it gives up. It is longer than a commit may take, behind which a
+/// message may have waited, and than the locks of a commit that took too long are held.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(8);
-/// How many messages are stored at once.
+/// The maximum number of messages, or of read pointers, in a batch.
 const BATCH: usize = 512;
-/// How many bytes of text are stored at once; one message may go beyond.
+/// The maximum number of bytes of content in a batch; the last message may exceed it.
 const BATCH_BYTES: usize = 1 << 20;
 /// How long one batch may keep all others waiting.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long a batch is worked on before what is left of it is refused.
+/// How long a batch is worked on before the rest of it is refused.
 const BATCH_DEADLINE: Duration = Duration::from_secs(5);
+/// How long after a repeat the ids of a batch are looked up before it is stored.
+const REPEATS_EXPECTED_FOR: Duration = Duration::from_secs(5);
 
-/// Where batches are stored: one connection's worth.
+const CLOSED: &str = "the task that stores messages has ended";
+
+/// Stores batches, one at a time.
 pub(crate) trait Store: Send + 'static {
-    /// Stores the messages in their order, their authors' names and read pointers:
-    /// all or nothing. No two of them are repeats of each other.
+    /// Stores the messages in their order, with their authors' names and read pointers:
+    /// all or nothing. No two of them are repeats of each other. An empty batch stores
+    /// nothing, and fails if the database would refuse any message.
     ///
-    /// Returns what each message became, in the order of the batch.
+    /// Returns the id and the position of each message, in the order of the batch.
     fn store(
         &mut self,
         batch: &[Arc<NewMessage>],
-        wait: LockWait,
-    ) -> impl Future<Output = Result<Vec<(MessageId, Seq)>, NotStored>> + Send;
+    ) -> impl Future<Output = Result<Vec<(MessageId, Seq)>, StoreError>> + Send;
 
-    /// The stored messages that these would repeat, in any order.
+    /// Stores messages that were left behind because their rooms were not available. In
+    /// contrast to [`store`](Self::store), it may wait for the rooms for as long as a
+    /// sender waits, because it delays no other message.
+    fn store_left_behind(
+        &mut self,
+        batch: &[Arc<NewMessage>],
+    ) -> impl Future<Output = Result<Vec<(MessageId, Seq)>, StoreError>> + Send {
+        self.store(batch)
+    }
+
+    /// Returns the stored messages that these would repeat, in any order.
     fn originals(
         &mut self,
         batch: &[Arc<NewMessage>],
     ) -> impl Future<Output = Result<Vec<Message>, StorageError>> + Send;
+
+    /// Moves read pointers forward: all or nothing. There is one mark at most for each
+    /// pointer, and they are in ascending order. A pointer that is already as far is not
+    /// written. Marks may be stored twice without harm, and are never a
+    /// [`StoreError::Repeat`].
+    ///
+    /// Returns the result of each mark, in the order of the marks.
+    fn mark(
+        &mut self,
+        marks: &[Mark],
+    ) -> impl Future<Output = Result<Vec<MarkedRead>, StoreError>> + Send;
 }
 
-/// How long a batch waits for rooms that somebody else has locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LockWait {
-    /// Not for long: the others in the batch wait too.
-    Short,
-    /// For as long as a sender waits.
-    Long,
-}
-
-/// Why a batch was not stored.
+/// Why a batch was not stored, or possibly not stored.
 #[derive(Debug)]
-pub(crate) enum NotStored {
-    /// One of them repeats a stored one.
+pub(crate) enum StoreError {
+    /// A message repeats a stored one. Nothing was stored.
     Repeat,
-    /// One of the rows is at fault, or may be: the others can be stored without it.
-    Row(BoxError),
-    /// Somebody else has locked these rooms.
-    #[cfg_attr(
-        not(feature = "postgres"),
-        expect(dead_code, reason = "SQLite locks no rooms")
-    )]
-    Locked(Vec<RoomId>),
-    /// None can be stored, or it is not known.
-    All(StorageError),
+    /// Nothing was stored, because some of the messages cannot be stored now. The others
+    /// can be stored without them.
+    Part {
+        /// The rooms that are not available now. If there are none, one of the rows is at
+        /// fault, or may be.
+        unavailable: Vec<RoomId>,
+        reason: BoxError,
+    },
+    /// The database failed. The error states whether the batch may have been stored.
+    Whole(StorageError),
 }
 
-/// Hands messages to the task that stores them.
+impl StoreError {
+    /// Creates the error for a batch in which a row is at fault, or may be.
+    pub(crate) fn row(reason: impl Into<BoxError>) -> Self {
+        Self::Part {
+            unavailable: Vec::new(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A request to move a user's read pointer in a room to a position, or to the room's
+/// newest position if that is smaller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub(crate) room_id: RoomId,
+    pub(crate) user_id: UserId,
+    pub(crate) position: Seq,
+}
+
+/// Queues messages and read marks for the tasks that store them.
 #[derive(Clone)]
 pub(crate) struct GroupCommit {
-    queue: mpsc::Sender<Waiting>,
+    requests: mpsc::Sender<Request>,
+    marks: mpsc::Sender<PendingMark>,
 }
 
 impl GroupCommit {
-    /// Starts the task, which stores on `lanes` connections at the most. It ends
-    /// when the last clone of this is dropped and what was queued is answered.
-    pub(crate) fn start<S: Store>(lanes: usize, open: impl Fn() -> S + Send + 'static) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(committer::Committer::new(waiting, lanes, open).run());
-        Self { queue }
+    /// Starts the tasks: one stores messages in at most `lanes` stores, another moves read
+    /// pointers in a store of its own. They end when the last clone of this value is
+    /// dropped and all queued requests are answered.
+    pub(crate) fn start<S: Store>(
+        lanes: usize,
+        open: impl Fn() -> S + Clone + Send + 'static,
+    ) -> Self {
+        let (requests, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(committer::Committer::new(queue, lanes, open.clone()).run());
+        let (marks, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(marks::run(queue, open));
+        Self { requests, marks }
     }
 
-    /// Stores a message; see the port. It takes its place in the first poll, and
-    /// dropping this future later does not undo anything.
+    /// Stores a message; see the port. The message takes its place in the first poll, and
+    /// dropping the future later does not undo anything.
     pub(crate) async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
         let (answer, outcome) = oneshot::channel();
         let waiting = Waiting {
@@ -126,24 +183,81 @@ impl GroupCommit {
             message: Arc::new(message),
             answer,
         };
-        self.queue
-            .try_send(waiting)
-            .map_err(|_| StorageError::unavailable("too many messages wait to be stored"))?;
-        // Without an answer, the task that stored it has panicked in the middle.
+        let sent = self.requests.try_send(Request::Append(waiting));
+        sent.map_err(|error| refused(&error, "too many messages are waiting to be stored"))?;
+        // Without an answer, the task that stored the message has panicked in its middle.
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(StorageError::outcome_unknown(CLOSED).into()))
+    }
+
+    /// Moves a read pointer; see the port.
+    pub(crate) async fn mark_read(
+        &self,
+        room_id: RoomId,
+        user_id: UserId,
+        position: Seq,
+    ) -> Result<MarkedRead, StorageError> {
+        let (answer, outcome) = oneshot::channel();
+        let mark = Mark {
+            room_id,
+            user_id,
+            position,
+        };
+        let pending = PendingMark::new(mark, answer);
+        let sent = self.marks.try_send(pending);
+        sent.map_err(|error| refused(&error, "too many read marks are waiting to be stored"))?;
         outcome.await.unwrap_or_else(|_| {
-            Err(StorageError::outcome_unknown("the storing task was ended").into())
+            let reason = "the task that moves read pointers has ended";
+            Err(StorageError::outcome_unknown(reason))
         })
+    }
+
+    /// Checks that a message would be stored now. The check takes the path of a message,
+    /// up to a transaction without rows.
+    pub(crate) async fn check_writable(&self) -> Result<(), StorageError> {
+        let (answer, outcome) = oneshot::channel();
+        let sent = self.requests.try_send(Request::Check(answer));
+        sent.map_err(|error| refused(&error, "too many messages are waiting to be stored"))?;
+        outcome
+            .await
+            .unwrap_or_else(|_| Err(StorageError::unavailable(CLOSED)))
+    }
+
+    /// Completes when one of the tasks has ended although this value still exists, with
+    /// the task's name.
+    pub(crate) async fn stopped(&self) -> &'static str {
+        // A task owns the receiver of its queue, and drops it however it ends.
+        tokio::select! {
+            () = self.requests.closed() => "group commit of messages",
+            () = self.marks.closed() => "group commit of read marks",
+        }
     }
 }
 
-/// A message that waits to be stored, and its sender.
+fn refused<T>(error: &TrySendError<T>, full: &'static str) -> StorageError {
+    StorageError::unavailable(match error {
+        TrySendError::Full(_) => full,
+        TrySendError::Closed(_) => CLOSED,
+    })
+}
+
+/// What the task that stores messages is asked to do.
+enum Request {
+    Append(Waiting),
+    Check(Check),
+}
+
+/// Takes the answer to the question whether a message would be stored now.
+type Check = oneshot::Sender<Result<(), StorageError>>;
+
+/// A message that waits to be stored, and the way to answer its sender.
 struct Waiting {
     since: Instant,
     message: Arc<NewMessage>,
     answer: Answer,
 }
 
-/// Tells a sender what became of its message.
 type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 
 impl Waiting {
@@ -152,12 +266,12 @@ impl Waiting {
     }
 
     fn answer(self, outcome: Result<Appended, AppendError>) {
-        // A sender that is gone needs no answer.
+        // The sender may have stopped waiting.
         self.answer.send(outcome).ok();
     }
 
-    /// Is the message that is stored, or used its id for another.
-    fn repeats(self, original: &Message) {
+    /// Answers that the message repeats the original, or conflicts with it.
+    fn answer_repeat(self, original: &Message) {
         let outcome = match original.content == self.message.content {
             true => Ok(Appended::Repeat(original.clone())),
             false => Err(AppendError::Conflict),
@@ -170,48 +284,5 @@ impl Waiting {
     }
 }
 
-/// A failure that all senders of a batch are told.
-#[derive(Clone)]
-enum Failure {
-    Unavailable(Shared),
-    OutcomeUnknown(Shared),
-}
-
-impl Failure {
-    fn unavailable(reason: impl Into<BoxError>) -> Self {
-        Self::Unavailable(Shared(Arc::from(reason.into())))
-    }
-
-    fn to_error(&self) -> AppendError {
-        let error = match self.clone() {
-            Self::Unavailable(reason) => StorageError::unavailable(reason),
-            Self::OutcomeUnknown(reason) => StorageError::outcome_unknown(reason),
-        };
-        error.into()
-    }
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Unavailable(reason) => Self::Unavailable(Shared(Arc::from(reason))),
-            StorageError::OutcomeUnknown(reason) => Self::OutcomeUnknown(Shared(Arc::from(reason))),
-        }
-    }
-}
-
-/// One error with many owners.
-#[derive(Debug, Clone)]
-struct Shared(Arc<dyn std::error::Error + Send + Sync>);
-
-impl fmt::Display for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Shared {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
-    }
-}
+#[cfg(test)]
+mod tests;

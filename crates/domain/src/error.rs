@@ -11,8 +11,9 @@ pub enum StorageError {
     /// and nothing will be.
     #[error("storage unavailable")]
     Unavailable(#[source] BoxError),
-    /// The connection to storage broke during the commit. The data may have been stored.
-    #[error("the connection to storage broke during the commit")]
+    /// The commit neither succeeded nor certainly failed: the connection to storage broke
+    /// meanwhile, or the disk failed. The data may have been stored.
+    #[error("the outcome of the commit is unknown")]
     OutcomeUnknown(#[source] BoxError),
 }
 

@@ -1,107 +1,233 @@
-//! One batch: stored, taken apart when it cannot be stored whole, and answered.
+//! Stores one batch, takes it apart if it cannot be stored as a whole, and answers its
+//! senders.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use chat_domain::ports::Appended;
-use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, UserId};
+use chat_domain::{
+    ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
+};
 
-use super::{Answer, BATCH_DEADLINE, Failure, LockWait, NotStored, Store, Waiting};
+use super::error::BatchError;
+use super::{Answer, BATCH_DEADLINE, Check, Store, StoreError, Waiting};
 
-/// How often a repeat is looked for whose original has just been deleted.
+/// How often a repeat is looked up whose original is being deleted meanwhile.
 const ATTEMPTS: usize = 3;
+
+/// What a batch consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Messages of rooms that are expected to be available. The other messages wait while
+    /// the batch is being stored.
+    Regular,
+    /// Messages that a regular batch left behind.
+    LeftBehind,
+}
+
+/// Whether the messages of a batch are expected to repeat stored ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeats {
+    Unexpected,
+    /// Their ids are looked up before they are stored.
+    Expected,
+}
 
 /// What became of a batch.
 #[derive(Default)]
 pub(super) struct Outcome {
-    /// What is stored, to be told to the senders. The others are told already.
+    /// The stored messages, whose senders are to be answered. The senders of all others
+    /// are already answered, except for those left behind.
     pub(super) stored: Vec<Stored>,
-    /// Those whose rooms are locked, in their order, for another try; after a long wait
-    /// they are refused instead.
-    pub(super) left: Vec<Waiting>,
-    /// The rooms that are locked.
-    pub(super) locked: HashSet<RoomId>,
+    /// The messages of unavailable rooms, in their order, for another attempt. A batch of
+    /// messages that were left behind leaves none behind again.
+    pub(super) left_behind: Vec<Waiting>,
+    /// The rooms that were not available.
+    pub(super) unavailable: HashSet<RoomId>,
+    /// The number of messages that repeated a stored one.
+    pub(super) repeats: usize,
 }
 
-/// A message that is stored, and its sender.
+/// A stored message, and the way to answer its sender.
 pub(super) struct Stored {
     message: Message,
     answer: Answer,
 }
 
 impl Stored {
-    pub(super) fn tell(self) {
-        // A sender that is gone needs no answer.
+    pub(super) fn answer(self) {
+        // The sender may have stopped waiting.
         self.answer.send(Ok(Appended::Stored(self.message))).ok();
     }
 }
 
 /// Stores a batch.
-pub(super) async fn write<S: Store>(store: &mut S, batch: Vec<Waiting>, wait: LockWait) -> Outcome {
-    let began = Instant::now();
-    let Outcome {
-        stored: mut done,
-        mut left,
-        mut locked,
-    } = Outcome::default();
-    // What is still to be stored, the earliest last. A room's messages may be in
-    // several parts, which are stored in their order.
-    let mut parts = vec![Part::new(batch)];
-    while let Some(mut part) = parts.pop() {
-        if began.elapsed() > BATCH_DEADLINE {
-            part.fail(&Failure::unavailable("the batch took too long"));
-            continue;
+pub(super) async fn write<S: Store>(
+    store: &mut S,
+    batch: Vec<Waiting>,
+    kind: Kind,
+    repeats: Repeats,
+) -> Outcome {
+    let mut writing = Writing {
+        began: Instant::now(),
+        kind,
+        parts: vec![Part::new(batch)],
+        outcome: Outcome::default(),
+    };
+    if repeats == Repeats::Expected {
+        writing.answer_known_repeats(store).await;
+    }
+    while let Some(part) = writing.next_part() {
+        writing.store(store, part).await;
+    }
+    writing.outcome.left_behind.sort_by_key(|w| w.since);
+    writing.outcome
+}
+
+/// Answers whether a message would be stored now, after a batch with this outcome.
+pub(super) async fn answer_checks<S: Store>(store: &mut S, outcome: &Outcome, checks: Vec<Check>) {
+    if checks.is_empty() {
+        return;
+    }
+    // Nothing proves it better than a message that was just stored.
+    let writable = match outcome.stored.is_empty() {
+        true => check_writable(store).await,
+        false => Ok(()),
+    };
+    for check in checks {
+        let answer = writable.as_ref().copied();
+        // The caller may have stopped waiting.
+        check
+            .send(answer.map_err(BatchError::to_storage_error))
+            .ok();
+    }
+}
+
+async fn check_writable<S: Store>(store: &mut S) -> Result<(), BatchError> {
+    match store.store(&[]).await {
+        Ok(_) | Err(StoreError::Repeat) => Ok(()),
+        Err(StoreError::Part { reason, .. }) => Err(BatchError::unavailable(reason)),
+        Err(StoreError::Whole(error)) => Err(BatchError::from(error).for_untried()),
+    }
+}
+
+/// A batch that is being stored.
+struct Writing {
+    began: Instant,
+    kind: Kind,
+    /// What is still to be stored, the earliest last. The messages of a room may be in
+    /// several parts, which are stored in their order.
+    parts: Vec<Part>,
+    outcome: Outcome,
+}
+
+impl Writing {
+    fn next_part(&mut self) -> Option<Part> {
+        loop {
+            let part = self.parts.pop()?;
+            if part.leads.is_empty() {
+                continue;
+            }
+            if self.began.elapsed() <= BATCH_DEADLINE {
+                return Some(part);
+            }
+            part.fail(&BatchError::unavailable("the batch took too long"));
         }
-        match store.store(&part.messages(), wait).await {
-            Ok(stored) => done.extend(part.stored(stored)),
-            Err(NotStored::Repeat) => match store.originals(&part.messages()).await {
-                Ok(originals) => parts.extend(part.without(&originals)),
+    }
+
+    /// Answers the messages that are already stored, without an attempt to store them.
+    async fn answer_known_repeats<S: Store>(&mut self, store: &mut S) {
+        for part in std::mem::take(&mut self.parts) {
+            if !part.has_ids() {
+                self.parts.push(part);
+                continue;
+            }
+            match store.originals(&part.messages()).await {
+                Ok(originals) => {
+                    let (rest, repeats) = part.without(&originals);
+                    self.outcome.repeats += repeats;
+                    self.parts.push(rest);
+                }
+                Err(error) => part.fail(&error.into()),
+            }
+        }
+    }
+
+    async fn store<S: Store>(&mut self, store: &mut S, mut part: Part) {
+        let stored = match self.kind {
+            Kind::Regular => store.store(&part.messages()).await,
+            Kind::LeftBehind => store.store_left_behind(&part.messages()).await,
+        };
+        match stored {
+            Ok(stored) => self.outcome.stored.extend(part.stored(stored)),
+            Err(StoreError::Repeat) => match store.originals(&part.messages()).await {
+                Ok(originals) => self.repeat(part, &originals),
                 Err(error) => part.fail(&error.into()),
             },
-            Err(NotStored::Row(reason)) if part.leads.len() == 1 => {
-                part.fail(&Failure::unavailable(reason));
-            }
-            Err(NotStored::Row(_)) => {
-                let second = part.split_off_half();
-                parts.extend([second, part]);
-            }
-            Err(NotStored::Locked(rooms)) => {
-                locked.extend(rooms);
-                // Also from the parts that come later, for the order's sake.
-                for part in parts.iter_mut().chain([&mut part]) {
-                    left.extend(part.take_rooms(&locked));
+            Err(StoreError::Part {
+                unavailable,
+                reason,
+            }) if unavailable.is_empty() => {
+                if part.leads.len() == 1 {
+                    part.fail(&BatchError::unavailable(reason));
+                    return;
                 }
-                parts.push(part);
+                let second = part.split_off_half();
+                self.parts.extend([second, part]);
             }
-            Err(NotStored::All(error)) => {
-                let failure = Failure::from(error);
-                part.fail(&failure);
-                // Nobody has tried to store the rest.
-                let (Failure::Unavailable(reason) | Failure::OutcomeUnknown(reason)) = failure;
-                let rest = Failure::Unavailable(reason);
-                parts.drain(..).for_each(|part| part.fail(&rest));
+            Err(StoreError::Part {
+                unavailable,
+                reason,
+            }) => {
+                self.parts.push(part);
+                self.leave_behind(unavailable, &BatchError::unavailable(reason));
+            }
+            Err(StoreError::Whole(error)) => {
+                let error = BatchError::from(error);
+                part.fail(&error);
+                // The rest was not tried, whatever happened to this part.
+                let error = error.for_untried();
+                self.parts.drain(..).for_each(|part| part.fail(&error));
             }
         }
-        parts.retain(|part| !part.leads.is_empty());
     }
-    left.sort_by_key(|waiting| waiting.since);
-    if wait == LockWait::Long {
-        for waiting in left.drain(..) {
-            waiting.refuse("somebody else holds the room's lock");
+
+    /// Answers the repeats in a part, and keeps the rest of it to be stored.
+    fn repeat(&mut self, part: Part, originals: &[Message]) {
+        let (mut rest, repeats) = part.without(originals);
+        self.outcome.repeats += repeats;
+        if repeats == 0 {
+            rest.attempts += 1;
+        }
+        if rest.attempts < ATTEMPTS {
+            self.parts.push(rest);
+        } else {
+            let reason = "the original of a repeated message appears and disappears";
+            rest.fail(&BatchError::unavailable(reason));
         }
     }
-    Outcome {
-        stored: done,
-        left,
-        locked,
+
+    /// Takes the messages of these rooms out of all parts, also out of those that come
+    /// later, so that a room's messages keep their order.
+    fn leave_behind(&mut self, rooms: Vec<RoomId>, reason: &BatchError) {
+        self.outcome.unavailable.extend(rooms);
+        for part in &mut self.parts {
+            for waiting in part.take_rooms(&self.outcome.unavailable) {
+                match self.kind {
+                    Kind::Regular => self.outcome.left_behind.push(waiting),
+                    // It has waited long enough.
+                    Kind::LeftBehind => waiting.fail(reason),
+                }
+            }
+        }
     }
 }
 
 /// Messages that are stored together.
 struct Part {
     leads: Vec<Lead>,
-    /// How often originals were looked for in vain.
+    /// How often originals were looked up and not found.
     attempts: usize,
 }
 
@@ -111,7 +237,7 @@ struct Lead {
     followers: Vec<Waiting>,
 }
 
-/// What makes two messages the same: room, author and the id picked for it.
+/// What makes two messages the same: the room, the author and the client's id.
 type Key<'a> = (RoomId, &'a UserId, &'a ClientMessageId);
 
 fn key(message: &NewMessage) -> Option<Key<'_>> {
@@ -141,8 +267,12 @@ impl Part {
         self.leads.iter().map(|l| l.first.message.clone()).collect()
     }
 
-    /// Those that lead are stored under these numbers; who follows one is told now that
-    /// it is a repeat.
+    fn has_ids(&self) -> bool {
+        let mut messages = self.leads.iter().map(|lead| &lead.first.message);
+        messages.any(|message| message.client_message_id.is_some())
+    }
+
+    /// Returns the stored messages; answers those that repeat one of them.
     fn stored(self, stored: Vec<(MessageId, Seq)>) -> impl Iterator<Item = Stored> {
         self.leads.into_iter().zip(stored).map(|(lead, (id, seq))| {
             let Waiting {
@@ -150,21 +280,21 @@ impl Part {
             } = lead.first;
             let message = Arc::unwrap_or_clone(message).stored(id, seq);
             for follower in lead.followers {
-                follower.repeats(&message);
+                follower.answer_repeat(&message);
             }
             Stored { message, answer }
         })
     }
 
-    fn fail(self, failure: &Failure) {
+    fn fail(self, error: &BatchError) {
         for waiting in self.leads.into_iter().flat_map(Lead::all) {
-            waiting.answer(Err(failure.to_error()));
+            waiting.fail(error);
         }
     }
 
-    /// Answers those whose originals were found; what is left is to be stored. None
-    /// when that was tried often enough.
-    fn without(mut self, originals: &[Message]) -> Option<Self> {
+    /// Answers the messages that repeat one of the originals. Returns the rest, and the
+    /// number of messages that were answered.
+    fn without(self, originals: &[Message]) -> (Self, usize) {
         let found: HashMap<Key<'_>, &Message> = originals
             .iter()
             .filter_map(|m| {
@@ -172,24 +302,21 @@ impl Part {
                 Some(((m.room_id, &m.author.id, id), m))
             })
             .collect();
-        let mut rest = Vec::with_capacity(self.leads.len());
+        let before = self.leads.len();
+        let mut leads = Vec::with_capacity(before);
         for lead in self.leads {
             let message = lead.first.message.clone();
             match key(&message).and_then(|key| found.get(&key)) {
-                Some(original) => lead.all().for_each(|waiting| waiting.repeats(original)),
-                None => rest.push(lead),
+                Some(original) => lead.all().for_each(|w| w.answer_repeat(original)),
+                None => leads.push(lead),
             }
         }
-        self.leads = rest;
-        if found.is_empty() {
-            self.attempts += 1;
-        }
-        if self.attempts == ATTEMPTS {
-            let reason = "the message's original comes and goes";
-            self.fail(&Failure::unavailable(reason));
-            return None;
-        }
-        Some(self)
+        let repeats = before - leads.len();
+        let rest = Self {
+            leads,
+            attempts: self.attempts,
+        };
+        (rest, repeats)
     }
 
     fn split_off_half(&mut self) -> Self {
@@ -210,5 +337,12 @@ impl Part {
 impl Lead {
     fn all(self) -> impl Iterator<Item = Waiting> {
         std::iter::once(self.first).chain(self.followers)
+    }
+}
+
+impl Waiting {
+    fn fail(self, error: &BatchError) {
+        let error: StorageError = error.to_storage_error();
+        self.answer(Err(error.into()));
     }
 }

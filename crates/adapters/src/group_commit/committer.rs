@@ -1,4 +1,5 @@
-//! The task that makes batches of what waits, and knows which rooms are being stored.
+//! The task that stores messages: it forms batches of what waits, and knows which rooms
+//! are being stored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,29 +9,34 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
 
-use super::batch::{self, Outcome, Stored};
-use super::{BATCH, BATCH_BYTES, LockWait, PATIENCE, QUEUE, QUEUE_DEADLINE, Store, Waiting};
+use super::batch::{self, Kind, Outcome, Repeats, Stored};
+use super::{
+    BATCH, BATCH_BYTES, Check, PATIENCE, QUEUE, QUEUE_DEADLINE, REPEATS_EXPECTED_FOR, Request,
+    Store, Waiting,
+};
 
-/// How long a room that was found locked is kept out of others' batches, unless it is
-/// found free before.
-const LOCKED_FOR: Duration = Duration::from_secs(10);
+/// How long an unavailable room is kept out of regular batches, unless a batch stores it
+/// before.
+const UNAVAILABLE_FOR: Duration = Duration::from_secs(10);
 
-/// The task's state. A lane is a store that may be idle or busy with one batch.
+/// The task's state. A lane is a store, which is either idle or busy with one batch.
 pub(super) struct Committer<S, F> {
-    queue: mpsc::Receiver<Waiting>,
-    /// Whether there may be more to come.
+    queue: mpsc::Receiver<Request>,
     input: Input,
-    /// What was taken from the queue and not yet into a batch, before the rest of the
-    /// queue.
+    /// What was taken from the queue and is not yet in a batch. It comes before the rest
+    /// of the queue.
     next: VecDeque<Waiting>,
-    /// What waits for a room that is being stored, or is locked.
+    checks: Vec<Check>,
+    /// What waits for a room that is being stored, or is unavailable.
     held: HashMap<RoomId, VecDeque<Waiting>>,
     held_count: usize,
     /// The rooms that are being stored.
     busy: HashSet<RoomId>,
-    /// The rooms that were found locked, and until when that is remembered.
-    locked: HashMap<RoomId, Instant>,
-    /// What is stored and not told yet.
+    /// The rooms that were found unavailable, and when this is forgotten.
+    unavailable: HashMap<RoomId, Instant>,
+    /// Until when the ids of a batch are looked up before it is stored.
+    repeats_until: Option<Instant>,
+    /// What is stored and not answered yet.
     stored: Vec<Stored>,
     running: JoinSet<Done<S>>,
     batches: HashMap<Id, Batch>,
@@ -38,13 +44,14 @@ pub(super) struct Committer<S, F> {
     open: F,
 }
 
+/// Whether requests may still arrive.
 #[derive(PartialEq, Eq)]
 enum Input {
     Open,
     Closed,
 }
 
-/// A batch in the making.
+/// The messages of a batch that is being formed.
 #[derive(Default)]
 struct Gathered {
     batch: Vec<Waiting>,
@@ -58,7 +65,7 @@ impl Gathered {
 
     fn push(&mut self, waiting: Waiting) {
         if waiting.since.elapsed() > QUEUE_DEADLINE {
-            waiting.refuse("the message waited too long");
+            waiting.refuse("the message waited too long to be stored");
             return;
         }
         self.bytes += waiting.message.content.as_str().len();
@@ -69,26 +76,28 @@ impl Gathered {
 /// A batch that is being stored.
 struct Batch {
     rooms: HashSet<RoomId>,
-    wait: LockWait,
+    kind: Kind,
     since: Instant,
 }
 
-/// A batch that has come to its end.
+/// A batch that has ended, and its store.
 struct Done<S> {
     store: S,
     outcome: Outcome,
 }
 
 impl<S: Store, F: Fn() -> S> Committer<S, F> {
-    pub(super) fn new(queue: mpsc::Receiver<Waiting>, lanes: usize, open: F) -> Self {
+    pub(super) fn new(queue: mpsc::Receiver<Request>, lanes: usize, open: F) -> Self {
         Self {
             queue,
             input: Input::Open,
             next: VecDeque::new(),
+            checks: Vec::new(),
             held: HashMap::new(),
             held_count: 0,
             busy: HashSet::new(),
-            locked: HashMap::new(),
+            unavailable: HashMap::new(),
+            repeats_until: None,
             stored: Vec::new(),
             running: JoinSet::new(),
             batches: HashMap::new(),
@@ -100,19 +109,19 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
     pub(super) async fn run(mut self) {
         loop {
             if self.blocked_until().is_none() {
-                self.start_free();
+                self.start_regular();
             }
-            self.start_locked();
+            self.start_left_behind();
             if !self.stored.is_empty() {
-                // The next batch is on its way before those who hear of this one keep
-                // the processor: the database does not wait for them.
+                // The next batch is under way before the senders of this one occupy the
+                // processor, so that the database does not wait for them.
                 yield_now().await;
-                self.stored.drain(..).for_each(Stored::tell);
+                self.stored.drain(..).for_each(Stored::answer);
             }
-            // What has just been started blocks the next one.
+            // What has just been started blocks the next batch.
             let blocked_until = self.blocked_until();
             let may_take = blocked_until.is_none() && !self.idle.is_empty();
-            if self.input == Input::Closed && self.running.is_empty() && self.next.is_empty() {
+            if self.is_finished() {
                 return;
             }
             let patience_ends = blocked_until.unwrap_or_else(Instant::now);
@@ -121,7 +130,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
                 Some(done) = self.running.join_next_with_id() => self.finish(done),
                 received = self.queue.recv(), if may_take && self.input == Input::Open => {
                     match received {
-                        Some(waiting) => self.next.push_back(waiting),
+                        Some(Request::Append(waiting)) => self.next.push_back(waiting),
+                        Some(Request::Check(check)) => self.checks.push(check),
                         None => self.input = Input::Closed,
                     }
                 }
@@ -131,52 +141,71 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         }
     }
 
-    /// Until when a batch keeps others waiting, so that they become one batch. One
-    /// that waits for a lock, or takes too long, does not.
+    fn is_finished(&self) -> bool {
+        self.input == Input::Closed
+            && self.running.is_empty()
+            && self.next.is_empty()
+            && self.checks.is_empty()
+    }
+
+    /// Returns until when the batches in progress keep others waiting, so that the others
+    /// become one batch. A batch that waits for a room, or takes too long, does not.
     fn blocked_until(&self) -> Option<Instant> {
         let ends = self
             .batches
             .values()
-            .filter_map(|batch| (batch.wait == LockWait::Short).then_some(batch.since + PATIENCE));
+            .filter_map(|batch| (batch.kind == Kind::Regular).then_some(batch.since + PATIENCE));
         ends.max().filter(|end| *end > Instant::now())
     }
 
-    /// Starts a batch of what waits, but for rooms that are being stored or locked.
-    fn start_free(&mut self) {
+    /// Starts a batch of everything that waits, except for rooms that are being stored or
+    /// are unavailable.
+    fn start_regular(&mut self) {
         let Some(store) = self.idle.pop() else {
             return;
         };
         let mut gathered = Gathered::default();
-        while !gathered.is_full() {
-            let next = self.next.pop_front();
-            let Some(waiting) = next.or_else(|| self.queue.try_recv().ok()) else {
-                break;
-            };
+        while !gathered.is_full()
+            && let Some(waiting) = self.next_waiting()
+        {
             let room_id = waiting.room_id();
-            if self.busy.contains(&room_id) || self.locked.contains_key(&room_id) {
+            if self.busy.contains(&room_id) || self.unavailable.contains_key(&room_id) {
                 self.hold(waiting);
             } else {
                 gathered.push(waiting);
             }
         }
-        self.start(store, gathered.batch, LockWait::Short);
+        self.start(store, gathered.batch, Kind::Regular);
     }
 
-    /// Starts a batch of rooms that are locked, while a lane is left for the others.
-    fn start_locked(&mut self) {
-        if self.locked.is_empty() {
+    fn next_waiting(&mut self) -> Option<Waiting> {
+        if let Some(waiting) = self.next.pop_front() {
+            return Some(waiting);
+        }
+        loop {
+            match self.queue.try_recv().ok()? {
+                Request::Append(waiting) => return Some(waiting),
+                Request::Check(check) => self.checks.push(check),
+            }
+        }
+    }
+
+    /// Starts a batch of unavailable rooms, as long as a lane is left for the others.
+    fn start_left_behind(&mut self) {
+        if self.unavailable.is_empty() {
             return;
         }
         let now = Instant::now();
         let held = &self.held;
-        self.locked
+        self.unavailable
             .retain(|room_id, until| *until > now || held.contains_key(room_id));
-        let patient = self.batches.values().filter(|b| b.wait == LockWait::Long);
-        if patient.count() + 1 >= self.idle.len() + self.batches.len() {
+        let batches = self.batches.values();
+        let running = batches.filter(|batch| batch.kind == Kind::LeftBehind);
+        if running.count() + 1 >= self.idle.len() + self.batches.len() {
             return;
         }
         let rooms: Vec<_> = self
-            .locked
+            .unavailable
             .keys()
             .filter(|room_id| self.held.contains_key(room_id) && !self.busy.contains(room_id))
             .copied()
@@ -194,30 +223,40 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             }
             released.into_iter().for_each(|waiting| self.hold(waiting));
         }
-        self.start(store, gathered.batch, LockWait::Long);
+        self.start(store, gathered.batch, Kind::LeftBehind);
     }
 
-    fn start(&mut self, mut store: S, batch: Vec<Waiting>, wait: LockWait) {
-        if batch.is_empty() {
+    fn start(&mut self, mut store: S, batch: Vec<Waiting>, kind: Kind) {
+        // A batch of messages that were left behind takes too long for a check.
+        let checks = match kind {
+            Kind::Regular => std::mem::take(&mut self.checks),
+            Kind::LeftBehind => Vec::new(),
+        };
+        if batch.is_empty() && checks.is_empty() {
             self.idle.push(store);
             return;
         }
+        let since = Instant::now();
+        let repeats = match self.repeats_until {
+            Some(until) if until > since => Repeats::Expected,
+            _ => Repeats::Unexpected,
+        };
         let rooms: HashSet<_> = batch.iter().map(Waiting::room_id).collect();
         self.busy.extend(&rooms);
         let task = self.running.spawn(async move {
-            let outcome = batch::write(&mut store, batch, wait).await;
+            let outcome = batch::write(&mut store, batch, kind, repeats).await;
+            batch::answer_checks(&mut store, &outcome, checks).await;
             Done { store, outcome }
         });
-        let since = Instant::now();
-        self.batches.insert(task.id(), Batch { rooms, wait, since });
+        self.batches.insert(task.id(), Batch { rooms, kind, since });
     }
 
     fn finish(&mut self, done: Result<(Id, Done<S>), JoinError>) {
         let (id, done) = match done {
             Ok(done) => done,
             Err(error) => {
-                // It has panicked: its senders are told that nobody knows.
-                tracing::error!(%error, "a batch was not stored");
+                // Its senders get no answer, which says the same to them.
+                tracing::error!(%error, "a batch panicked; whether it was stored is unknown");
                 let done = Done {
                     store: (self.open)(),
                     outcome: Outcome::default(),
@@ -228,27 +267,31 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         self.idle.push(done.store);
         let Outcome {
             stored,
-            left,
-            locked,
+            left_behind,
+            unavailable,
+            repeats,
         } = done.outcome;
         self.stored.extend(stored);
+        let now = Instant::now();
+        if repeats > 0 {
+            self.repeats_until = Some(now + REPEATS_EXPECTED_FOR);
+        }
         let Some(batch) = self.batches.remove(&id) else {
             return;
         };
-        let until = Instant::now() + LOCKED_FOR;
-        // Before what was held meanwhile, which came later.
-        for waiting in left.into_iter().rev() {
+        // Before what was held in the meantime, which arrived later.
+        for waiting in left_behind.into_iter().rev() {
             self.held_count += 1;
             let held = self.held.entry(waiting.room_id()).or_default();
             held.push_front(waiting);
         }
         for room_id in &batch.rooms {
             self.busy.remove(room_id);
-            if locked.contains(room_id) {
-                self.locked.insert(*room_id, until);
+            if unavailable.contains(room_id) {
+                self.unavailable.insert(*room_id, now + UNAVAILABLE_FOR);
             } else {
-                self.locked.remove(room_id);
-                // Before what is next, which came later.
+                self.unavailable.remove(room_id);
+                // Before what is next, which arrived later.
                 for waiting in self.release(*room_id).into_iter().rev() {
                     self.next.push_front(waiting);
                 }
@@ -258,7 +301,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
 
     fn hold(&mut self, waiting: Waiting) {
         if self.held_count == QUEUE {
-            waiting.refuse("too many messages wait for their room");
+            waiting.refuse("too many messages are waiting for their room");
             return;
         }
         self.held_count += 1;

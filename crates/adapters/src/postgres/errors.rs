@@ -1,7 +1,9 @@
-//! How the driver's errors are shown.
+//! The text of errors whose type has no source.
 
-/// An error with its causes, which the driver's own text leaves out.
-pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+use std::error::Error;
+
+/// Returns an error's text with the texts of its causes.
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

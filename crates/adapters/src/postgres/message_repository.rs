@@ -1,15 +1,14 @@
-//! The log, on PostgreSQL.
+//! The log of all rooms, on PostgreSQL.
 
 use async_trait::async_trait;
 use chat_domain::{
     NewMessage, RoomId, Seq, StorageError,
-    ports::{AppendError, Appended, LogPage, MessageRepository, ReadLimit, RoomRepository},
+    ports::{AppendError, Appended, LogPage, MessageRepository, ReadLimit},
 };
-use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::schema::{messages, users};
-use super::{Database, pool, rows};
+use super::page_query::{Direction, PageQuery};
+use super::{Database, rows};
 use crate::page;
 
 #[async_trait]
@@ -24,19 +23,9 @@ impl MessageRepository for Database {
         position: Seq,
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
-        let newest = RoomRepository::newest(self, &[room_id]).await?;
-        let newest = newest.into_iter().next();
-        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
-        let query = with_author()
-            .filter(messages::room_id.eq(rows::number(room_id.get())))
-            .filter(messages::seq.gt(rows::number(position.get())))
-            .order(messages::seq)
-            .limit(page::rows_to_read(limit));
-        let connection = pool::checkout(&self.pool).await?;
-        let found = pool::run(connection, async |connection| {
-            query.load::<rows::MessageRow>(connection).await
-        });
-        page::forward(newest, found.await?.into_iter().map(rows::message), limit)
+        let query = PageQuery::new(room_id, Direction::After(position), limit);
+        let (newest, messages) = self.read_page(query).await?;
+        page::forward(newest, messages.into_iter().map(rows::message), limit)
     }
 
     async fn before(
@@ -45,34 +34,24 @@ impl MessageRepository for Database {
         position: Option<Seq>,
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
-        let newest = RoomRepository::newest(self, &[room_id]).await?;
-        let newest = newest.into_iter().next();
-        let newest = newest.map_or(Seq::START, |(_, newest)| newest);
-        let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
-        let query = with_author()
-            .filter(messages::room_id.eq(rows::number(room_id.get())))
-            .filter(messages::seq.lt(end))
-            .order(messages::seq.desc())
-            .limit(page::rows_to_read(limit));
-        let connection = pool::checkout(&self.pool).await?;
-        let found = pool::run(connection, async |connection| {
-            query.load::<rows::MessageRow>(connection).await
-        });
-        page::backward(newest, found.await?.into_iter().map(rows::message), limit)
+        let query = PageQuery::new(room_id, Direction::Before(position), limit);
+        let (newest, messages) = self.read_page(query).await?;
+        page::backward(newest, messages.into_iter().map(rows::message), limit)
     }
 }
 
-/// A message's row. An author who is not stored loses the name, not the message.
-#[diesel::dsl::auto_type(no_type_alias)]
-fn with_author() -> _ {
-    messages::table.left_join(users::table).select((
-        messages::id,
-        messages::room_id,
-        messages::seq,
-        messages::user_id,
-        users::name.nullable(),
-        messages::content,
-        messages::client_message_id,
-        messages::created_at,
-    ))
+impl Database {
+    /// Returns the room's newest position, and the rows in the direction of the read.
+    async fn read_page(
+        &self,
+        query: PageQuery,
+    ) -> Result<(Seq, Vec<rows::MessageRow>), StorageError> {
+        let read = self
+            .pool
+            .read(move |session| Box::pin(query.load::<(i64, Option<rows::MessageRow>)>(session)));
+        let found = read.await?;
+        let newest = found.as_slice().first().map_or(0, |(newest, _)| *newest);
+        let messages = found.into_iter().filter_map(|(_, message)| message);
+        Ok((rows::position(newest)?, messages.collect()))
+    }
 }

@@ -1,4 +1,4 @@
-//! The schema, brought up to date by one process at a time.
+//! Brings the schema up to date, in one process at a time.
 
 use std::collections::HashSet;
 
@@ -10,29 +10,30 @@ use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl, Simple
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::Database;
+use super::connect::Purpose;
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations/postgres");
 
-/// Held while migrations run; any number that other programs on the same database
-/// are unlikely to lock.
+/// The advisory lock that is held while migrations run: a number that other programs on
+/// the same database are unlikely to lock.
 const LOCK: i64 = 0x6368_6174;
 
 impl Database {
-    /// The migrations that are not applied yet, oldest first. Changes nothing.
+    /// Returns the migrations that are not applied yet, oldest first. Changes nothing.
     ///
     /// # Errors
-    /// When the database cannot be reached or read.
+    /// When the database cannot be reached or read, or its encoding is not UTF8.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, BoxError> {
-        let mut connection = self.connector.connect().await?;
+        let mut connection = self.connector.connect(Purpose::Read).await?;
         pending(&mut connection).await
     }
 
-    /// Whether [`Self::migrate`] would be allowed to make tables. Changes nothing.
+    /// Checks that [`Self::migrate`] would be allowed to create tables. Changes nothing.
     ///
     /// # Errors
-    /// When it would not, or the database cannot be asked.
+    /// When it would not be allowed to, or the database cannot be asked.
     pub async fn check_migratable(&self) -> Result<(), BoxError> {
-        let mut connection = self.connector.connect().await?;
+        let mut connection = self.connector.connect(Purpose::Read).await?;
         let is_allowed: bool = diesel::dsl::sql::<Bool>(
             "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)",
         )
@@ -40,27 +41,25 @@ impl Database {
         .await?;
         match is_allowed {
             true => Ok(()),
-            false => Err("the user may not make tables: GRANT CREATE ON SCHEMA to it".into()),
+            false => Err("the user may not create tables: GRANT CREATE ON SCHEMA to it".into()),
         }
     }
 
-    /// Applies the pending migrations and names them, oldest first. Others who
-    /// do the same at the same time wait for this one (a minute at the most).
+    /// Applies the pending migrations and returns their names, oldest first. Processes
+    /// that migrate at the same time wait for each other, for at most a minute.
     ///
-    /// Blocks a worker thread while a migration runs: needs a multi-thread
-    /// runtime, and a task of its own.
+    /// Blocks a worker thread while a migration runs: it needs a multi-thread runtime, and
+    /// a task of its own.
     ///
     /// # Errors
-    /// When the database cannot be reached, the lock not be had, or a migration
-    /// fails; each migration is applied wholly or not at all.
+    /// When the database cannot be reached, the lock is not released in time, or a
+    /// migration fails. Each migration is applied as a whole or not at all.
     pub async fn migrate(&self) -> Result<Vec<String>, BoxError> {
-        let mut connection = self.connector.connect().await?;
+        let mut connection = self.connector.connect(Purpose::Migrate).await?;
+        // The session holds the lock until it ends, however this function returns.
         connection
-            .batch_execute(&format!(
-                "SET lock_timeout = '60s'; SELECT pg_advisory_lock({LOCK}); RESET lock_timeout"
-            ))
+            .batch_execute(&format!("SELECT pg_advisory_lock({LOCK})"))
             .await?;
-        // The lock ends with the connection, however this ends.
         let names = pending(&mut connection).await?;
         if !names.is_empty() {
             AsyncMigrationHarness::new(connection).run_pending_migrations(MIGRATIONS)?;
@@ -69,14 +68,15 @@ impl Database {
     }
 }
 
-/// Looks itself, since diesel's own look makes its table.
+/// Reads the names of the pending migrations. Diesel's own function would create its
+/// table.
 async fn pending(connection: &mut AsyncPgConnection) -> Result<Vec<String>, BoxError> {
-    let known: bool = diesel::select(diesel::dsl::sql::<Bool>(
+    let is_initialized: bool = diesel::select(diesel::dsl::sql::<Bool>(
         "to_regclass('__diesel_schema_migrations') IS NOT NULL",
     ))
     .get_result(connection)
     .await?;
-    let applied: HashSet<String> = if known {
+    let applied: HashSet<String> = if is_initialized {
         diesel::dsl::sql::<Text>("SELECT version FROM __diesel_schema_migrations")
             .load::<String>(connection)
             .await?

@@ -1,4 +1,4 @@
-//! Rows to values, and back.
+//! Conversion of rows to values, and back.
 
 use std::time::SystemTime;
 
@@ -9,11 +9,11 @@ use chat_domain::{
 use diesel::pg::data_types::PgTimestamp;
 use tokio_postgres::Row;
 
-/// Milliseconds from 1970 to 2000, where PostgreSQL's time starts.
+/// Milliseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
 
-/// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
-/// client_message_id, created_at`.
+/// A message with its author's name, if the author is stored: `id, room_id, seq, user_id,
+/// name, content, client_message_id, created_at`.
 pub(super) type MessageRow = (
     i64,
     i64,
@@ -25,7 +25,7 @@ pub(super) type MessageRow = (
     PgTimestamp,
 );
 
-/// The same, as the driver itself reads it; the name may be missing.
+/// Converts a row with the columns of [`MessageRow`] that the driver itself has read.
 pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
     let user_id: String = row.get(3);
     let name: Option<String> = row.get(4);
@@ -47,6 +47,8 @@ pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
     ))
 }
 
+/// Converts a row to a message. A message whose author is not stored has the author's id
+/// as its name.
 pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
     let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
     Ok(Message {
@@ -74,7 +76,7 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
 }
 
-/// A room's newest position and a user's read pointer, if there are any.
+/// Converts a room's newest position and a user's read pointer, if there are any.
 pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
     let (newest, read) = row.unwrap_or_default();
     Ok(ReadState {
@@ -83,7 +85,7 @@ pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, S
     })
 }
 
-/// A room's or position's number as a column; it fits, being below 2^53.
+/// Converts the number of a room or a position to a column. It fits: it is below 2^53.
 pub(super) fn number(value: u64) -> i64 {
     value.cast_signed()
 }

@@ -1,28 +1,9 @@
-//! The tables, as the migrations leave them.
-
-diesel::table! {
-    users (id) {
-        id -> Text,
-        name -> Text,
-    }
-}
+//! The tables that diesel's query builder reads, as the migrations leave them.
 
 diesel::table! {
     rooms (id) {
         id -> BigInt,
         last_seq -> BigInt,
-    }
-}
-
-diesel::table! {
-    messages (id) {
-        id -> BigInt,
-        room_id -> BigInt,
-        seq -> BigInt,
-        user_id -> Text,
-        content -> Text,
-        client_message_id -> Nullable<Text>,
-        created_at -> Timestamptz,
     }
 }
 
@@ -34,6 +15,4 @@ diesel::table! {
     }
 }
 
-diesel::joinable!(messages -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(messages, users);
 diesel::allow_tables_to_appear_in_same_query!(rooms, read_pointers);

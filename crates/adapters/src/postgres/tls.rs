@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, as strict as `sslmode` asks.
+//! TLS to PostgreSQL, as strict as `sslmode` demands.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{PostgresUrl, Verify};
 
-/// How this URL's connections are encrypted and whom they trust.
+/// Returns how connections to this URL are encrypted, and which certificates they trust.
 pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, BoxError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -43,7 +43,7 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, BoxError
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
 }
 
-/// The file's certificates, else those that the system trusts.
+/// Returns the file's certificates, or those that the system trusts.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, BoxError> {
     let mut store = RootCertStore::empty();
     match file.filter(|file| file.as_os_str() != "system") {
@@ -57,7 +57,7 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, BoxError> {
                 store.add(certificate).map_err(|error| failed(&error))?;
             }
             if store.is_empty() {
-                return Err(failed(&"holds no certificate").into());
+                return Err(failed(&"contains no certificate").into());
             }
         }
         None => {
@@ -70,9 +70,9 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, BoxError> {
     Ok(store)
 }
 
-/// libpq's weaker modes: the certificate need not be for this host (`verify-ca`),
-/// nor signed by anybody (`require`). The handshake's signatures are checked all
-/// the same.
+/// Verifies certificates as libpq's weaker modes do: the certificate need not be for this
+/// host (`verify-ca`), nor signed by a trusted authority (`require`). The signatures of the
+/// handshake are verified nevertheless.
 #[derive(Debug)]
 struct WithoutHost {
     authority: Option<Arc<WebPkiServerVerifier>>,
@@ -99,7 +99,7 @@ impl ServerCertVerifier for WithoutHost {
             now,
         );
         match verdict {
-            // The name is checked last, after the chain of signatures.
+            // The name is verified last, after the chain of signatures.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! `postgres://…`, with libpq's `sslmode` and `sslrootcert`.
+//! The URL `postgres://…`, with libpq's `sslmode` and `sslrootcert`.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,7 +7,8 @@ use tokio_postgres::config::SslMode;
 
 use super::errors::with_causes;
 
-/// Where a PostgreSQL is, and how to talk to it. Its `Debug` shows no password.
+/// The address of a PostgreSQL database, and how to connect to it. Its `Debug` output
+/// contains no password.
 #[derive(Debug, Clone)]
 pub struct PostgresUrl {
     pub(super) config: tokio_postgres::Config,
@@ -15,7 +16,7 @@ pub struct PostgresUrl {
     pub(super) root_certificates: Option<PathBuf>,
 }
 
-/// What is asked of the server's certificate.
+/// What is verified about the server's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verify {
     /// Nothing: `disable`, `prefer` and `require`.
@@ -26,7 +27,7 @@ pub(super) enum Verify {
     Host,
 }
 
-/// Why a text is no [`PostgresUrl`]. Never contains the password.
+/// Why a text is not a valid [`PostgresUrl`]. Never contains the password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidUrl(String);
@@ -54,7 +55,7 @@ impl FromStr for PostgresUrl {
                 }
             }
         }
-        // The other settings are the driver's; it wants spaces as %20.
+        // The other settings are the driver's, which expects spaces as %20.
         let rest = rest.finish().replace('+', "%20");
         let mut config = tokio_postgres::Config::from_str(&format!("{base}?{rest}"))
             .map_err(|error| InvalidUrl(with_causes(&error)))?;
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn both_schemes_are_alike() {
+    fn both_schemes_are_equivalent() {
         for scheme in ["postgres", "postgresql"] {
             let url = parse(&format!("{scheme}://ada@db.example:6432/chat")).unwrap();
             assert_eq!(url.config.get_ports(), [6432]);
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn ssl_modes_are_libpqs() {
+    fn ssl_modes_mean_what_they_mean_in_libpq() {
         let of = |query: &str| {
             let url = parse(&format!("postgres://localhost/chat?{query}")).unwrap();
             (url.config.get_ssl_mode(), url.verify)
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_password() {
+    fn an_error_states_what_is_wrong_and_not_the_password() {
         for (text, says) in [
             ("mysql://localhost/chat", "postgres://"),
             (

@@ -6,7 +6,7 @@
 use chat_domain::StorageError;
 use diesel::result::{DatabaseErrorKind, Error};
 
-use crate::group_commit::NotStored;
+use crate::group_commit::StoreError;
 
 /// Messages of errors that concern the file, its locks, the disk or the schema, and so
 /// all rows.
@@ -35,24 +35,24 @@ const CERTAINLY_NOT_COMMITTED: [&str; 3] = [
 /// Classifies the failure of a statement. A row that breaks a rule has a kind of its own,
 /// and a repeat is recognized by the columns of its unique index. Any other error may be
 /// the refusal of a trigger, and so concerns one row, unless its message is known.
-pub(super) fn of_row(error: Error) -> NotStored {
+pub(super) fn of_row(error: Error) -> StoreError {
     use DatabaseErrorKind::{
         CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation,
     };
 
     let Error::DatabaseError(kind, information) = &error else {
-        return NotStored::All(StorageError::unavailable(error));
+        return StoreError::Whole(StorageError::unavailable(error));
     };
     let message = information.message();
     match kind {
-        UniqueViolation if message.ends_with("messages.client_message_id") => NotStored::Repeat,
+        UniqueViolation if message.ends_with("messages.client_message_id") => StoreError::Repeat,
         UniqueViolation | CheckViolation | NotNullViolation | ForeignKeyViolation => {
-            NotStored::Row(error.into())
+            StoreError::row(error)
         }
         _ if CONCERNS_ALL_ROWS.iter().any(|all| message.contains(all)) => {
-            NotStored::All(StorageError::unavailable(error))
+            StoreError::Whole(StorageError::unavailable(error))
         }
-        _ => NotStored::Row(error.into()),
+        _ => StoreError::row(error),
     }
 }
 

@@ -54,24 +54,14 @@ impl RoomRepository for Database {
         position: Seq,
     ) -> Result<MarkedRead, StorageError> {
         let user_id = user_id.clone();
-        let marked = self.writer.write(move |connection| {
-            let marked = connection.immediate_transaction(|connection| {
-                mark_read(connection, room_id, &user_id, position)
-            });
-            let (moved, found) = marked.map_err(StorageError::unavailable)?;
-            Ok(MarkedRead {
-                state: rows::read_state(found)?,
-                moved,
-            })
-        });
-        marked.await
+        self.commits.mark_read(room_id, user_id, position).await
     }
 }
 
 /// A room's newest position and a user's read pointer.
-type ReadStateRow = (i64, Option<i64>);
+pub(super) type ReadStateRow = (i64, Option<i64>);
 
-fn read_state(
+pub(super) fn read_state(
     connection: &mut SqliteConnection,
     room_id: RoomId,
     user_id: &UserId,
@@ -85,32 +75,4 @@ fn read_state(
         .select((rooms::last_seq, read_pointers::seq.nullable()))
         .first(connection)
         .optional()
-}
-
-/// Moves a pointer forward, at most to the room's newest position. The transaction holds
-/// the write lock, so nothing changes between the read and the write.
-fn mark_read(
-    connection: &mut SqliteConnection,
-    room_id: RoomId,
-    user_id: &UserId,
-    position: Seq,
-) -> QueryResult<(bool, Option<ReadStateRow>)> {
-    let Some((newest, read)) = read_state(connection, room_id, user_id)? else {
-        return Ok((false, None));
-    };
-    let target = rows::number(position.get()).min(newest);
-    if target <= read.unwrap_or_default() {
-        return Ok((false, Some((newest, read))));
-    }
-    diesel::insert_into(read_pointers::table)
-        .values((
-            read_pointers::room_id.eq(rows::number(room_id.get())),
-            read_pointers::user_id.eq(user_id.as_str()),
-            read_pointers::seq.eq(target),
-        ))
-        .on_conflict((read_pointers::room_id, read_pointers::user_id))
-        .do_update()
-        .set(read_pointers::seq.eq(target))
-        .execute(connection)?;
-    Ok((true, Some((newest, Some(target)))))
 }

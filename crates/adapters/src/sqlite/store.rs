@@ -1,14 +1,17 @@
-//! Stores batches of messages on SQLite: one transaction, carried out by the writer.
+//! Stores batches on SQLite: each is one transaction, carried out by the writer.
 //!
-//! Most of a single append's time is the commit's write to the disk, so the batch is
-//! a loop over the single inserts, whose statements diesel keeps prepared.
+//! Most of the time of a single append is the commit's write to the disk, so a batch is a
+//! loop over single inserts, whose statements diesel keeps prepared.
 //!
-//! Commits are carried out in this process, one after the other, by the one task that
-//! writes: when the next batch begins, the outcome of the last one stands, whether
-//! anybody knows it or not. Read pointers that are moved go between two batches.
+//! The one task that writes carries out the commits in this process, one after the other:
+//! when a batch begins, the outcome of the previous one is final, even if it is unknown
+//! to its callers.
+
+mod marks;
 
 use std::sync::Arc;
 
+use chat_domain::ports::MarkedRead;
 use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, Seq, StorageError};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
@@ -18,9 +21,12 @@ use super::message_repository::with_author;
 use super::schema::{messages, read_pointers, rooms, users};
 use super::writer::Writer;
 use super::{errors, rows};
-use crate::group_commit::{LockWait, NotStored, Store};
+use crate::group_commit::{Mark, Store, StoreError};
 
-/// Hands batches to the writer.
+/// Needs a file that can be written, and changes no page of it.
+const WRITE_NOTHING: &str = "UPDATE rooms SET last_seq = last_seq WHERE false";
+
+/// Passes batches to the writer.
 pub(super) struct SqliteStore {
     writer: Writer,
 }
@@ -29,24 +35,30 @@ impl SqliteStore {
     pub(super) fn new(writer: Writer) -> Self {
         Self { writer }
     }
+
+    /// Carries out a transaction of a batch in the writer.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.writer.write(move |connection| match work(connection) {
+            // The file is not at fault: the connection may be used again.
+            Err(error @ (StoreError::Repeat | StoreError::Part { .. })) => Ok(Err(error)),
+            Err(StoreError::Whole(error)) => Err(error),
+            outcome => Ok(outcome),
+        });
+        written.await.map_err(StoreError::Whole)?
+    }
 }
 
 impl Store for SqliteStore {
     async fn store(
         &mut self,
         batch: &[Arc<NewMessage>],
-        _: LockWait,
-    ) -> Result<Vec<(MessageId, Seq)>, NotStored> {
+    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
         let batch = batch.to_vec();
-        let stored = self
-            .writer
-            .write(move |connection| match append(connection, &batch) {
-                // The file is not at fault: the connection may be used again.
-                Err(error @ (NotStored::Repeat | NotStored::Row(_))) => Ok(Err(error)),
-                Err(NotStored::All(error)) => Err(error),
-                outcome => Ok(outcome),
-            });
-        stored.await.map_err(NotStored::All)?
+        let append = move |connection: &mut SqliteConnection| append(connection, &batch);
+        self.write(append).await
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
@@ -61,28 +73,49 @@ impl Store for SqliteStore {
         });
         found.await?.into_iter().map(rows::message).collect()
     }
+
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+        let marks = marks.to_vec();
+        let mark = move |connection: &mut SqliteConnection| marks::mark(connection, &marks);
+        self.write(mark).await
+    }
 }
 
-/// Stores the batch in one transaction.
+/// Stores the messages in one transaction.
 fn append(
     connection: &mut SqliteConnection,
     batch: &[Arc<NewMessage>],
-) -> Result<Vec<(MessageId, Seq)>, NotStored> {
-    let unavailable = |error| NotStored::All(StorageError::unavailable(error));
+) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    let stored = transaction(connection, |connection| {
+        if batch.is_empty() {
+            // BEGIN IMMEDIATE alone succeeds on a read-only file.
+            diesel::sql_query(WRITE_NOTHING).execute(connection)?;
+        }
+        batch.iter().map(|m| insert(connection, m)).collect()
+    });
+    let stored: Vec<(i64, i64)> = stored?;
+    let stored = stored.into_iter().map(|(id, seq)| {
+        let seq = rows::position(seq).map_err(StoreError::Whole)?;
+        Ok((MessageId::new(id), seq))
+    });
+    stored.collect()
+}
+
+/// Carries out a transaction, and classifies its failure.
+fn transaction<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+) -> Result<T, StoreError> {
+    let unavailable = |error| StoreError::Whole(StorageError::unavailable(error));
     // IMMEDIATE takes the write lock first: a transaction that reads before it writes
-    // could be refused half-way.
+    // could be refused in its middle.
     AnsiTransactionManager::begin_transaction_sql(connection, "BEGIN IMMEDIATE")
         .map_err(unavailable)?;
-    let stored: QueryResult<Vec<_>> = batch.iter().map(|m| insert(connection, m)).collect();
-    match stored {
-        Ok(stored) => {
+    match work(connection) {
+        Ok(done) => {
             let commit = AnsiTransactionManager::commit_transaction(connection);
-            commit.map_err(|error| NotStored::All(errors::after_failed_commit(error)))?;
-            let stored = stored.into_iter().map(|(id, seq)| {
-                let seq = rows::position(seq).map_err(NotStored::All)?;
-                Ok((MessageId::new(id), seq))
-            });
-            stored.collect()
+            commit.map_err(|error| StoreError::Whole(errors::after_failed_commit(error)))?;
+            Ok(done)
         }
         Err(error) => {
             let rolled_back = AnsiTransactionManager::rollback_transaction(connection);
@@ -96,7 +129,7 @@ fn append(
     }
 }
 
-/// The message that its author stored under the same id.
+/// Finds the message that its author has stored under the same id.
 fn find_original(
     connection: &mut SqliteConnection,
     message: &NewMessage,
@@ -112,7 +145,7 @@ fn find_original(
         .optional()
 }
 
-/// Numbers and stores one message, and its author, and moves the author's pointer.
+/// Numbers and stores one message and its author's name, and moves the author's pointer.
 fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<(i64, i64)> {
     let room_id = rows::number(message.room_id.get());
     let author = &message.author;
@@ -128,7 +161,7 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
         .select(users::name)
         .first::<String>(connection)
         .optional()?;
-    // A name that is known is not written again: most messages touch no user.
+    // A stored name is not written again: most messages do not touch the user's row.
     if known.as_deref() != Some(author.name.as_str()) {
         diesel::insert_into(users::table)
             .values((
@@ -176,7 +209,7 @@ mod tests {
     use super::*;
     use crate::sqlite::Database;
 
-    /// A disk that is full, as SQLite sees it: the file may not grow.
+    /// The limit of the file's size has the effect of a full disk.
     #[tokio::test(flavor = "multi_thread")]
     async fn a_full_database_stores_nothing_until_there_is_space() {
         let folder = tempfile::tempdir().unwrap();
@@ -211,7 +244,7 @@ mod tests {
             }
         };
         assert!(
-            matches!(refused, NotStored::All(StorageError::Unavailable(_))),
+            matches!(refused, StoreError::Whole(StorageError::Unavailable(_))),
             "{refused:?}"
         );
         let read = database

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chat_domain::StorageError;
 use diesel::SqliteConnection;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::sleep_until;
@@ -70,13 +71,21 @@ impl Writer {
                 reuse
             }),
         };
-        self.queue
-            .try_send(job)
-            .map_err(|_| StorageError::unavailable("too many writes are queued"))?;
+        self.queue.try_send(job).map_err(|error| {
+            StorageError::unavailable(match error {
+                TrySendError::Full(_) => "too many writes are queued",
+                TrySendError::Closed(_) => "the task that writes has ended",
+            })
+        })?;
         // Without an answer, the write has panicked somewhere in its middle.
         outcome
             .await
             .unwrap_or_else(|_| Err(StorageError::outcome_unknown("the write panicked")))
+    }
+
+    /// Completes when the task has ended although this writer still exists.
+    pub(super) async fn stopped(&self) {
+        self.queue.closed().await;
     }
 }
 

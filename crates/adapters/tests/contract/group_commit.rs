@@ -1,6 +1,5 @@
-//! Many appends at once: their order, and that none harms another.
+//! Many appends at once: their order, and that none affects another.
 
-use std::future::poll_fn;
 use std::task::Poll;
 
 use chat_domain::ports::{AppendError, Appended, MessageRepository};
@@ -8,15 +7,15 @@ use chat_domain::{Seq, StorageError};
 use diesel::connection::SimpleConnection as _;
 
 use crate::databases::{Postgres, Sqlite};
-use crate::{append, append_at_once, by, hello, room, seq, up_to, with_id};
+use crate::{append, append_at_once, by, hello, poll_once, room, seq, up_to, with_id};
 
 crate::on_each_database!(
     calls_in_progress_are_stored_in_the_order_in_which_they_were_made,
     interleaved_rooms_and_users_keep_their_order,
-    repeats_and_conflicts_of_one_moment_are_told_apart,
-    repeats_of_stored_messages_among_new_ones_leave_no_hole,
-    a_caller_that_goes_away_undoes_nothing,
-    long_texts_in_great_number_are_stored,
+    repeats_and_conflicts_made_at_once_are_distinguished,
+    repeats_of_stored_messages_among_new_ones_leave_no_gap,
+    a_cancelled_call_is_carried_out,
+    many_long_messages_are_stored,
 );
 
 async fn calls_in_progress_are_stored_in_the_order_in_which_they_were_made(
@@ -60,7 +59,7 @@ async fn interleaved_rooms_and_users_keep_their_order(log: &impl MessageReposito
     }
 }
 
-async fn repeats_and_conflicts_of_one_moment_are_told_apart(log: &impl MessageRepository) {
+async fn repeats_and_conflicts_made_at_once_are_distinguished(log: &impl MessageRepository) {
     let mut messages = Vec::new();
     for n in 0..20 {
         messages.push(with_id(hello(room(1)), "same"));
@@ -80,10 +79,10 @@ async fn repeats_and_conflicts_of_one_moment_are_told_apart(log: &impl MessageRe
     }
 }
 
-async fn repeats_of_stored_messages_among_new_ones_leave_no_hole(log: &impl MessageRepository) {
+async fn repeats_of_stored_messages_among_new_ones_leave_no_gap(log: &impl MessageRepository) {
     let numbered = |n: u64| with_id(by("42", "Ada", room(1 + n % 3), "x"), &n.to_string());
     append_at_once(log, (0..30).map(numbered)).await;
-    // What was stored, what is new, and conflicts, in one go.
+    // Repeats, new messages and conflicts at once.
     let again = (0..60).map(numbered);
     let other = (0..30).map(|n| with_id(by("42", "Ada", room(1 + n % 3), "y"), &n.to_string()));
     let outcomes = append_at_once(log, again.chain(other)).await;
@@ -109,18 +108,17 @@ async fn repeats_of_stored_messages_among_new_ones_leave_no_hole(log: &impl Mess
     }
 }
 
-async fn a_caller_that_goes_away_undoes_nothing(log: &impl MessageRepository) {
+async fn a_cancelled_call_is_carried_out(log: &impl MessageRepository) {
     for _ in 0..50 {
         let mut call = log.append(hello(room(1)));
-        let answer = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
-        assert!(answer.is_pending());
+        assert!(poll_once(&mut call).await.is_pending());
     }
-    // Never polled, never made.
+    // A call that was never polled was never made.
     drop(log.append(hello(room(1))));
     assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(51));
 }
 
-async fn long_texts_in_great_number_are_stored(log: &impl MessageRepository) {
+async fn many_long_messages_are_stored(log: &impl MessageRepository) {
     let text = "🦀".repeat(4000);
     let messages = (0..200).map(|_| by("42", "Ada", room(1), &text));
     for (outcome, number) in append_at_once(log, messages).await.into_iter().zip(1..) {
@@ -128,7 +126,7 @@ async fn long_texts_in_great_number_are_stored(log: &impl MessageRepository) {
     }
 }
 
-/// Of 200 at once, every fiftieth cannot be stored.
+/// Of 200 messages at once, every fiftieth cannot be stored.
 async fn bad_rows_fail_alone(log: &impl MessageRepository) {
     let is_bad = |n: u64| n % 50 == 17;
     let messages = (0..200).map(|n| {
@@ -187,25 +185,25 @@ async fn a_row_that_sqlite_refuses_fails_alone() {
     bad_rows_fail_alone(&sqlite.database).await;
 }
 
-/// More calls at once than may wait: the excess is refused in the first poll.
+/// Makes more calls at once than may wait: the excess is refused in the first poll.
 async fn a_full_queue_refuses_at_once(log: &impl MessageRepository) {
     let mut calls = Vec::new();
     let mut refused = 0;
     for _ in 0..13_000 {
         let mut call = log.append(hello(room(1)));
-        match poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await {
+        match poll_once(&mut call).await {
             Poll::Pending => calls.push(call),
             Poll::Ready(Err(AppendError::Storage(StorageError::Unavailable(_)))) => refused += 1,
             Poll::Ready(other) => panic!("{other:?}"),
         }
     }
-    // The queue, and what was taken from it.
+    // The queue, and the messages that were taken from it.
     assert!((10_000..=10_600).contains(&calls.len()), "{}", calls.len());
     assert_eq!(calls.len() + refused, 13_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_before_sqlite_refuses_at_once() {
+async fn a_full_queue_refuses_at_once_on_sqlite() {
     let sqlite = Sqlite::fresh().await;
     let mut locker = sqlite.other();
     locker.batch_execute("BEGIN EXCLUSIVE").unwrap();
@@ -213,7 +211,7 @@ async fn a_full_queue_before_sqlite_refuses_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_queue_before_postgres_refuses_at_once() {
+async fn a_full_queue_refuses_at_once_on_postgres() {
     let postgres = Postgres::fresh().await;
     let _locker = postgres.hold("LOCK TABLE rooms").await;
     a_full_queue_refuses_at_once(&postgres.database).await;

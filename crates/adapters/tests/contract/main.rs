@@ -10,12 +10,16 @@ mod log_pages;
 mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;
+mod postgres_reads;
+mod postgres_sessions;
 mod postgres_tls;
+mod read_marks;
 mod room_events;
 mod room_repository;
 mod sqlite_commit_faults;
 mod sqlite_faults;
 mod sqlite_log_size;
+mod storage_health;
 mod unread_index;
 
 use std::future::poll_fn;
@@ -115,6 +119,17 @@ async fn append_at_once(
 /// Polls a call once and returns its state.
 async fn poll_once<T>(call: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
     poll_fn(|context| Poll::Ready(Pin::new(&mut *call).poll(context))).await
+}
+
+/// Returns an error's text with the texts of its causes.
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain = format!("{chain}: {cause}");
+        source = cause.source();
+    }
+    chain
 }
 
 /// Adds the id that the sender chose.

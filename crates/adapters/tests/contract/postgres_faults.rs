@@ -1,4 +1,4 @@
-//! What PostgreSQL's log does when it cannot store.
+//! What the repositories on PostgreSQL do when they cannot store, and how they migrate.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ const RAISE: &str = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql \
      AS $$ BEGIN RAISE 'no'; END $$";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_insert_that_raises_stores_nothing_and_leaves_no_hole() {
+async fn an_insert_that_raises_stores_nothing_and_leaves_no_gap() {
     let postgres = Postgres::fresh().await;
     append(&postgres.database, hello(room(1))).await.unwrap();
     postgres.sql(RAISE);
     postgres.sql("CREATE TRIGGER no BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION no()");
     is_refused(&postgres.database).await;
-    // Not even the name.
+    // The name is not stored either.
     let renamed = append(&postgres.database, by("42", "Eve", room(1), "x")).await;
     assert!(renamed.is_err());
     postgres.sql("DROP TRIGGER no ON messages");
@@ -118,7 +118,7 @@ async fn a_read_only_database_refuses() {
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
     );
     is_refused(&postgres.database).await;
-    // From a database that is not read-only.
+    // From another database, which is not read-only.
     let server = std::env::var("TEST_DATABASE_URL").unwrap();
     let reset = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     chat_test_support::psql(&server, &reset).unwrap();
@@ -130,7 +130,8 @@ async fn a_read_only_database_refuses() {
     assert_eq!(again, seq(2));
 }
 
-/// Right after its backends were ended, a connection may not have noticed yet.
+/// Stores a message in a second attempt: right after the server has ended a connection, the
+/// first one may be refused.
 async fn append_once_more(database: &Database) -> Seq {
     match append(database, hello(room(1))).await {
         Ok(message) => message.seq,
@@ -142,7 +143,7 @@ async fn append_once_more(database: &Database) -> Seq {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_gone_is_an_answer_and_then_works_again() {
+async fn a_stopped_server_is_unavailable_and_works_again_after_its_start() {
     let mut server = Cluster::start(ClusterOptions::default()).unwrap();
     server.create_database("chat").unwrap();
     let database = Database::open(&server.url("chat").parse().unwrap(), 4).unwrap();
@@ -164,11 +165,11 @@ async fn a_server_that_is_gone_is_an_answer_and_then_works_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_that_hangs_is_an_answer() {
+async fn a_statement_that_hangs_is_answered_within_seconds() {
     let postgres = Postgres::fresh().await;
     append(&postgres.database, hello(room(1))).await.unwrap();
     let held = postgres.server.url();
-    // Somebody else holds the room's row for longer than anybody waits.
+    // Another transaction holds the room's row for longer than a sender waits.
     let holder = tokio::task::spawn_blocking(move || {
         chat_test_support::psql(
             &held,
@@ -222,7 +223,7 @@ async fn migrations_can_be_listed_without_being_applied() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_may_lose_commits_is_recognised() {
+async fn a_server_that_may_lose_commits_is_recognized() {
     let postgres = Postgres::fresh().await;
     assert_eq!(
         postgres.database.durability().await.unwrap(),

@@ -1,4 +1,4 @@
-//! What happens on PostgreSQL while many append: locks, other nodes, broken connections.
+//! Many appends at once on PostgreSQL: locks, other nodes, broken connections.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::databases::Postgres;
 use crate::{append, append_at_once, by, hello, room, seq, up_to, with_id};
 
 impl Postgres {
-    /// Somebody else, in a transaction in which this was done.
+    /// Opens a transaction that is not the database's own, and runs these statements in it.
     pub(crate) async fn hold(&self, sql: &str) -> Client {
         let url = self.server.url();
         let connecting = tokio_postgres::connect(&url, NoTls);
@@ -25,7 +25,8 @@ impl Postgres {
         client
     }
 
-    fn other_node(&self) -> Database {
+    /// Opens the same database as another node does.
+    pub(crate) fn other_node(&self) -> Database {
         Database::open(&self.server.url().parse().unwrap(), 4).unwrap()
     }
 }
@@ -60,10 +61,10 @@ async fn a_locked_room_delays_only_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_room_that_stays_locked_is_refused_and_harms_nobody() {
+async fn a_room_that_stays_locked_is_refused_and_delays_no_other_room() {
     let postgres = Postgres::fresh().await;
     let log = &postgres.database;
-    // Somebody is bringing it into being.
+    // Another transaction is creating the room.
     let locker = postgres.hold("INSERT INTO rooms VALUES (3, 7)").await;
     let began = Instant::now();
     let messages = (0..40).map(|n| by("1", "x", room(1 + n % 4), "x"));
@@ -76,7 +77,7 @@ async fn a_room_that_stays_locked_is_refused_and_harms_nobody() {
     }
     let took = began.elapsed();
     assert!(took < Duration::from_secs(8), "{took:?}");
-    // It is known by now: the others do not wait for it again.
+    // The lock is known by now: the others do not wait for it again.
     let began = Instant::now();
     let stuck = {
         let log = log.clone();
@@ -92,14 +93,14 @@ async fn a_room_that_stays_locked_is_refused_and_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_locked_table_is_waited_for() {
+async fn a_locked_table_delays_a_message_and_does_not_fail_it() {
     let postgres = Postgres::fresh().await;
     append(&postgres.database, hello(room(1))).await.unwrap();
     for table in ["messages", "rooms", "read_pointers"] {
         let locker = postgres.hold(&format!("LOCK TABLE {table}")).await;
         let log = postgres.database.clone();
         let waiting = tokio::spawn(async move { append(&log, hello(room(1))).await });
-        // Longer than the wait for one room.
+        // Held for longer than a batch waits for a room.
         let release = "SELECT pg_sleep(1.5); COMMIT";
         locker.batch_execute(release).await.unwrap();
         waiting.await.unwrap().unwrap();
@@ -107,7 +108,7 @@ async fn a_locked_table_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_nodes_share_rooms_without_deadlock_or_hole() {
+async fn two_nodes_share_rooms_without_a_deadlock_or_a_gap() {
     const ROOMS: u64 = 50;
     let postgres = Postgres::fresh().await;
     let nodes = [postgres.database.clone(), postgres.other_node()];
@@ -117,7 +118,7 @@ async fn two_nodes_share_rooms_without_deadlock_or_hole() {
         writers.push(tokio::spawn(async move {
             let user = (writer % 3).to_string();
             for round in 0..10_u64 {
-                // Each writer goes through the rooms in another order.
+                // Each writer visits the rooms in an order of its own.
                 let messages = (0..40).map(|n| {
                     let place = (n * (writer + 7) + round) % ROOMS;
                     let text = format!("{writer} {}", round * 40 + n);
@@ -150,11 +151,42 @@ async fn two_nodes_share_rooms_without_deadlock_or_hole() {
     assert_eq!(total, 10 * 10 * 40);
 }
 
-/// What was told about each message, and what it was, in the order of the calls.
-type Told = Vec<(String, Result<Appended, AppendError>)>;
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_resends_constantly_does_not_roll_back_the_messages_of_others() {
+    const BATCH: i64 = 50;
+    let postgres = Postgres::fresh().await;
+    let log = &postgres.database;
+    let repeat = with_id(by("1", "x", room(1), "x"), "repeat");
+    append(log, repeat.clone()).await.unwrap();
+    for round in 0..30 {
+        let honest = (1..BATCH).map(|n| {
+            let id = format!("{round}-{n}");
+            with_id(by("2", "x", room(1 + n.unsigned_abs() % 3), "x"), &id)
+        });
+        let outcomes = append_at_once(log, honest.chain([repeat.clone()])).await;
+        let (repeat, honest) = outcomes.split_last().unwrap();
+        assert!(matches!(repeat, Ok(Appended::Repeat(_))), "{repeat:?}");
+        for outcome in honest {
+            assert!(matches!(outcome, Ok(Appended::Stored(_))), "{outcome:?}");
+        }
+    }
+    // Rows that are rolled back have used up ids. Only the first repeat was unexpected.
+    let used_up = "SELECT max(id) - count(*) FROM messages";
+    let used_up: i64 = postgres
+        .server
+        .psql(used_up)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    assert!(used_up <= BATCH, "{used_up} rows were rolled back");
+}
 
-async fn write_much(log: Database, writer: u64) -> Told {
-    let mut told = Vec::new();
+/// The messages of a writer and the answers to them, in the order of the calls.
+type Answers = Vec<(String, Result<Appended, AppendError>)>;
+
+async fn write_much(log: Database, writer: u64) -> Answers {
+    let mut answers = Vec::new();
     for round in 0..30 {
         let ids: Vec<_> = (0..20)
             .map(|n| format!("{writer}-{}", round * 20 + n))
@@ -162,13 +194,13 @@ async fn write_much(log: Database, writer: u64) -> Told {
         let message = |id: &String| with_id(by("1", "x", room(1 + writer % 4), id), id);
         let messages: Vec<_> = ids.iter().map(message).collect();
         let outcomes = append_at_once(&log, messages).await;
-        told.extend(ids.iter().cloned().zip(outcomes));
+        answers.extend(ids.iter().cloned().zip(outcomes));
     }
-    told
+    answers
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_answer_is_right_though_connections_are_ended() {
+async fn every_answer_is_correct_while_the_server_ends_connections() {
     let postgres = Postgres::fresh().await;
     let log = postgres.database.clone();
     append(&log, hello(room(9))).await.unwrap();

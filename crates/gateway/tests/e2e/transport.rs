@@ -274,12 +274,13 @@ async fn polling_continues_after_an_upgrade_that_cannot_succeed() {
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
         assert_eq!(&status[9..], b"400", "{request}");
-        let poll = tokio::spawn(async move { polling.get().await });
+        // A heartbeat may come first.
+        let poll = tokio::spawn(async move { polling.packets().await });
         assert_eq!(writer.send(1, "after the upgrade").await["ok"], true);
-        let (status, body) = tokio::time::timeout(DEADLINE, poll).await.unwrap().unwrap();
+        let packets = tokio::time::timeout(DEADLINE, poll).await.unwrap().unwrap();
         assert!(
-            status == 200 && body.contains("after the upgrade"),
-            "{request}: {status} {body}"
+            packets[0].contains("after the upgrade"),
+            "{request}: {packets:?}"
         );
     }
 }

@@ -1,9 +1,9 @@
-//! The statements that store a batch, and their parameters.
+//! The statements that store batches, and their parameters.
 //!
-//! Each is prepared once for each connection. A thousand messages cost the server 25 ms
-//! of CPU; with foreign keys from messages and pointers to rooms and users it was 35,
-//! which is why there are none. An index for the ids of messages cost 1.5 of 10 in large
-//! batches, and nothing here looks for one.
+//! Each is prepared once for each session. A thousand messages cost the server 25 ms of
+//! CPU; with foreign keys from messages and pointers to rooms and users they cost 35,
+//! which is why there are none. An index for the ids of messages costs 1.5 of 10 in large
+//! batches, and no statement here would use it.
 //!
 //! Their plans (PostgreSQL 15; 512 messages in 64 rooms by 64 users, 181,000 messages
 //! stored before):
@@ -35,6 +35,22 @@
 //!         ->  Function Scan on batch (actual rows=512 loops=1)
 //!         ->  Index Scan using messages_client_message_id on messages message
 //!   ->  Index Scan using users_pkey on users author (actual rows=1 loops=512)
+//!
+//! Hash Left Join (actual rows=512 loops=1)
+//!   CTE mark
+//!     ->  Nested Loop Left Join (actual rows=512 loops=1)
+//!           ->  Nested Loop (actual rows=512 loops=1)
+//!                 ->  Function Scan on batch (actual rows=512 loops=1)
+//!                 ->  Index Scan using rooms_pkey on rooms room
+//!           ->  Index Scan using read_pointers_pkey on read_pointers pointer
+//!   CTE moved
+//!     ->  Insert on read_pointers pointer_1 (actual rows=512 loops=1)
+//!           Conflict Arbiter Indexes: read_pointers_pkey
+//!           ->  Sort (actual rows=512 loops=1)
+//!                 ->  CTE Scan on mark mark_1 (actual rows=512 loops=1)
+//!   ->  CTE Scan on mark (actual rows=512 loops=1)
+//!   ->  Hash (actual rows=512 loops=1)
+//!         ->  CTE Scan on moved (actual rows=512 loops=1)
 //! ```
 
 use std::collections::BTreeMap;
@@ -45,34 +61,30 @@ use chat_domain::{ClientMessageId, NewMessage, Timestamp};
 
 use crate::postgres::rows;
 
-/// How a session is set up. The server gives a statement up before the client does,
-/// so that the answer is certain and the locks are free; and a transaction whose client
-/// is out of reach ends, so that its rooms are not locked for hours. No table is
-/// read whole: the plans are made once, perhaps while the tables are empty.
-pub(super) const SESSION: &str = "SET lock_timeout = 0; SET statement_timeout = '4500ms'; \
-     SET idle_in_transaction_session_timeout = '10s'; \
-     SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off";
-
-/// Whatever the database's default level is: the counters' locks give the order, and a
-/// stricter level would refuse instead of wait.
+/// The level is set whatever the database's default is: the counters' locks determine the
+/// order, and a stricter level would refuse instead of wait.
 pub(super) const BEGIN: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '1s'";
 pub(super) const BEGIN_PATIENTLY: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '4s'";
+/// For several read pointers. It is short, because appends wait for pointers that are
+/// locked already.
+pub(super) const BEGIN_MARKS: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '100ms'";
 pub(super) const BEGIN_PROBE: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = '5ms'";
 
-/// Moves the rooms' counters. The condition holds only behind `BEGIN`: should that have
-/// failed, nothing is counted, instead of numbers that nobody has.
+/// Moves the rooms' counters. The condition is true only after `BEGIN`, because a session's
+/// own lock_timeout is 0: if `BEGIN` has failed, no numbers are taken that no message has.
 pub(super) const COUNT: &str = "INSERT INTO rooms AS room (id, last_seq) \
      SELECT id, messages FROM unnest($1::bigint[], $2::bigint[]) AS batch (id, messages) \
      WHERE current_setting('lock_timeout') <> '0' \
      ON CONFLICT (id) DO UPDATE SET last_seq = room.last_seq + excluded.last_seq \
      RETURNING id, last_seq";
 
-/// Stores the messages, under the numbers that were counted. A name that is known is
-/// neither written nor locked. The division fails when a trigger has swallowed a message:
-/// its number would be a hole.
+/// Stores the messages under the numbers that were taken. A name that is already stored is
+/// neither written nor locked. The division fails if a trigger has suppressed a message,
+/// because its number would be a gap.
 pub(super) const INSERT: &str = "WITH author AS (\
      INSERT INTO users (id, name) \
      SELECT id, name FROM unnest($1::text[], $2::text[]) AS batch (id, name) \
@@ -91,7 +103,29 @@ pub(super) const INSERT: &str = "WITH author AS (\
      SELECT id, room_id, seq FROM stored \
      WHERE 1 / ((SELECT count(*) FROM stored) = $12::bigint)::integer = 1";
 
-/// The stored messages under these ids, each by the index of the unique key.
+/// Moves read pointers forward, at most to the room's newest position: `place, newest,
+/// read, moved, overtaken`. A pointer that is already as far is neither written nor locked.
+/// One that another transaction has moved as far since the statement began is `overtaken`.
+/// Rooms without messages are omitted.
+pub(super) const MARK: &str = "WITH mark AS (\
+     SELECT place, batch.room_id, batch.user_id, room.last_seq AS newest, \
+     least(batch.seq, room.last_seq) AS target, coalesce(pointer.seq, 0) AS read \
+     FROM unnest($1::bigint[], $2::text[], $3::bigint[]) WITH ORDINALITY \
+     AS batch (room_id, user_id, seq, place) \
+     JOIN rooms AS room ON room.id = batch.room_id \
+     LEFT JOIN read_pointers AS pointer \
+     ON pointer.room_id = batch.room_id AND pointer.user_id = batch.user_id), \
+     moved AS (\
+     INSERT INTO read_pointers AS pointer (room_id, user_id, seq) \
+     SELECT room_id, user_id, target FROM mark WHERE target > read ORDER BY place \
+     ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq \
+     WHERE pointer.seq < excluded.seq \
+     RETURNING room_id, user_id, seq) \
+     SELECT place, newest, coalesce(moved.seq, read), moved.seq IS NOT NULL, \
+     moved.seq IS NULL AND target > read \
+     FROM mark LEFT JOIN moved USING (room_id, user_id)";
+
+/// Finds the stored messages with these ids, each by the index of the unique key.
 pub(super) const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
      client_message_id, created_at \
      FROM unnest($1::bigint[], $2::text[], $3::text[]) \
@@ -99,15 +133,15 @@ pub(super) const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, au
      JOIN messages AS message USING (room_id, user_id, client_message_id) \
      LEFT JOIN users AS author ON author.id = message.user_id";
 
-/// Which rooms there are, and which of these nobody has locked.
+/// Find the rooms that exist, and those of them that no other transaction has locked.
 pub(super) const FIND: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[])";
 pub(super) const FIND_FREE: &str = "SELECT id FROM rooms WHERE id = ANY ($1::bigint[]) \
      ORDER BY id FOR NO KEY UPDATE SKIP LOCKED";
-/// Waits for whoever is bringing the room into being.
+/// Waits for the transaction that is creating the room, if there is one.
 pub(super) const TRY_NEW: &str =
     "INSERT INTO rooms (id, last_seq) VALUES ($1::bigint, 1) ON CONFLICT (id) DO NOTHING";
 
-/// The batch, column by column, as the statement takes it.
+/// A batch, column by column, as [`INSERT`] takes it.
 pub(super) struct Columns<'a> {
     pub(super) users: Vec<&'a str>,
     pub(super) names: Vec<&'a str>,
@@ -128,7 +162,7 @@ impl<'a> Columns<'a> {
             .map(|m| rows::number(m.room_id.get()))
             .collect();
         let authors: Vec<_> = batch.iter().map(|m| m.author.id.as_str()).collect();
-        // Once each, the latest, in the order in which every node locks them.
+        // Each once, with the latest name, in the order in which every node locks them.
         let names: BTreeMap<_, _> = batch
             .iter()
             .map(|m| (m.author.id.as_str(), m.author.name.as_str()))

@@ -1,0 +1,148 @@
+//! The task that moves read pointers: it combines the marks of each pointer, and moves
+//! many pointers at once.
+//!
+//! Of the marks of one pointer that are combined, the first one that asked for the
+//! position that the pointer reached is the one that moved it: every move is reported
+//! once.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use chat_domain::ports::MarkedRead;
+use chat_domain::{RoomId, StorageError, UserId};
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::BatchError;
+use super::{BATCH, BATCH_DEADLINE, Mark, QUEUE, QUEUE_DEADLINE, Store, StoreError};
+
+/// A mark that waits to be stored, and the way to answer its caller.
+pub(super) struct PendingMark {
+    since: Instant,
+    mark: Mark,
+    answer: Answer,
+}
+
+type Answer = oneshot::Sender<Result<MarkedRead, StorageError>>;
+
+impl PendingMark {
+    pub(super) fn new(mark: Mark, answer: Answer) -> Self {
+        Self {
+            since: Instant::now(),
+            mark,
+            answer,
+        }
+    }
+}
+
+/// The marks of one pointer, in their order.
+#[derive(Default)]
+struct Pointer(Vec<PendingMark>);
+
+/// Pointers in the order in which every store locks them.
+type Pointers = BTreeMap<(RoomId, UserId), Pointer>;
+
+/// Moves pointers until the queue is closed and empty.
+pub(super) async fn run<S: Store>(mut queue: mpsc::Receiver<PendingMark>, open: impl Fn() -> S) {
+    let mut idle = open();
+    while let Some(first) = queue.recv().await {
+        let pointers = gather(first, &mut queue);
+        let mut store = idle;
+        // In a task of its own, because a store may panic.
+        let moving = tokio::spawn(async move {
+            write(&mut store, pointers).await;
+            store
+        });
+        idle = moving.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "read marks panicked; whether they were stored is unknown");
+            open()
+        });
+    }
+}
+
+/// Takes what waits, up to the size of a batch.
+fn gather(first: PendingMark, queue: &mut mpsc::Receiver<PendingMark>) -> Pointers {
+    let mut pointers = Pointers::new();
+    let mut next = Some(first);
+    let mut taken = 0;
+    while let Some(pending) = next {
+        taken += 1;
+        if pending.since.elapsed() > QUEUE_DEADLINE {
+            let reason = "the read mark waited too long to be stored";
+            pending
+                .answer
+                .send(Err(StorageError::unavailable(reason)))
+                .ok();
+        } else {
+            let key = (pending.mark.room_id, pending.mark.user_id.clone());
+            pointers.entry(key).or_default().0.push(pending);
+        }
+        next = match pointers.len() < BATCH && taken < QUEUE {
+            true => queue.try_recv().ok(),
+            false => None,
+        };
+    }
+    pointers
+}
+
+/// Moves the pointers, in halves if one of them is at fault, and answers the marks.
+async fn write<S: Store>(store: &mut S, pointers: Pointers) {
+    let began = Instant::now();
+    let mut parts = vec![pointers.into_values().collect::<Vec<_>>()];
+    while let Some(mut part) = parts.pop() {
+        if began.elapsed() > BATCH_DEADLINE {
+            fail(part, &BatchError::unavailable("the batch took too long"));
+            continue;
+        }
+        let marks: Vec<_> = part.iter().filter_map(Pointer::combined).collect();
+        match store.mark(&marks).await {
+            Ok(marked) => {
+                for (pointer, marked) in part.into_iter().zip(marked) {
+                    pointer.answer(marked);
+                }
+            }
+            Err(StoreError::Whole(error)) => {
+                let error = BatchError::from(error);
+                fail(part, &error);
+                let error = error.for_untried();
+                parts.drain(..).for_each(|part| fail(part, &error));
+            }
+            Err(_) if part.len() > 1 => {
+                let second = part.split_off(part.len() / 2);
+                parts.extend([second, part]);
+            }
+            Err(StoreError::Part { reason, .. }) => fail(part, &BatchError::unavailable(reason)),
+            Err(StoreError::Repeat) => {
+                fail(
+                    part,
+                    &BatchError::unavailable("a read mark is not a repeat"),
+                );
+            }
+        }
+    }
+}
+
+fn fail(part: Vec<Pointer>, error: &BatchError) {
+    for pending in part.into_iter().flat_map(|pointer| pointer.0) {
+        // The caller may have stopped waiting.
+        pending.answer.send(Err(error.to_storage_error())).ok();
+    }
+}
+
+impl Pointer {
+    /// Returns the mark with the largest position.
+    fn combined(&self) -> Option<Mark> {
+        let largest = self.0.iter().max_by_key(|pending| pending.mark.position);
+        largest.map(|pending| pending.mark.clone())
+    }
+
+    fn answer(self, marked: MarkedRead) {
+        let mut is_reported = !marked.moved;
+        for pending in self.0 {
+            let moved = !is_reported && pending.mark.position >= marked.state.read;
+            is_reported |= moved;
+            let answer = MarkedRead { moved, ..marked };
+            // The caller may have stopped waiting.
+            pending.answer.send(Ok(answer)).ok();
+        }
+    }
+}

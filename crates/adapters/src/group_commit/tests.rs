@@ -1,0 +1,378 @@
+//! Group commit over a store in memory, whose faults a test controls.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard};
+
+use chat_domain::{ClientMessageId, Content, DisplayName, ReadState, Timestamp, User};
+use tokio::sync::Semaphore;
+use tokio::task::yield_now;
+
+use super::*;
+
+/// What the stores of one test share.
+struct Database {
+    state: Mutex<State>,
+    /// A store waits here for a permit before it moves pointers, or stores messages that
+    /// were left behind.
+    gate: Semaphore,
+}
+
+#[derive(Default)]
+struct State {
+    log: Vec<Message>,
+    pointers: HashMap<(RoomId, UserId), Seq>,
+    /// The calls of `store`, with the contents of each batch.
+    batches: Vec<Vec<String>>,
+    /// The calls of `mark`.
+    marks: Vec<Vec<Mark>>,
+    lookups: usize,
+    refusals: usize,
+    fault: Fault,
+}
+
+/// The content that a faulty store does not store normally.
+const BAD: &str = "bad";
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    #[default]
+    None,
+    /// A batch with a bad message panics.
+    Panic,
+    /// A batch with a bad message panics, and no further store can be opened.
+    PanicForEver,
+    /// The rooms of bad messages are unavailable to regular batches.
+    Unavailable,
+    /// Everything is refused.
+    Down,
+}
+
+#[derive(Clone)]
+struct MemoryStore(Arc<Database>);
+
+impl MemoryStore {
+    fn start(lanes: usize) -> (GroupCommit, Arc<Database>) {
+        let database = Arc::new(Database {
+            state: Mutex::default(),
+            gate: Semaphore::new(0),
+        });
+        let shared = database.clone();
+        let open = move || {
+            assert_ne!(
+                shared.state().fault,
+                Fault::PanicForEver,
+                "as the test wants"
+            );
+            Self(shared.clone())
+        };
+        (GroupCommit::start(lanes, open), database)
+    }
+}
+
+impl Database {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn store(&self, batch: &[Arc<NewMessage>]) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+        let mut state = self.state();
+        let contents = batch.iter().map(|m| m.content.as_str().to_owned());
+        state.batches.push(contents.collect());
+        if batch
+            .iter()
+            .any(|message| state.original(message).is_some())
+        {
+            state.refusals += 1;
+            return Err(StoreError::Repeat);
+        }
+        let stored = batch.iter().map(|message| {
+            let in_room = |m: &&Message| m.room_id == message.room_id;
+            let seq = seq(1 + state.log.iter().filter(in_room).count() as u64);
+            let id = MessageId::new(1);
+            state.log.push(NewMessage::clone(message).stored(id, seq));
+            (id, seq)
+        });
+        Ok(stored.collect())
+    }
+}
+
+impl State {
+    fn original(&self, message: &NewMessage) -> Option<&Message> {
+        let id = message.client_message_id.as_ref()?;
+        let is_original = |m: &&Message| m.client_message_id.as_ref() == Some(id);
+        self.log.iter().find(is_original)
+    }
+}
+
+impl Store for MemoryStore {
+    async fn store(
+        &mut self,
+        batch: &[Arc<NewMessage>],
+    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+        let fault = self.0.state().fault;
+        let bad = batch.iter().filter(|m| m.content.as_str() == BAD);
+        let bad: Vec<_> = bad.map(|message| message.room_id).collect();
+        match fault {
+            Fault::Down => Err(StoreError::Whole(StorageError::unavailable("down"))),
+            Fault::Panic | Fault::PanicForEver if !bad.is_empty() => panic!("as the test wants"),
+            Fault::Unavailable if !bad.is_empty() => Err(StoreError::Part {
+                unavailable: bad,
+                reason: "locked".into(),
+            }),
+            _ => self.0.store(batch),
+        }
+    }
+
+    async fn store_left_behind(
+        &mut self,
+        batch: &[Arc<NewMessage>],
+    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+        self.0.gate.acquire().await.unwrap().forget();
+        self.0.store(batch)
+    }
+
+    async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
+        let mut state = self.0.state();
+        state.lookups += 1;
+        let originals = batch.iter().filter_map(|message| state.original(message));
+        Ok(originals.cloned().collect())
+    }
+
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+        self.0.gate.acquire().await.unwrap().forget();
+        let mut state = self.0.state();
+        state.marks.push(marks.to_vec());
+        if marks.iter().any(|mark| mark.user_id.as_str() == BAD) {
+            return Err(StoreError::row("a bad row"));
+        }
+        let marked = marks.iter().map(|mark| {
+            let key = (mark.room_id, mark.user_id.clone());
+            let pointer = state.pointers.entry(key).or_default();
+            let moved = *pointer < mark.position;
+            *pointer = mark.position.max(*pointer);
+            let state = ReadState {
+                newest: seq(100),
+                read: *pointer,
+            };
+            MarkedRead { state, moved }
+        });
+        Ok(marked.collect())
+    }
+}
+
+fn seq(number: u64) -> Seq {
+    Seq::new(number).unwrap()
+}
+
+fn room(number: u64) -> RoomId {
+    RoomId::new(number).unwrap()
+}
+
+fn message(room_id: RoomId, content: &str) -> NewMessage {
+    NewMessage {
+        room_id,
+        author: User {
+            id: UserId::new("42").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        },
+        content: Content::new(content).unwrap(),
+        client_message_id: None,
+        created_at: Timestamp::from_unix_millis(0),
+    }
+}
+
+fn with_id(message: NewMessage, id: &str) -> NewMessage {
+    NewMessage {
+        client_message_id: Some(ClientMessageId::new(id).unwrap()),
+        ..message
+    }
+}
+
+async fn mark(
+    commits: &GroupCommit,
+    user: &str,
+    position: u64,
+) -> Result<MarkedRead, StorageError> {
+    let user_id = UserId::new(user).unwrap();
+    commits.mark_read(room(1), user_id, seq(position)).await
+}
+
+#[tokio::test]
+async fn a_client_that_resends_constantly_costs_one_refused_batch() {
+    let (commits, database) = MemoryStore::start(1);
+    let original = with_id(message(room(1), "original"), "original");
+    let stored = commits.append(original.clone()).await.unwrap();
+    for n in 0..10 {
+        let honest = with_id(message(room(1), "honest"), &n.to_string());
+        commits.append(honest).await.unwrap();
+    }
+    assert_eq!(database.state().lookups, 0, "no repeat was seen yet");
+
+    for n in 10..60 {
+        let honest = with_id(message(room(1), "honest"), &n.to_string());
+        let (repeat, honest) =
+            tokio::join!(commits.append(original.clone()), commits.append(honest),);
+        let Appended::Stored(first) = stored.clone() else {
+            panic!("{stored:?}");
+        };
+        assert_eq!(repeat.unwrap(), Appended::Repeat(first));
+        assert!(matches!(honest.unwrap(), Appended::Stored(m) if m.seq == seq(n + 2)));
+    }
+    assert_eq!(database.state().refusals, 1);
+}
+
+#[tokio::test]
+async fn after_a_panic_the_outcome_is_unknown_and_the_next_message_is_stored() {
+    let (commits, database) = MemoryStore::start(1);
+    database.state().fault = Fault::Panic;
+    let unknown = commits.append(message(room(1), BAD)).await;
+    assert!(
+        matches!(
+            unknown,
+            Err(AppendError::Storage(StorageError::OutcomeUnknown(_)))
+        ),
+        "{unknown:?}"
+    );
+    commits.append(message(room(1), "good")).await.unwrap();
+    commits.check_writable().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_has_ended_is_reported_and_refuses() {
+    let (commits, database) = MemoryStore::start(1);
+    {
+        let mut stopped = pin!(commits.stopped());
+        let pending = tokio::select! {
+            biased;
+            task = &mut stopped => Some(task),
+            stored = commits.append(message(room(1), "good")) => {
+                stored.unwrap();
+                None
+            }
+        };
+        assert_eq!(pending, None);
+        database.state().fault = Fault::PanicForEver;
+        commits.append(message(room(1), BAD)).await.unwrap_err();
+        assert_eq!(stopped.await, "group commit of messages");
+    }
+    let refused = commits.check_writable().await;
+    assert!(matches!(refused, Err(StorageError::Unavailable(_))));
+    let refused = commits.append(message(room(1), "good")).await;
+    assert!(matches!(
+        refused,
+        Err(AppendError::Storage(StorageError::Unavailable(_)))
+    ));
+}
+
+#[tokio::test]
+async fn a_check_tries_an_empty_batch() {
+    let (commits, database) = MemoryStore::start(1);
+    commits.check_writable().await.unwrap();
+    assert_eq!(database.state().batches, [[""; 0]]);
+    database.state().fault = Fault::Down;
+    let refused = commits.check_writable().await;
+    assert!(matches!(refused, Err(StorageError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_stored_message_answers_the_checks_of_its_batch() {
+    let (commits, database) = MemoryStore::start(1);
+    let (stored, checked) = tokio::join!(
+        commits.append(message(room(1), "good")),
+        commits.check_writable(),
+    );
+    stored.unwrap();
+    checked.unwrap();
+    assert_eq!(database.state().batches, [["good"]]);
+}
+
+#[tokio::test]
+async fn messages_of_an_unavailable_room_wait_in_their_order_while_others_are_stored() {
+    let (commits, database) = MemoryStore::start(2);
+    database.state().fault = Fault::Unavailable;
+    let (locked, free) = (room(1), room(2));
+    let mut waiting = pin!(async {
+        tokio::join!(
+            commits.append(message(locked, BAD)),
+            commits.append(message(locked, "second")),
+        )
+    });
+    for n in 1..=20 {
+        let stored = tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("the room is locked"),
+            stored = commits.append(message(free, "free")) => stored.unwrap(),
+        };
+        assert!(matches!(stored, Appended::Stored(m) if m.seq == seq(n)));
+    }
+    database.gate.add_permits(10);
+    let (first, second) = waiting.await;
+    assert!(matches!(first.unwrap(), Appended::Stored(m) if m.seq == seq(1)));
+    assert!(matches!(second.unwrap(), Appended::Stored(m) if m.seq == seq(2)));
+}
+
+#[tokio::test]
+async fn marks_of_one_pointer_are_combined_and_its_move_is_reported_once() {
+    let (commits, database) = MemoryStore::start(1);
+    let outcomes = async {
+        // While the first mark is being stored, the others wait.
+        let first = mark(&commits, "1", 1);
+        let others = async {
+            while commits.marks.capacity() < QUEUE {
+                yield_now().await;
+            }
+            let others = tokio::join!(
+                mark(&commits, "2", 3),
+                mark(&commits, "2", 5),
+                mark(&commits, "2", 4),
+                mark(&commits, "2", 5),
+            );
+            [others.0, others.1, others.2, others.3]
+        };
+        let release = async {
+            while commits.marks.capacity() > QUEUE - 4 {
+                yield_now().await;
+            }
+            database.gate.add_permits(10);
+        };
+        tokio::join!(biased; first, others, release)
+    };
+    let (first, others, ()) = outcomes.await;
+    assert!(first.unwrap().moved);
+    let others = others.map(|outcome| outcome.unwrap());
+    assert_eq!(
+        others.map(|marked| marked.moved),
+        [false, true, false, false]
+    );
+    assert_eq!(others.map(|marked| marked.state.read), [seq(5); 4]);
+    let calls = database.state().marks.clone();
+    let calls: Vec<_> = calls.iter().map(|marks| marks.len()).collect();
+    assert_eq!(calls, [1, 1]);
+
+    let again = mark(&commits, "2", 5).await.unwrap();
+    assert!(!again.moved);
+}
+
+#[tokio::test]
+async fn a_mark_that_cannot_be_stored_fails_alone() {
+    let (commits, database) = MemoryStore::start(1);
+    database.gate.add_permits(1000);
+    let users: Vec<_> = (0..100)
+        .map(|n| n.to_string())
+        .chain([BAD.into()])
+        .collect();
+    let marks = users.iter().map(|user| {
+        let (commits, user) = (commits.clone(), user.clone());
+        tokio::spawn(async move { mark(&commits, &user, 1).await })
+    });
+    for (marking, user) in marks.collect::<Vec<_>>().into_iter().zip(&users) {
+        match marking.await.unwrap() {
+            Ok(marked) => assert!(marked.moved && user != BAD),
+            Err(StorageError::Unavailable(_)) => assert_eq!(user, BAD),
+            Err(error) => panic!("{user}: {error:?}"),
+        }
+    }
+}

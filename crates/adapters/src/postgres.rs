@@ -1,0 +1,61 @@
+//! The repositories on PostgreSQL.
+//!
+//! [`Database::open`] creates a pool and connects to nothing; [`Database::migrate`] brings
+//! the schema up to date under a lock. Every operation has a deadline. What reads takes its
+//! session from the pool; what stores messages and moves read pointers has sessions of its
+//! own.
+
+mod connect;
+mod durability;
+mod errors;
+mod message_repository;
+mod migrations;
+mod page_query;
+mod pool;
+mod room_repository;
+mod rows;
+mod schema;
+mod storage_health;
+mod store;
+mod tls;
+mod url;
+
+use chat_domain::BoxError;
+
+use crate::group_commit::GroupCommit;
+
+pub use durability::Durability;
+pub use url::{InvalidUrl, PostgresUrl};
+
+/// The maximum number of sessions that store messages. One is enough in normal operation;
+/// the others are opened when the database waits for a lock or a commit takes long.
+const LANES: usize = 4;
+
+/// A PostgreSQL database: a pool of sessions, and the ports on top of it.
+#[derive(Clone)]
+pub struct Database {
+    pool: pool::Pool,
+    connector: connect::Connector,
+    commits: GroupCommit,
+}
+
+impl Database {
+    /// Creates a database whose sessions are opened when they are needed: at most
+    /// `pool_size`, one more that stores messages (four while something is locked), and
+    /// one that moves read pointers. Must be called within a tokio runtime; its tasks run
+    /// there until the last clone of the database is dropped.
+    ///
+    /// # Errors
+    /// When the certificates that the URL names cannot be read.
+    pub fn open(url: &PostgresUrl, pool_size: usize) -> Result<Self, BoxError> {
+        let connector = connect::Connector::new(url)?;
+        let pool = pool::Pool::new(connector.clone(), pool_size)?;
+        let stores = connector.clone();
+        let open = move || store::PostgresStore::new(stores.clone());
+        Ok(Self {
+            pool,
+            connector,
+            commits: GroupCommit::start(LANES, open),
+        })
+    }
+}

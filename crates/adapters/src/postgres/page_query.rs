@@ -1,0 +1,138 @@
+//! The statement that reads a page of the log.
+//!
+//! It is one statement, and so reads one snapshot: the messages are as fresh as the room's
+//! newest position. It transfers the content up to the first message that exceeds the
+//! limit of bytes, and at least two messages; the sizes of the others are known without
+//! reading their content.
+//!
+//! Its plan (PostgreSQL 15; a page of 200 messages with a limit of 64 KiB, in a room of
+//! 2,000 messages of 16 KB; 200,000 messages in all):
+//!
+//! ```text
+//! Sort (actual rows=5 loops=1)
+//!   InitPlan 1 (returns $0)
+//!     ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
+//!   ->  Nested Loop Left Join (actual rows=5 loops=1)
+//!         ->  Result (actual rows=1 loops=1)
+//!         ->  Subquery Scan on sized (actual rows=5 loops=1)
+//!               Filter: ((sized.place <= 2) OR (sized.bytes_before <= $4))
+//!               Rows Removed by Filter: 196
+//!               ->  WindowAgg (actual rows=201 loops=1)
+//!                     ->  Limit (actual rows=201 loops=1)
+//!                           ->  Index Scan using messages_pkey on messages
+//!                                 Index Cond: ((room_id = $1) AND (seq > $2))
+//!               SubPlan 2
+//!                 ->  Index Scan using users_pkey on users author (actual rows=1 loops=5)
+//! ```
+//!
+//! The names are looked up one by one: a join could be planned as a scan of all users.
+
+use chat_domain::ports::ReadLimit;
+use chat_domain::{RoomId, Seq};
+use diesel::QueryResult;
+use diesel::pg::Pg;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
+
+use super::rows;
+use crate::page;
+
+/// The position at which a page begins, and the direction in which it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Direction {
+    /// Ascending from the message after the position.
+    After(Seq),
+    /// Descending from the message before the position, or from the end of the log.
+    Before(Option<Seq>),
+}
+
+/// Reads the room's newest position (0 without messages) and, if there are any, the
+/// messages: at least one more than belongs to the page, if there are more.
+pub(super) struct PageQuery {
+    room_id: i64,
+    direction: Direction,
+    position: i64,
+    messages: i64,
+    bytes: i64,
+}
+
+impl PageQuery {
+    pub(super) fn new(room_id: RoomId, direction: Direction, limit: ReadLimit) -> Self {
+        let position = match direction {
+            Direction::After(position) | Direction::Before(Some(position)) => {
+                rows::number(position.get())
+            }
+            Direction::Before(None) => i64::MAX,
+        };
+        Self {
+            room_id: rows::number(room_id.get()),
+            direction,
+            position,
+            messages: page::rows_to_read(limit),
+            bytes: i64::try_from(limit.bytes).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+impl QueryFragment<Pg> for PageQuery {
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        let (is_beyond, order) = match self.direction {
+            Direction::After(_) => (" AND seq > ", " ORDER BY seq"),
+            Direction::Before(_) => (" AND seq < ", " ORDER BY seq DESC"),
+        };
+        out.push_sql(
+            "SELECT room.newest, page.id, page.room_id, page.seq, page.user_id, page.name, \
+             page.content, page.client_message_id, page.created_at \
+             FROM (SELECT coalesce((SELECT last_seq FROM rooms WHERE id = ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.room_id)?;
+        out.push_sql(
+            "), 0) AS newest) AS room LEFT JOIN (\
+             SELECT sized.*, \
+             (SELECT name FROM users AS author WHERE author.id = sized.user_id) AS name \
+             FROM (\
+             SELECT *, row_number() OVER so_far AS place, \
+             sum(octet_length(content)) OVER so_far - octet_length(content) AS bytes_before \
+             FROM (SELECT * FROM messages WHERE room_id = ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.room_id)?;
+        out.push_sql(is_beyond);
+        out.push_bind_param::<BigInt, _>(&self.position)?;
+        out.push_sql(order);
+        out.push_sql(" LIMIT ");
+        out.push_bind_param::<BigInt, _>(&self.messages)?;
+        out.push_sql(") AS message WINDOW so_far AS (");
+        out.push_sql(order);
+        // The second message shows that there is one, even if the first exceeds the limit.
+        out.push_sql(
+            " ROWS UNBOUNDED PRECEDING)) AS sized \
+             WHERE place <= 2 OR bytes_before <= ",
+        );
+        out.push_bind_param::<BigInt, _>(&self.bytes)?;
+        out.push_sql(") AS page ON true");
+        out.push_sql(order);
+        Ok(())
+    }
+}
+
+impl QueryId for PageQuery {
+    type QueryId = ();
+    // There is a statement for each direction: they are told apart by their texts.
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl Query for PageQuery {
+    type SqlType = (
+        BigInt,
+        Nullable<(
+            BigInt,
+            BigInt,
+            BigInt,
+            Text,
+            Nullable<Text>,
+            Text,
+            Nullable<Text>,
+            Timestamptz,
+        )>,
+    );
+}

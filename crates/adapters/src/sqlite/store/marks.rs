@@ -1,0 +1,53 @@
+//! Moves read pointers: a batch of them in one transaction.
+
+use chat_domain::ports::MarkedRead;
+use diesel::prelude::*;
+
+use super::{StoreError, transaction};
+use crate::group_commit::Mark;
+use crate::sqlite::room_repository::{ReadStateRow, read_state};
+use crate::sqlite::rows;
+use crate::sqlite::schema::read_pointers;
+
+/// Moves the pointers in one transaction, which writes nothing if none of them moves.
+pub(super) fn mark(
+    connection: &mut SqliteConnection,
+    marks: &[Mark],
+) -> Result<Vec<MarkedRead>, StoreError> {
+    let marked = transaction(connection, |connection| {
+        let marked = marks.iter().map(|mark| move_pointer(connection, mark));
+        marked.collect::<QueryResult<Vec<_>>>()
+    });
+    let marked = marked?.into_iter().map(|(moved, state)| {
+        let state = rows::read_state(state).map_err(StoreError::Whole)?;
+        Ok(MarkedRead { state, moved })
+    });
+    marked.collect()
+}
+
+/// Moves a pointer forward, at most to the room's newest position, and returns whether it
+/// moved and the state afterwards. The transaction holds the write lock, so nothing
+/// changes between the read and the write.
+fn move_pointer(
+    connection: &mut SqliteConnection,
+    mark: &Mark,
+) -> QueryResult<(bool, Option<ReadStateRow>)> {
+    let Some((newest, read)) = read_state(connection, mark.room_id, &mark.user_id)? else {
+        return Ok((false, None));
+    };
+    let target = rows::number(mark.position.get()).min(newest);
+    if target <= read.unwrap_or_default() {
+        return Ok((false, Some((newest, read))));
+    }
+    diesel::insert_into(read_pointers::table)
+        .values((
+            read_pointers::room_id.eq(rows::number(mark.room_id.get())),
+            read_pointers::user_id.eq(mark.user_id.as_str()),
+            read_pointers::seq.eq(target),
+        ))
+        .on_conflict((read_pointers::room_id, read_pointers::user_id))
+        .do_update()
+        .set(read_pointers::seq.eq(target))
+        .execute(connection)?;
+    Ok((true, Some((newest, Some(target)))))
+}
