@@ -37,20 +37,20 @@ impl Database {
     /// Refuses a server that loses what it said it had stored.
     pub(crate) async fn check_durability(&self) -> Result<(), BoxError> {
         let Self::Postgres(database) = self else {
-            // SQLite's settings are the connections' own.
+            // Each SQLite connection sets its own durability.
             return Ok(());
         };
         let durability = database.durability().await.map_err(|error| {
             format!(
-                "the database of DATABASE_URL cannot be reached: {}: check that it runs, and its \
-                 address, user and password",
+                "the database of DATABASE_URL cannot be used: {}: check that it runs, and its \
+                 address, user, password and encoding",
                 one_line(&*error)
             )
         })?;
         match durability {
             Durability::Durable => {}
             Durability::DelayedCommit => tracing::warn!(
-                "PostgreSQL has synchronous_commit=off: when it crashes, it loses messages \
+                "PostgreSQL has synchronous_commit=off: if it crashes, it may lose messages \
                  that members have seen"
             ),
             Durability::NoFsync => {

@@ -41,7 +41,7 @@ enum Fault {
     /// A batch with a bad message panics.
     Panic,
     /// A batch with a bad message panics, and no further store can be opened.
-    PanicForEver,
+    PanicAndStayClosed,
     /// The rooms of bad messages are unavailable to regular batches.
     Unavailable,
     /// Everything is refused.
@@ -61,7 +61,7 @@ impl MemoryStore {
         let open = move || {
             assert_ne!(
                 shared.state().fault,
-                Fault::PanicForEver,
+                Fault::PanicAndStayClosed,
                 "as the test wants"
             );
             Self(shared.clone())
@@ -117,7 +117,9 @@ impl Store for MemoryStore {
         let bad: Vec<_> = bad.map(|message| message.room_id).collect();
         match fault {
             Fault::Down => Err(StoreError::Whole(StorageError::unavailable("down"))),
-            Fault::Panic | Fault::PanicForEver if !bad.is_empty() => panic!("as the test wants"),
+            Fault::Panic | Fault::PanicAndStayClosed if !bad.is_empty() => {
+                panic!("as the test wants")
+            }
             Fault::Unavailable if !bad.is_empty() => Err(StoreError::Part {
                 unavailable: bad,
                 reason: "locked".into(),
@@ -254,7 +256,7 @@ async fn a_task_that_has_ended_is_reported_and_refuses() {
             }
         };
         assert_eq!(pending, None);
-        database.state().fault = Fault::PanicForEver;
+        database.state().fault = Fault::PanicAndStayClosed;
         commits.append(message(room(1), BAD)).await.unwrap_err();
         assert_eq!(stopped.await, "group commit of messages");
     }

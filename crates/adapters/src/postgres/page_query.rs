@@ -117,7 +117,7 @@ impl QueryFragment<Pg> for PageQuery {
 
 impl QueryId for PageQuery {
     type QueryId = ();
-    // There is a statement for each direction: they are told apart by their texts.
+    // There is a statement for each direction: they are distinguished by their texts.
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 

@@ -28,8 +28,9 @@ pub trait MessageRepository: Send + Sync {
     /// # Errors
     /// [`AppendError::Conflict`] if the id was already used with different content.
     /// Otherwise [`StorageError::Unavailable`] if the message is certainly not stored, or
-    /// [`StorageError::OutcomeUnknown`] if the outcome of the commit is unknown. The result arrives within seconds in every case; when too many calls are
-    /// waiting, a further one is [`StorageError::Unavailable`] at once.
+    /// [`StorageError::OutcomeUnknown`] if the outcome of the commit is unknown. The result
+    /// arrives within seconds in every case; when too many calls are waiting, a further one
+    /// is [`StorageError::Unavailable`] at once.
     async fn append(&self, message: NewMessage) -> Result<Appended, AppendError>;
 
     /// Reads the room's messages after the position, oldest first, with their authors'
