@@ -12,25 +12,23 @@
 mod frame_counter;
 mod frame_queue;
 mod hand_over;
+mod state;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use chat_delivery::{Gone, LiveGive, Recipient};
 use chat_domain::ConnectionId;
-use socketioxide::TransportType;
 use socketioxide::socket::Socket;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
-use self::frame_queue::{FrameQueue, Written};
-use self::hand_over::HandOver;
+use self::frame_queue::Written;
+use self::state::{Carrier, State};
 use super::flusher::{Flush, Flusher};
-use crate::limits::{CONGESTED_BYTES, LIVE_BYTES, SPACE_BYTES, STALL_DEADLINE};
+use crate::limits::{CONGESTED_BYTES, LIVE_BYTES, STALL_DEADLINE};
 use crate::lock;
 use crate::wire::{Ending, Wire};
 
@@ -50,44 +48,12 @@ pub(crate) struct Outbox {
     this: Weak<Self>,
 }
 
-struct State {
-    carrier: Carrier,
-    /// Frames that wait while they cannot be written.
-    waiting: VecDeque<Bytes>,
-    waiting_bytes: usize,
-    /// What is to be written to the WebSocket.
-    frames: FrameQueue,
-    /// Whether a flusher or a task will write the frames.
-    is_marked: bool,
-    /// When the client last took something, or had nothing to take.
-    progress: Instant,
-    is_closed: bool,
-    reader: Option<Waker>,
-}
-
-/// How packets get to the client.
-enum Carrier {
-    /// Through socketioxide's queue.
-    SocketIoxide(HandOver),
-    /// As frames.
-    Frames,
-}
-
 impl Outbox {
     /// Creates the outbox of a connection, written by this flusher.
     pub(crate) fn new(id: ConnectionId, flusher: Arc<Flusher>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             id,
-            state: Mutex::new(State {
-                carrier: Carrier::SocketIoxide(HandOver::new()),
-                waiting: VecDeque::new(),
-                waiting_bytes: 0,
-                frames: FrameQueue::default(),
-                is_marked: false,
-                progress: Instant::now(),
-                is_closed: false,
-                reader: None,
-            }),
+            state: Mutex::new(State::new()),
             socket: OnceLock::new(),
             writes_frames: AtomicBool::new(false),
             flushed: Notify::new(),
@@ -122,10 +88,7 @@ impl Outbox {
     /// from now on, is discarded. What was handed over, and frames, may still leave.
     pub(crate) fn close(&self) {
         let mut state = lock(&self.state);
-        state.is_closed = true;
-        state.waiting = VecDeque::new();
-        state.waiting_bytes = 0;
-        state.wake_reader();
+        state.close();
         drop(state);
         self.space.notify_waiters();
     }
@@ -327,93 +290,5 @@ impl Recipient for Outbox {
 
     fn is_gone(&self) -> bool {
         lock(&self.state).is_closed
-    }
-}
-
-impl State {
-    fn push(&mut self, frames: Bytes) {
-        match self.carrier {
-            _ if self.is_closed => {}
-            Carrier::Frames => self.push_frame(frames),
-            Carrier::SocketIoxide(_) => {
-                self.note_begin();
-                self.waiting_bytes += frames.len();
-                self.waiting.push_back(frames);
-            }
-        }
-    }
-
-    fn push_frame(&mut self, frames: Bytes) {
-        self.note_begin();
-        self.frames.push(frames);
-    }
-
-    /// The time in which a client takes nothing begins with the first thing to take.
-    fn note_begin(&mut self) {
-        if self.is_flushed() {
-            self.progress = Instant::now();
-        }
-    }
-
-    fn is_flushed(&self) -> bool {
-        let is_handed_over = match &self.carrier {
-            Carrier::SocketIoxide(hand_over) => hand_over.is_empty(),
-            Carrier::Frames => true,
-        };
-        self.waiting.is_empty() && self.frames.is_empty() && is_handed_over
-    }
-
-    /// Returns the number of bytes that wait here.
-    fn bytes(&self) -> usize {
-        self.waiting_bytes + self.frames.bytes()
-    }
-
-    fn has_space(&self) -> bool {
-        self.bytes() < SPACE_BYTES
-    }
-
-    fn wake_reader(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
-    }
-
-    fn write(&mut self) -> Written {
-        let before = self.frames.bytes();
-        let written = self.frames.write();
-        if self.frames.bytes() < before && written != Written::Nothing {
-            self.progress = Instant::now();
-        }
-        written
-    }
-
-    /// Removes packets that have left socketioxide's queue.
-    fn left(&mut self, count: usize) {
-        self.progress = Instant::now();
-        if let Carrier::SocketIoxide(hand_over) = &mut self.carrier {
-            hand_over.left(count);
-        }
-    }
-
-    /// Hands over packets to socketioxide, or continues with frames if that is possible.
-    fn hand_over(&mut self, socket: &Arc<Socket>) {
-        let Carrier::SocketIoxide(hand_over) = &mut self.carrier else {
-            return;
-        };
-        if self.is_closed {
-            return;
-        }
-        if socket.transport_type() != TransportType::Websocket {
-            self.waiting_bytes -= hand_over.fill(socket, &mut self.waiting);
-            return;
-        }
-        // Frames must not overtake what is still in socketioxide's queue.
-        if hand_over.is_empty() && self.frames.wire().is_some() {
-            self.carrier = Carrier::Frames;
-            for frames in std::mem::take(&mut self.waiting) {
-                self.frames.push(frames);
-            }
-            self.waiting_bytes = 0;
-        }
     }
 }
