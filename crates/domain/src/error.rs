@@ -46,3 +46,26 @@ pub fn one_line(error: &(dyn std::error::Error + 'static)) -> String {
     }
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_with_its_causes_each_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("the file\n  cannot be read")]
+        struct Outer(#[source] std::io::Error);
+
+        let outer = Outer(std::io::Error::other("disk failed"));
+        assert_eq!(one_line(&outer), "the file cannot be read: disk failed");
+        let storage = StorageError::unavailable(outer);
+        assert_eq!(
+            one_line(&storage),
+            "storage unavailable: the file cannot be read: disk failed"
+        );
+        // Some errors of dependencies repeat their source in their own message.
+        let repeating = StorageError::unavailable("storage unavailable");
+        assert_eq!(one_line(&repeating), "storage unavailable");
+    }
+}

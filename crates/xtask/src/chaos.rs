@@ -41,7 +41,11 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
 fn rounds(arguments: &[OsString]) -> Option<u32> {
     match arguments {
         [] => Some(ROUNDS),
-        [name, rounds] if name == "--rounds" => rounds.to_str()?.parse().ok(),
+        [name, rounds] if name == "--rounds" => {
+            let rounds = rounds.to_str()?.parse().ok();
+            // No rounds prove nothing.
+            rounds.filter(|rounds| *rounds > 0)
+        }
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! `chat-gateway check-config`: prints each setting's value, its source and what is
 //! wrong with it, and whether `serve` would start.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use chat_domain::{BoxError, one_line};
@@ -18,7 +19,7 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
-    let mut complaints = Vec::new();
+    let (mut report, mut complaints) = (Vec::new(), Vec::new());
     let read = Config::read(settings);
     let Problems(problems) = match &read {
         Ok(_) => Problems(Vec::new()),
@@ -28,10 +29,8 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
         let problem = problems
             .iter()
             .find(|problem| problem.setting == setting.name);
-        println!(
-            "{}",
-            describe(settings, setting, problem.map(|p| p.text.as_str()))
-        );
+        let line = describe(settings, setting, problem.map(|p| p.text.as_str()));
+        report.push(line);
     }
     if read.is_err() {
         complaints.push("correct the settings marked with an error".to_owned());
@@ -39,14 +38,23 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     if let Ok(config) = &read {
         complaints.extend(try_out(config).await);
     }
-    for complaint in &complaints {
-        println!("serve would not start: {complaint}");
+    let code = match complaints.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    };
+    match &complaints[..] {
+        [] => report.push("serve would start".to_owned()),
+        complaints => {
+            let lines = complaints.iter();
+            report.extend(lines.map(|complaint| format!("serve would not start: {complaint}")));
+        }
     }
-    if complaints.is_empty() {
-        println!("serve would start");
-        return Ok(ExitCode::SUCCESS);
-    }
-    Ok(ExitCode::FAILURE)
+    report.push(String::new());
+    // A reader such as `head` may have closed the pipe: the exit code still states the result.
+    std::io::stdout()
+        .write_all(report.join("\n").as_bytes())
+        .ok();
+    Ok(code)
 }
 
 /// Tries what only an attempt can show: the database and the port.

@@ -43,7 +43,12 @@ const SHORT: usize = 40;
 fn rounds() -> u64 {
     let rounds = std::env::var("CHAOS_ROUNDS")
         .map(|rounds| rounds.parse().expect("CHAOS_ROUNDS is a number of rounds"));
-    rounds.unwrap_or(2)
+    let rounds = rounds.unwrap_or(2);
+    assert!(
+        rounds > 0,
+        "CHAOS_ROUNDS must be at least 1: no rounds prove nothing"
+    );
+    rounds
 }
 
 /// Lets a fault last, or the load run, for a random time (in milliseconds). This paces the
