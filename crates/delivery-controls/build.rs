@@ -46,8 +46,8 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_member_enters_live_though_it_is_behind",
         file: "entrance.rs",
-        from: "true => Entry::Behind,",
-        to: "true => Entry::Live,",
+        from: "true => Start::Behind,",
+        to: "true => Start::Live,",
     },
     Plant {
         name: "a_replay_begins_before_the_earlier_stay_ends",

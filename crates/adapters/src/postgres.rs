@@ -7,7 +7,6 @@
 
 mod connect;
 mod durability;
-mod errors;
 mod message_repository;
 mod migrations;
 mod page_query;

@@ -10,7 +10,7 @@ use chat_domain::{Message, Seq, one_line};
 
 use crate::claim::Claim;
 use crate::lock;
-use crate::members::{CatchUp, Member};
+use crate::members::{Member, NextRead};
 use crate::recipient::Recipient;
 use crate::room::Room;
 use crate::rooms::Rooms;
@@ -44,7 +44,7 @@ impl<R: Recipient> Rooms<R> {
             let (missing, recent) = {
                 let state = lock(&room.state);
                 let released = state.order.released();
-                let CatchUp::After(cursor) = member.catch_up(released) else {
+                let NextRead::After(cursor) = member.catch_up(released) else {
                     break;
                 };
                 let missing = cursor..released;

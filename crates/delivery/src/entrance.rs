@@ -9,7 +9,7 @@ use chat_domain::{Membership, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
 use crate::lock;
-use crate::members::Entry;
+use crate::members::Start;
 use crate::recipient::{Gone, Recipient};
 use crate::room::Room;
 use crate::rooms::Rooms;
@@ -142,12 +142,12 @@ impl<R: Recipient> Entrance<'_, R> {
         if recipient.is_gone() {
             return false;
         }
-        let entry = match seam < released {
-            true => Entry::Behind,
-            false => Entry::Live,
+        let start = match seam < released {
+            true => Start::Behind,
+            false => Start::Live,
         };
-        let member = state.members.enter(recipient.clone(), seam, entry);
-        if entry == Entry::Behind {
+        let member = state.members.enter(recipient.clone(), seam, start);
+        if start == Start::Behind {
             self.rooms.serve(&self.room, &member);
         }
         true

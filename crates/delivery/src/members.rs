@@ -61,7 +61,7 @@ enum Standing {
 
 /// How a member enters a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Entry {
+pub(crate) enum Start {
     /// It has everything that was released.
     Live,
     /// It has to be served from the log first.
@@ -80,7 +80,7 @@ pub(crate) enum Handed {
 
 /// What a task that serves a member from the log does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum CatchUp {
+pub(crate) enum NextRead {
     /// It reads on after the member's cursor.
     After(Seq),
     /// The member has caught up and is live again.
@@ -112,12 +112,12 @@ impl<R: Recipient> Members<R> {
 
     /// Adds a member that has everything up to the cursor. An earlier stay of the same
     /// connection ends.
-    pub(crate) fn enter(&mut self, recipient: Arc<R>, cursor: Seq, entry: Entry) -> Arc<Member<R>> {
+    pub(crate) fn enter(&mut self, recipient: Arc<R>, cursor: Seq, start: Start) -> Arc<Member<R>> {
         let id = recipient.id();
         self.leave(id);
-        let standing = match entry {
-            Entry::Live => Standing::Live,
-            Entry::Behind => Standing::Behind,
+        let standing = match start {
+            Start::Live => Standing::Live,
+            Start::Behind => Standing::Behind,
         };
         let member = Arc::new(Member {
             recipient,
@@ -217,17 +217,17 @@ impl<R: Recipient> Member<R> {
 
     /// Returns what is left to do for a member that has fallen behind. If it has everything
     /// that was released, it is live again from here on.
-    pub(crate) fn catch_up(&self, released: Seq) -> CatchUp {
+    pub(crate) fn catch_up(&self, released: Seq) -> NextRead {
         let Ok(mut place) = self.staying() else {
-            return CatchUp::Left;
+            return NextRead::Left;
         };
         if place.cursor < released {
-            return CatchUp::After(place.cursor);
+            return NextRead::After(place.cursor);
         }
         place.standing = Standing::Live;
         match self.give_late_reads(&mut place) {
-            Handed::Done => CatchUp::CaughtUp,
-            Handed::FellBehind => CatchUp::After(place.cursor),
+            Handed::Done => NextRead::CaughtUp,
+            Handed::FellBehind => NextRead::After(place.cursor),
         }
     }
 

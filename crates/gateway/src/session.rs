@@ -22,7 +22,7 @@ use crate::wire::{Ending, Wire, WireOwner};
 pub(crate) struct Session {
     connection_id: ConnectionId,
     outbox: Arc<Outbox>,
-    intake: Mutex<Intake>,
+    in_progress: Mutex<InProgress>,
     wire: Mutex<Option<Weak<Wire>>>,
     /// The id by which later requests of long-polling find the session; unset for one that
     /// began as a WebSocket.
@@ -34,7 +34,7 @@ pub(crate) struct Session {
 
 /// The client's events in progress, by size.
 #[derive(Default)]
-struct Intake {
+struct InProgress {
     bytes: usize,
     reader: Option<Waker>,
 }
@@ -58,15 +58,15 @@ impl Session {
 
     /// Notes that an event of this size is in progress.
     pub(crate) fn took_in(&self, bytes: usize) {
-        lock(&self.intake).bytes += bytes;
+        lock(&self.in_progress).bytes += bytes;
     }
 
     /// Notes that an event of this size is done.
     pub(crate) fn finished(&self, bytes: usize) {
-        let mut intake = lock(&self.intake);
-        intake.bytes -= bytes;
-        if intake.bytes < MAX_BYTES_IN_PROGRESS
-            && let Some(reader) = intake.reader.take()
+        let mut in_progress = lock(&self.in_progress);
+        in_progress.bytes -= bytes;
+        if in_progress.bytes < MAX_BYTES_IN_PROGRESS
+            && let Some(reader) = in_progress.reader.take()
         {
             reader.wake();
         }
@@ -74,12 +74,12 @@ impl Session {
 
     /// Returns `Ready` when more may be read from the client. Remembers one reader.
     pub(crate) fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut intake = lock(&self.intake);
-        if intake.bytes >= MAX_BYTES_IN_PROGRESS {
-            intake.reader = Some(cx.waker().clone());
+        let mut in_progress = lock(&self.in_progress);
+        if in_progress.bytes >= MAX_BYTES_IN_PROGRESS {
+            in_progress.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        drop(intake);
+        drop(in_progress);
         self.outbox.poll_uncongested(cx)
     }
 
@@ -202,7 +202,7 @@ impl Sessions {
         Arc::new(Session {
             connection_id,
             outbox: Outbox::new(connection_id, self.flushers.next()),
-            intake: Mutex::default(),
+            in_progress: Mutex::default(),
             wire: Mutex::new(None),
             sid: OnceLock::new(),
             ended: CancellationToken::new(),

@@ -8,7 +8,7 @@
 
 use std::pin::Pin;
 
-use chat_domain::{BoxError, StorageError};
+use chat_domain::{BoxError, StorageError, one_line};
 use deadpool::{Runtime, managed::Timeouts};
 use diesel::{ConnectionError, QueryResult};
 use diesel_async::AsyncPgConnection;
@@ -18,7 +18,6 @@ use diesel_async::pooled_connection::{
 use tokio::time::timeout;
 
 use super::connect::{CONNECT_DEADLINE, Connector, Purpose, STATEMENT_DEADLINE};
-use super::errors;
 
 /// A query that is being carried out on a session.
 type Running<'a, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'a>>;
@@ -38,7 +37,7 @@ impl Pool {
             Box::pin(async move {
                 let connected = connector.connect(Purpose::Read).await;
                 // Diesel's error has no source.
-                connected.map_err(|e| ConnectionError::BadConnection(errors::with_causes(&e)))
+                connected.map_err(|e| ConnectionError::BadConnection(one_line(&e)))
             })
         });
         let manager = AsyncDieselConnectionManager::new_with_config("", config);

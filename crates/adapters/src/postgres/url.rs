@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use chat_domain::one_line;
 use tokio_postgres::config::SslMode;
-
-use super::errors::with_causes;
 
 /// The address of a PostgreSQL database, and how to connect to it. Its `Debug` output
 /// contains no password.
@@ -58,7 +57,7 @@ impl FromStr for PostgresUrl {
         // The other settings are the driver's, which expects spaces as %20.
         let rest = rest.finish().replace('+', "%20");
         let mut config = tokio_postgres::Config::from_str(&format!("{base}?{rest}"))
-            .map_err(|error| InvalidUrl(with_causes(&error)))?;
+            .map_err(|error| InvalidUrl(one_line(&error)))?;
         if config.get_hosts().is_empty() {
             return Err(InvalidUrl("names no host".into()));
         }

@@ -213,5 +213,5 @@ fn timer(local_port: u16) -> (u8, u64) {
             return (u8::from_str_radix(kind, 16).unwrap(), hundredths / 100);
         }
     }
-    panic!("there is no connection from port {local_port}");
+    panic!("no connection from port {local_port} was found");
 }

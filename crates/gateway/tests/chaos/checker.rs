@@ -25,9 +25,9 @@ mod tests;
 /// A contradiction of a promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// A message was acknowledged as stored, but there is no such row.
+    /// A message was acknowledged as stored, but its row does not exist.
     AcknowledgedNotStored { client: String, message: Message },
-    /// A message was received or listed, but there is no such row.
+    /// A message was received or listed, but its row does not exist.
     ReceivedNotStored { client: String, message: Message },
     /// A message is stored although every attempt was answered with a code that means "not
     /// stored".
