@@ -12,6 +12,7 @@ mod draining;
 mod events;
 mod handshake;
 mod history;
+mod internal_error;
 mod loadtest;
 mod operations;
 mod origins;
