@@ -10,6 +10,7 @@ mod backpressure;
 mod dev;
 mod draining;
 mod events;
+mod expiry;
 mod handshake;
 mod history;
 mod internal_error;
