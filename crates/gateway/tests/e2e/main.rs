@@ -18,6 +18,7 @@ mod loadtest;
 mod operations;
 mod origins;
 mod outage;
+mod packet_size;
 mod read_pointers;
 mod repeats;
 mod rooms;
