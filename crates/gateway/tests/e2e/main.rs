@@ -19,6 +19,7 @@ mod operations;
 mod origins;
 mod outage;
 mod packet_size;
+mod payloads;
 mod read_pointers;
 mod repeats;
 mod rooms;
