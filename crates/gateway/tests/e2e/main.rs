@@ -7,6 +7,7 @@
 mod support;
 
 mod backpressure;
+mod deleted_rows;
 mod dev;
 mod draining;
 mod events;
@@ -15,6 +16,7 @@ mod handshake;
 mod history;
 mod internal_error;
 mod loadtest;
+mod names;
 mod operations;
 mod origins;
 mod outage;
