@@ -12,6 +12,7 @@ mod dev;
 mod draining;
 mod events;
 mod expiry;
+mod freshness;
 mod handshake;
 mod history;
 mod internal_error;
