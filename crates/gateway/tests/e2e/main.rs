@@ -23,6 +23,7 @@ mod origins;
 mod outage;
 mod packet_size;
 mod payloads;
+mod read_pace;
 mod read_pointers;
 mod repeats;
 mod rooms;
