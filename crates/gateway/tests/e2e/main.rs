@@ -25,6 +25,7 @@ mod packet_size;
 mod payloads;
 mod read_pace;
 mod read_pointers;
+mod rejoins;
 mod repeats;
 mod rooms;
 mod storage;
