@@ -1,10 +1,10 @@
 //! The limit of incoming packets, to the byte, on both transports.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::support::client::Polling;
+use crate::support::client::{Polling, get};
 use crate::support::{DEADLINE, Database, Gateway, token};
 
 /// The limit without the setting, as the contract states it.
@@ -44,6 +44,12 @@ fn packet(id: u64, content: &str, bytes: usize) -> String {
 /// Requires that a packet of exactly the limit is handled, and that one byte more ends the
 /// connection that sent it, without being handled and without effect on others.
 async fn assert_limit_is(gateway: &Gateway, limit: usize) {
+    // Clients aggregate packets into one request up to the announced limit.
+    let (_, open) = get(gateway.address, "/socket.io/?EIO=4&transport=polling").await;
+    let open = open.split_once("\r\n\r\n0").unwrap().1;
+    let open: Value = serde_json::from_str(open).unwrap();
+    assert_eq!(open["maxPayload"], limit);
+
     let mut witness = gateway.connect("witness").await;
     witness.join(1).await;
     witness.event("joinedRoom").await;
