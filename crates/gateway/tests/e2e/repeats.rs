@@ -1,14 +1,13 @@
 //! Messages that are sent again: because there was no answer, because the outcome was
 //! unknown, or because the gateway crashed.
 
-use chat_test_support::wait_until;
 use serde_json::json;
 
-use crate::support::{DEADLINE, Database, Gateway};
+use crate::support::{Database, Gateway};
 
 crate::on_each_database!(
     a_repeat_returns_the_stored_message_and_is_broadcast_once,
-    twenty_concurrent_repeats_are_stored_once,
+    twenty_repeats_in_progress_at_once_are_stored_and_broadcast_once,
     a_crash_between_commit_and_broadcast_loses_nothing,
 );
 
@@ -55,32 +54,49 @@ async fn a_repeat_returns_the_stored_message_and_is_broadcast_once(database: &Da
     assert_eq!(database.sql("SELECT count(*) FROM messages"), "3");
 }
 
-async fn twenty_concurrent_repeats_are_stored_once(database: &Database) {
-    let gateway = Gateway::start(database);
+async fn twenty_repeats_in_progress_at_once_are_stored_and_broadcast_once(database: &Database) {
+    let gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "1")]);
     let mut reader = gateway.connect("2").await;
     reader.join(1).await;
+    assert_eq!(reader.send(1, "before").await["message"]["seq"], 1);
+    assert_eq!(reader.event("newMessage").await["content"], "before");
     let mut senders = Vec::new();
     for _ in 0..20 {
         let mut sender = gateway.connect("1").await;
         sender.join(1).await;
-        senders.push(tokio::spawn(async move {
-            let sent = json!({"roomId": 1, "content": "once", "clientMessageId": "same"});
-            sender.call("sendMessage", &sent).await
-        }));
+        senders.push(sender);
     }
-    for sender in senders {
-        let answer = sender.await.unwrap();
-        assert_eq!(
-            (&answer["ok"], &answer["message"]["seq"]),
-            (&json!(true), &json!(1))
-        );
+
+    let lock = database.lock_writes();
+    let repeat = json!({"roomId": 1, "content": "once", "clientMessageId": "same"});
+    let mut ids = Vec::new();
+    for sender in &mut senders {
+        ids.push(sender.start("sendMessage", &repeat).await);
     }
-    reader.send(1, "barrier").await;
-    assert_eq!(reader.event("newMessage").await["content"], "once");
-    assert_eq!(reader.event("newMessage").await["content"], "barrier");
+    // Each is in progress, because one event more of its connection is refused.
+    for sender in &mut senders {
+        let refused = sender.call("leaveRoom", &json!({"roomId": 2})).await;
+        assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    }
+    lock.wait_for_waiting_write();
+    lock.release();
+
+    let mut answers = Vec::new();
+    for (sender, id) in senders.iter_mut().zip(ids) {
+        answers.push(sender.ack(id).await);
+    }
+    assert_eq!(answers[0]["ok"], true, "{}", answers[0]);
+    assert_eq!(answers[0]["message"]["seq"], 2);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let after = reader.send(1, "after").await;
+    assert_eq!(after["message"]["seq"], 3);
+    for client in senders.iter_mut().chain([&mut reader]) {
+        assert_eq!(client.event("newMessage").await, answers[0]["message"]);
+        assert_eq!(client.event("newMessage").await, after["message"]);
+    }
     assert_eq!(
         database.sql("SELECT count(*), max(seq) FROM messages"),
-        "2|2"
+        "3|3"
     );
 }
 
@@ -124,28 +140,26 @@ async fn a_message_sent_after_an_unknown_outcome_is_numbered_after_it() {
     let (mut ada, mut grace) = (gateway.connect("1").await, gateway.connect("2").await);
     ada.join(1).await;
     grace.join(1).await;
-    // The commit takes longer than the gateway's deadline.
+    // The commit waits for a lock for longer than the gateway's deadline.
     database.sql(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql \
-         AS $$ BEGIN PERFORM pg_sleep(7); RETURN NULL; END $$; \
-         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
-         FOR EACH ROW WHEN (NEW.content = 'slow') EXECUTE FUNCTION slow()",
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
+         AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (NEW.content = 'slow') EXECUTE FUNCTION wait()",
     );
+    let lock = database.begin("SELECT pg_advisory_xact_lock(1)");
     let slow = json!({"roomId": 1, "content": "slow", "clientMessageId": "slow-1"});
     let slowly = ada.start("sendMessage", &slow).await;
     // A message that arrived earlier would be in the same transaction, with the same unknown
     // outcome.
-    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-    wait_until(DEADLINE, "the commit runs", || {
-        Ok((database.sql(sleeping) == "1").then_some(()))
-    })
-    .unwrap();
+    database.wait_for_lock_wait();
     let after = ada
         .start("sendMessage", &json!({"roomId": 1, "content": "after"}))
         .await;
     let unknown = ada.ack(slowly).await;
     assert_eq!(unknown["error"]["code"], "outcome_unknown", "{unknown}");
     assert_eq!(unknown["error"]["retryable"], true);
+    lock.commit().unwrap();
     assert_eq!(ada.ack(after).await["message"]["seq"], 2);
     for seen in ["slow", "after"] {
         assert_eq!(grace.event("newMessage").await["content"], *seen);

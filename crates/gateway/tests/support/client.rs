@@ -235,6 +235,12 @@ impl Client {
     }
 }
 
+/// Returns the message that a `newMessage` packet carries.
+pub(crate) fn new_message(packet: &str) -> Option<Value> {
+    let payload = packet.strip_prefix(r#"42["newMessage","#)?;
+    Some(serde_json::from_str(payload.strip_suffix(']')?).unwrap())
+}
+
 /// Sends an HTTP request on a new connection and returns the status and the whole response.
 pub(crate) async fn http(address: SocketAddr, request: &str) -> (u16, String) {
     try_http(address, request).await.unwrap()
@@ -320,6 +326,21 @@ impl Polling {
                 return packets;
             }
         }
+    }
+
+    /// Polls until a message with this content arrives, and returns it with the messages
+    /// before it.
+    pub(crate) async fn messages_until(&self, content: &str) -> Vec<Value> {
+        let mut messages = Vec::new();
+        while messages
+            .last()
+            .is_none_or(|m: &Value| m["content"] != content)
+        {
+            for packet in self.packets().await {
+                messages.extend(new_message(&packet));
+            }
+        }
+        messages
     }
 
     /// Polls until the session has ended: with an error status, or because the gateway no
