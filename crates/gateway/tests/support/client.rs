@@ -19,10 +19,13 @@ use super::DEADLINE;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// The name and the payload of an event.
+pub(crate) type Event = (String, Value);
+
 /// A client over a WebSocket.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
-    events: VecDeque<(String, Value)>,
+    events: VecDeque<Event>,
     acks: HashMap<u64, Value>,
     next_ack: u64,
 }
@@ -176,7 +179,7 @@ impl Client {
     }
 
     /// Waits for the next event of any name.
-    pub(crate) async fn any_event(&mut self) -> (String, Value) {
+    pub(crate) async fn any_event(&mut self) -> Event {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return event;
@@ -198,17 +201,15 @@ impl Client {
     }
 
     /// Returns the events that have been read but not returned yet.
-    pub(crate) fn take_events(&mut self) -> Vec<(String, Value)> {
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
         self.events.drain(..).collect()
     }
 
     /// Reads one packet and keeps its event or acknowledgement.
     async fn read(&mut self) -> Result<(), Ended> {
         let packet = self.packet().await?;
-        if let Some(event) = packet.strip_prefix("42") {
-            let [name, payload]: [Value; 2] = serde_json::from_str(event).expect(event);
-            let name = name.as_str().unwrap().to_owned();
-            self.events.push_back((name, payload));
+        if let Some(event) = event_of(&packet) {
+            self.events.push_back(event);
         } else if let Some(ack) = packet.strip_prefix("43") {
             let (id, answer) = ack.split_at(ack.find('[').unwrap());
             let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
@@ -235,10 +236,11 @@ impl Client {
     }
 }
 
-/// Returns the message that a `newMessage` packet carries.
-pub(crate) fn new_message(packet: &str) -> Option<Value> {
-    let payload = packet.strip_prefix(r#"42["newMessage","#)?;
-    Some(serde_json::from_str(payload.strip_suffix(']')?).unwrap())
+/// Returns the event that a packet carries, if it carries one.
+pub(crate) fn event_of(packet: &str) -> Option<Event> {
+    let event = packet.strip_prefix("42")?;
+    let (name, payload): (String, Value) = serde_json::from_str(event).expect(event);
+    Some((name, payload))
 }
 
 /// Sends an HTTP request on a new connection and returns the status and the whole response.
@@ -328,19 +330,13 @@ impl Polling {
         }
     }
 
-    /// Polls until a message with this content arrives, and returns it with the messages
-    /// before it.
-    pub(crate) async fn messages_until(&self, content: &str) -> Vec<Value> {
-        let mut messages = Vec::new();
-        while messages
-            .last()
-            .is_none_or(|m: &Value| m["content"] != content)
-        {
-            for packet in self.packets().await {
-                messages.extend(new_message(&packet));
-            }
-        }
-        messages
+    /// Polls until there are packets that are not heartbeats, and returns their events.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let packets = self.packets().await;
+        packets
+            .iter()
+            .filter_map(|packet| event_of(packet))
+            .collect()
     }
 
     /// Polls until the session has ended: with an error status, or because the gateway no
