@@ -291,6 +291,20 @@ async fn events_beyond_max_in_flight_are_refused_and_the_others_keep_their_order
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_each_answer_never_exceeds_max_in_flight() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "1")]);
+    let mut client = ada(&gateway).await;
+    for n in 0..1000 {
+        let joined = client.call("joinRoom", &json!({"roomId": 1})).await;
+        let left = client.call("leaveRoom", &json!({"roomId": 1})).await;
+        let refused = client.send(1, "x").await;
+        assert_eq!((&joined["ok"], &left["ok"]), (&json!(true), &json!(true)));
+        assert_eq!(refused["error"]["code"], "not_in_room", "in round {n}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_event_right_after_connect_is_handled() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
