@@ -1,9 +1,10 @@
 //! Messages that are sent again: because there was no answer, because the outcome was
 //! unknown, or because the gateway crashed.
 
+use chat_test_support::{Transaction, wait_until};
 use serde_json::json;
 
-use crate::support::{Database, Gateway};
+use crate::support::{DEADLINE, Database, Gateway};
 
 crate::on_each_database!(
     a_repeat_returns_the_stored_message_and_is_broadcast_once,
@@ -100,7 +101,19 @@ async fn twenty_repeats_in_progress_at_once_are_stored_and_broadcast_once(databa
     );
 }
 
-/// The gateway commits a message and crashes before it notifies any member.
+/// Lets the commit of this content wait for the lock that the transaction holds. Its insert
+/// is done.
+fn hold_commit_of(database: &Database, content: &str) -> Transaction {
+    database.sql(&format!(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
+         AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (NEW.content = '{content}') EXECUTE FUNCTION wait()"
+    ));
+    database.begin("SELECT pg_advisory_xact_lock(1)")
+}
+
+/// The gateway crashes while a message is committed, before it notifies any member.
 async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database) {
     let mut gateway = Gateway::start(database);
     let mut ada = gateway.connect("1").await;
@@ -109,14 +122,33 @@ async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database)
     grace.join(1).await;
     ada.send(1, "one").await;
     assert_eq!(grace.event("newMessage").await["seq"], 1);
-    gateway.signal("KILL");
-    gateway.wait();
-    // The rows that the crashed gateway would have left.
-    database.sql(
-        "INSERT INTO messages (room_id, seq, user_id, content, client_message_id, created_at) \
-         VALUES (1, 2, '1', 'two', 'c0ffee-2', '2026-01-31T12:00:00.000Z')",
-    );
-    database.sql("UPDATE rooms SET last_seq = 2");
+    let two = json!({"roomId": 1, "content": "two", "clientMessageId": "c0ffee-2"});
+    match database {
+        Database::Postgres(_) => {
+            let lock = hold_commit_of(database, "two");
+            ada.start("sendMessage", &two).await;
+            database.wait_for_lock_wait();
+            gateway.signal("KILL");
+            gateway.wait();
+            lock.commit().unwrap();
+            wait_until(DEADLINE, "the commit is done", || {
+                let stored = database.sql("SELECT count(*) FROM messages");
+                Ok((stored == "2").then_some(()))
+            })
+            .unwrap();
+        }
+        Database::Sqlite(_) => {
+            gateway.signal("KILL");
+            gateway.wait();
+            // The rows that such a crash leaves.
+            database.sql(
+                "INSERT INTO messages \
+                 (room_id, seq, user_id, content, client_message_id, created_at) \
+                 VALUES (1, 2, '1', 'two', 'c0ffee-2', '2026-01-31T12:00:00.000Z')",
+            );
+            database.sql("UPDATE rooms SET last_seq = 2");
+        }
+    }
     let gateway = Gateway::start(database);
     let mut grace = gateway.connect("2").await;
     grace
@@ -126,8 +158,8 @@ async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database)
     // The sender, which received no answer, sends the message again.
     let mut ada = gateway.connect("1").await;
     ada.join(1).await;
-    let again = json!({"roomId": 1, "content": "two", "clientMessageId": "c0ffee-2"});
-    assert_eq!(ada.call("sendMessage", &again).await["message"]["seq"], 2);
+    assert_eq!(ada.call("sendMessage", &two).await["message"]["seq"], 2);
+    assert_eq!(database.sql("SELECT count(*) FROM messages"), "2");
 }
 
 /// A commit that misses its deadline may still complete. Its sender receives
@@ -140,14 +172,8 @@ async fn a_message_sent_after_an_unknown_outcome_is_numbered_after_it() {
     let (mut ada, mut grace) = (gateway.connect("1").await, gateway.connect("2").await);
     ada.join(1).await;
     grace.join(1).await;
-    // The commit waits for a lock for longer than the gateway's deadline.
-    database.sql(
-        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
-         AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$; \
-         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
-         FOR EACH ROW WHEN (NEW.content = 'slow') EXECUTE FUNCTION wait()",
-    );
-    let lock = database.begin("SELECT pg_advisory_xact_lock(1)");
+    // For longer than the gateway's deadline.
+    let lock = hold_commit_of(&database, "slow");
     let slow = json!({"roomId": 1, "content": "slow", "clientMessageId": "slow-1"});
     let slowly = ada.start("sendMessage", &slow).await;
     // A message that arrived earlier would be in the same transaction, with the same unknown

@@ -28,7 +28,12 @@ pub(crate) fn token(user: &str, name: &str) -> String {
 
 /// Returns a token with these claims, signed with the gateways' secret.
 pub(crate) fn sign(claims: &Value) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    sign_with(SECRET, claims)
+}
+
+/// Returns a token with these claims, signed with this secret.
+pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
