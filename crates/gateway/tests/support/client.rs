@@ -88,7 +88,8 @@ impl Client {
     ) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let stream = MaybeTlsStream::Plain(stream);
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let opening = timeout(DEADLINE, tokio_tungstenite::client_async(url, stream));
+        let (socket, _) = opening.await.unwrap().unwrap();
         let mut client = Self::over(socket).await;
         client.enter(token).await;
         client
@@ -104,7 +105,11 @@ impl Client {
 
     /// Sends a packet unchanged.
     pub(crate) async fn send_packet(&mut self, packet: &str) {
-        self.socket.send(Message::text(packet)).await.unwrap();
+        let sending = timeout(DEADLINE, self.socket.send(Message::text(packet)));
+        sending
+            .await
+            .expect("the gateway reads before the deadline")
+            .unwrap();
     }
 
     /// Waits for the next packet that is not a heartbeat, or for the end of the connection.
@@ -249,13 +254,17 @@ pub(crate) async fn http(address: SocketAddr, request: &str) -> (u16, String) {
 }
 
 async fn try_http(address: SocketAddr, request: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    let reading = stream.read_to_string(&mut response);
-    timeout(DEADLINE, reading)
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok(response)
+    };
+    let response: io::Result<String> = timeout(DEADLINE, exchange)
         .await
-        .expect("a response arrives before the deadline")?;
+        .expect("a response arrives before the deadline");
+    let response = response?;
     let status = response
         .split(' ')
         .nth(1)
