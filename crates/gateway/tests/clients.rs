@@ -9,17 +9,16 @@
 mod support;
 
 use std::env;
-use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
+use chat_test_support::ChildProcess;
 use serde_json::json;
 
 use support::{Database, Gateway, command, now, sign, token};
 
-/// How long a program may run.
+/// How long a program may take until it prints what a test waits for, or ends.
 const DEADLINE: Duration = Duration::from_secs(120);
 
 #[test]
@@ -88,17 +87,20 @@ fn demo_page_works_on_postgres() {
 /// Runs on one database only, because the origin check does not depend on it.
 #[test]
 fn web_pages_connect_from_allowed_origins_only() {
-    let mut browser = Client::start(&mut browser_program("cross_origin.mjs"));
-    let allowed = browser.wait_for("the allowed origin is ");
+    let mut browser = ChildProcess::start(&mut browser_program("cross_origin.mjs")).unwrap();
+    let allowed = browser.next_line_with("the allowed origin is ", DEADLINE);
+    let allowed = allowed.unwrap();
     let database = Database::sqlite();
     let gateway = Gateway::start_with(&database, &[("FRONTEND_URL", &allowed)]);
-    browser.write_line(&gateway.url());
-    browser.finish();
+    browser.write_line(&gateway.url()).unwrap();
+    finish(browser);
 }
 
 fn run_node(script: &str, database: Database) {
     let gateway = Gateway::start(&database);
-    Client::start(program("TEST_NODE", script).env("GATEWAY_URL", gateway.url())).finish();
+    let mut node = program("TEST_NODE", script);
+    node.env("GATEWAY_URL", gateway.url());
+    finish(ChildProcess::start(&mut node).unwrap());
 }
 
 fn run_python(script: &str, database: Database) {
@@ -108,20 +110,20 @@ fn run_python(script: &str, database: Database) {
         .env("GATEWAY_URL", gateway.url())
         .env("PYTHONUNBUFFERED", "1")
         .env("PYTHONDONTWRITEBYTECODE", "1");
-    Client::start(&mut python).finish();
+    finish(ChildProcess::start(&mut python).unwrap());
 }
 
 fn reconnects_after_a_restart(database: Database) {
     let mut gateway = Gateway::start(&database);
     let mut node = program("TEST_NODE", "restart.mjs");
-    let mut client = Client::start(node.env("GATEWAY_URL", gateway.url()));
-    client.wait_for("connected");
+    let mut client = ChildProcess::start(node.env("GATEWAY_URL", gateway.url())).unwrap();
+    client.next_line_with("connected", DEADLINE).unwrap();
     gateway.signal("TERM");
     assert!(gateway.wait().success(), "{}", gateway.log());
-    client.wait_for("disconnected");
+    client.next_line_with("disconnected", DEADLINE).unwrap();
     let port = gateway.address.port().to_string();
     let _restarted = Gateway::start_with(&database, &[("PORT", &port)]);
-    client.finish();
+    finish(client);
 }
 
 /// Runs `dev` in a new folder on a free port and drives its page in a browser, which saves a
@@ -138,7 +140,7 @@ fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
     browser
         .env("GATEWAY_URL", gateway.url())
         .env("SCREENSHOT", target.join(screenshot));
-    Client::start(&mut browser).finish();
+    finish(ChildProcess::start(&mut browser).unwrap());
 }
 
 /// Returns a command that runs a script of `clients/` with the program that this environment
@@ -166,90 +168,8 @@ fn browser_program(script: &str) -> Command {
     command
 }
 
-/// A running program. Killed when it is dropped; a browser ends together with the program
-/// that drives it.
-struct Client {
-    child: Child,
-    lines: Receiver<String>,
-    deadline: Instant,
-    /// Everything that it has printed, to show if the test fails.
-    output: String,
-}
-
-impl Client {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let (sender, lines) = mpsc::channel();
-        read_lines(child.stdout.take().unwrap(), sender.clone());
-        read_lines(child.stderr.take().unwrap(), sender);
-        Self {
-            child,
-            lines,
-            deadline: Instant::now() + DEADLINE,
-            output: String::new(),
-        }
-    }
-
-    /// Waits for a line with this prefix and returns the rest of it.
-    fn wait_for(&mut self, prefix: &str) -> String {
-        loop {
-            let Some(line) = self.next_line() else {
-                panic!("the program ended before it printed `{prefix}`");
-            };
-            if let Some(rest) = line.strip_prefix(prefix) {
-                return rest.to_owned();
-            }
-        }
-    }
-
-    /// Writes a line to its standard input.
-    fn write_line(&mut self, line: &str) {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
-    }
-
-    /// Waits until the program ends, which must be with success.
-    fn finish(mut self) {
-        while self.next_line().is_some() {}
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "the program failed: {status}");
-    }
-
-    /// Waits for the next line that the program prints, or `None` at the end of its output.
-    fn next_line(&mut self) -> Option<String> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        match self.lines.recv_timeout(left) {
-            Ok(line) => {
-                self.output += &format!("{line}\n");
-                Some(line)
-            }
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("the program still runs after {DEADLINE:?}"),
-        }
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        if std::thread::panicking() {
-            eprintln!("the program's output:\n{}", self.output);
-        }
-    }
-}
-
-/// Forwards lines in a thread, which ends when the program closes its output.
-fn read_lines(output: impl Read + Send + 'static, lines: Sender<String>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).lines().map_while(Result::ok) {
-            if lines.send(line).is_err() {
-                break;
-            }
-        }
-    });
+/// Waits until the program ends, which must be with success.
+fn finish(mut program: ChildProcess) {
+    let status = program.wait(DEADLINE).unwrap();
+    assert!(status.success(), "the program failed: {status}");
 }

@@ -6,14 +6,12 @@
 mod support;
 
 use std::env;
-use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::process::Command;
 use std::time::Duration;
 
-use chat_test_support::wait_until;
+use chat_test_support::ChildProcess;
 use serde_json::json;
 
 use support::client::Client;
@@ -43,17 +41,20 @@ async fn loses_and_duplicates_nothing(database: &Database) {
     write_history(&gateway).await;
 
     let project = example_project();
-    let mut example = Example::start(project.path(), &gateway);
+    let mut example = start_example(project.path(), &gateway);
     for _ in 0..KILLS {
-        example.wait_for("25 more");
+        example.next_line_with("25 more", DEADLINE).unwrap();
         gateway.signal("KILL");
         gateway.wait();
         gateway = start();
     }
-    example.wait_for("25 more");
-    example.stop();
-    let stored = example.wait_for("stored ");
-    example.finish();
+    example.next_line_with("25 more", DEADLINE).unwrap();
+    // It stops sending messages, and ends.
+    example.write_line("stop").unwrap();
+    example.close_input();
+    let stored = example.next_line_with("stored ", DEADLINE).unwrap();
+    let ended = example.wait(DEADLINE).unwrap();
+    assert!(ended.success(), "the example client failed: {ended}");
 
     assert_eq!(
         database.sql("SELECT count(*), min(seq), max(seq) FROM messages"),
@@ -92,70 +93,18 @@ fn example_project() -> tempfile::TempDir {
     project
 }
 
-struct Example {
-    child: Child,
-    lines: Receiver<String>,
-}
-
-impl Example {
-    fn start(project: &Path, gateway: &Gateway) -> Self {
-        let node = env::var_os("TEST_NODE")
-            .unwrap_or_else(|| panic!("TEST_NODE is not set: run `cargo xtask test`"));
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
-        let mut child = Command::new(node)
-            .arg("example_client.mjs")
-            .current_dir(folder)
-            .env("EXAMPLE_CLIENT", project.join("client.mjs"))
-            .env("GATEWAY_URL", gateway.url())
-            .env("HISTORY", HISTORY.to_string())
-            .env("TOKEN_ADA", token("1", "Ada"))
-            .env("TOKEN_GRACE", token("2", "Grace"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (sender, lines) = mpsc::channel();
-        // The thread ends when the program closes its output.
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                sender.send(line).ok();
-            }
-        });
-        Self { child, lines }
-    }
-
-    /// Waits for the next line with this prefix and returns the rest of it.
-    fn wait_for(&mut self, prefix: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE);
-            let line =
-                line.unwrap_or_else(|error| panic!("no line that starts with {prefix:?}: {error}"));
-            if let Some(rest) = line.strip_prefix(prefix) {
-                return rest.to_owned();
-            }
-        }
-    }
-
-    /// Makes the program stop sending messages.
-    fn stop(&mut self) {
-        let mut input = self.child.stdin.take().unwrap();
-        input.write_all(b"stop\n").unwrap();
-    }
-
-    /// Waits until the program ends, which must be with success.
-    fn finish(mut self) {
-        let ended = wait_until(DEADLINE, "the example client ends", || {
-            self.child.try_wait()
-        });
-        let ended = ended.unwrap();
-        assert!(ended.success(), "the example client failed: {ended}");
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
+fn start_example(project: &Path, gateway: &Gateway) -> ChildProcess {
+    let node = env::var_os("TEST_NODE")
+        .unwrap_or_else(|| panic!("TEST_NODE is not set: run `cargo xtask test`"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
+    let mut example = Command::new(node);
+    example
+        .arg("example_client.mjs")
+        .current_dir(folder)
+        .env("EXAMPLE_CLIENT", project.join("client.mjs"))
+        .env("GATEWAY_URL", gateway.url())
+        .env("HISTORY", HISTORY.to_string())
+        .env("TOKEN_ADA", token("1", "Ada"))
+        .env("TOKEN_GRACE", token("2", "Grace"));
+    ChildProcess::start(&mut example).unwrap()
 }

@@ -12,12 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use crate::child::run;
 use crate::process::{Janitor, signal, wait_until};
 use crate::programs::{Programs, succeed};
 
 const SUPERUSER: &str = "postgres";
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Benchmarks store millions of rows in one statement.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How a [`Cluster`] is started. The default is a server with PostgreSQL's default settings,
 /// including durability, that trusts every connection on the loopback interface.
@@ -142,7 +146,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// The server did not stop and was killed.
+    /// The server did not stop and was killed; the error ends with its log.
     pub fn stop_immediate(&mut self) -> io::Result<()> {
         self.stop("QUIT")
     }
@@ -151,7 +155,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// The server did not stop and was killed.
+    /// The server did not stop and was killed; the error ends with its log.
     pub fn stop_fast(&mut self) -> io::Result<()> {
         self.stop("INT")
     }
@@ -184,11 +188,9 @@ impl Cluster {
             }
             Ok(is_ready(&status_file, server.id()).then_some(()))
         });
-        if ready.is_err() {
-            server.kill()?;
-            server.wait()?;
-            self.server = None;
-            return ready;
+        if let Err(error) = ready {
+            self.kill();
+            return Err(with_log(&error, &log));
         }
         let folder = self.psql(SUPERUSER, "show data_directory")?;
         assert_eq!(
@@ -207,7 +209,8 @@ impl Cluster {
     ///
     /// The connection failed, or a statement did; the error has the server's message.
     pub fn psql(&self, database: &str, sql: &str) -> io::Result<String> {
-        self.programs.psql(&self.url(database), sql)
+        let url = self.url(database);
+        self.programs.psql(&url, sql, STATEMENT_TIMEOUT)
     }
 
     /// Creates an empty database.
@@ -236,7 +239,7 @@ impl Cluster {
         } else {
             initdb.args(["--auth", "trust"]);
         }
-        succeed("initdb", &initdb.output()?)?;
+        succeed("initdb", &run(&mut initdb, START_TIMEOUT)?)?;
 
         let mut settings = vec![
             "listen_addresses = '127.0.0.1'".to_owned(),
@@ -270,17 +273,25 @@ impl Cluster {
     }
 
     fn stop(&mut self, signal_name: &str) -> io::Result<()> {
-        let Some(mut server) = self.server.take() else {
+        let Some(server) = &mut self.server else {
             return Ok(());
         };
         let stopped = signal(server.id(), signal_name).and_then(|()| {
             wait_until(STOP_TIMEOUT, "PostgreSQL has stopped", || server.try_wait())
         });
-        if stopped.is_err() {
-            server.kill()?;
-            server.wait()?;
+        if let Err(error) = stopped {
+            self.kill();
+            return Err(with_log(&error, &self.folder.join("server.log")));
         }
-        stopped.map(drop)
+        self.server = None;
+        Ok(())
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().ok();
+            wait_until(KILL_TIMEOUT, "PostgreSQL is killed", || server.try_wait()).ok();
+        }
     }
 
     fn command(&self, program: &str) -> Command {
@@ -335,7 +346,7 @@ impl Owner {
 }
 
 fn id(arguments: &[&str]) -> io::Result<u32> {
-    let output = Command::new("id").args(arguments).output()?;
+    let output = run(Command::new("id").args(arguments), START_TIMEOUT)?;
     succeed("id", &output)?;
     String::from_utf8_lossy(&output.stdout)
         .trim()
@@ -371,11 +382,16 @@ fn is_ready(status_file: &Path, process_id: u32) -> bool {
 }
 
 fn exit_error(status: ExitStatus, log: &Path) -> io::Error {
-    let log = fs::read_to_string(log).unwrap_or_default();
-    let kind = if log.contains("Address already in use") {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let kind = if text.contains("Address already in use") {
         io::ErrorKind::AddrInUse
     } else {
         io::ErrorKind::Other
     };
-    io::Error::new(kind, format!("PostgreSQL exited with {status}:\n{log}"))
+    io::Error::new(kind, format!("PostgreSQL exited with {status}"))
+}
+
+fn with_log(error: &io::Error, log: &Path) -> io::Error {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    io::Error::new(error.kind(), format!("{error}:\n{log}"))
 }

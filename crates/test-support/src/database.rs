@@ -4,14 +4,20 @@ use std::collections::hash_map::RandomState;
 use std::env;
 use std::hash::BuildHasher as _;
 use std::io;
+use std::time::Duration;
 
-use crate::programs::Programs;
+use crate::process::wait_until;
+use crate::programs::{Programs, psql};
+use crate::transaction::Transaction;
+
+/// The sessions of the database that wait for a lock.
+const LOCK_WAITS: &str = "select count(distinct pid) from pg_locks \
+     join pg_stat_activity using (pid) where not granted and datname = current_database()";
 
 /// A database with a unique name. Dropping the value closes all connections to the
 /// database and drops it.
 #[derive(Debug)]
 pub struct TestDatabase {
-    programs: Programs,
     admin_url: String,
     name: String,
 }
@@ -37,13 +43,11 @@ impl TestDatabase {
     /// If the server refuses, with its message.
     #[must_use]
     pub fn create(admin_url: &str) -> Self {
-        let programs = Programs::find_client().expect("psql creates the test's database");
+        Programs::find_client().expect("psql creates the test's database");
         let name = format!("chat_test_{:016x}", RandomState::new().hash_one(()));
-        programs
-            .psql(admin_url, &format!("create database {name}"))
+        psql(admin_url, &format!("create database {name}"))
             .expect("TEST_DATABASE_URL names a server on which databases can be created");
         Self {
-            programs,
             admin_url: admin_url.to_owned(),
             name,
         }
@@ -67,14 +71,37 @@ impl TestDatabase {
     ///
     /// The connection failed, or a statement did; the error has the server's message.
     pub fn psql(&self, sql: &str) -> io::Result<String> {
-        self.programs.psql(&self.url(), sql)
+        psql(&self.url(), sql)
+    }
+
+    /// Begins a transaction on a session of its own and runs SQL in it, for example to hold a
+    /// lock.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or a statement did; the error has the server's message.
+    pub fn begin(&self, sql: &str) -> io::Result<Transaction> {
+        Transaction::begin(&self.url(), sql)
+    }
+
+    /// Waits until this number of sessions, or more, wait for a lock.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` after 20 seconds, or the connection failed.
+    pub fn wait_for_lock_waits(&self, sessions: usize) -> io::Result<()> {
+        let what = format!("{sessions} sessions wait for a lock");
+        wait_until(Duration::from_secs(20), &what, || {
+            let waiting: usize = self.psql(LOCK_WAITS)?.parse().map_err(io::Error::other)?;
+            Ok((waiting >= sessions).then_some(()))
+        })
     }
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         let sql = format!("drop database if exists {} with (force)", self.name);
-        if let Err(error) = self.programs.psql(&self.admin_url, &sql) {
+        if let Err(error) = psql(&self.admin_url, &sql) {
             eprintln!("cannot drop database {}: {error}", self.name);
         }
     }

@@ -4,18 +4,22 @@
 //! tests, the gateway's end-to-end tests and `cargo xtask` can all use it.
 //!
 //! What a test starts ends with the test: through `Drop` when the test returns or panics,
-//! and through a [`Janitor`] when its whole process is killed.
+//! and through a [`Janitor`] when its whole process is killed. No wait is without a deadline.
 
 #[cfg(feature = "certificates")]
 mod certificates;
+mod child;
 mod cluster;
 mod database;
 mod process;
 mod programs;
+mod transaction;
 
 #[cfg(feature = "certificates")]
 pub use certificates::{CertificateFiles, Certificates};
+pub use child::{ChildProcess, run};
 pub use cluster::{Cluster, ClusterOptions, TlsIdentity, free_port};
 pub use database::TestDatabase;
 pub use process::{Janitor, signal, wait_until};
 pub use programs::{Programs, psql};
+pub use transaction::Transaction;

@@ -7,6 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::child::run;
+
+/// How long a janitor's script may take.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long sending a signal may take.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Runs a shell script when it is dropped or when this process ends, however it ends.
 ///
 /// `Drop` alone does not run on Ctrl-C, on `kill -9` or for a `static`. The script therefore
@@ -51,8 +58,14 @@ impl Janitor {
 impl Drop for Janitor {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
-        // `drop` cannot report that the script failed.
-        let _ = self.shell.wait();
+        let ended = wait_until(SCRIPT_TIMEOUT, "the janitor's script has ended", || {
+            self.shell.try_wait()
+        });
+        if let Err(error) = ended {
+            eprintln!("{error}");
+            // `drop` cannot report that it failed.
+            self.shell.kill().ok();
+        }
     }
 }
 
@@ -62,10 +75,10 @@ impl Drop for Janitor {
 ///
 /// The process does not exist, or belongs to another user.
 pub fn signal(process_id: u32, name: &str) -> io::Result<()> {
-    let output = Command::new("sh")
-        .args(["-c", "kill -s \"$1\" \"$2\"", "kill", name])
-        .arg(process_id.to_string())
-        .output()?;
+    let mut kill = Command::new("sh");
+    kill.args(["-c", "kill -s \"$1\" \"$2\"", "kill", name])
+        .arg(process_id.to_string());
+    let output = run(&mut kill, SIGNAL_TIMEOUT)?;
     if output.status.success() {
         return Ok(());
     }

@@ -4,16 +4,23 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use crate::child::run;
+
+/// How long the statements of a test may take.
+const PSQL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Runs SQL with `psql` on any server and returns its output: one row per line, columns
 /// separated by `|`.
 ///
 /// # Errors
 ///
-/// The connection failed, or a statement did; the error has the server's message.
+/// The connection failed, or a statement did; the error has the server's message. It fails
+/// with `TimedOut` after a minute.
 pub fn psql(url: &str, sql: &str) -> io::Result<String> {
-    Programs::find_client()?.psql(url, sql)
+    Programs::find_client()?.psql(url, sql, PSQL_TIMEOUT)
 }
 
 /// The folder with PostgreSQL's programs.
@@ -54,17 +61,20 @@ impl Programs {
             })
     }
 
-    pub(crate) fn psql(&self, url: &str, sql: &str) -> io::Result<String> {
-        let output = self
-            .command("psql")
-            .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
-            .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
-            .args(["--dbname", url, "--command", sql])
-            .stdin(Stdio::null())
-            .output()?;
+    pub(crate) fn psql(&self, url: &str, sql: &str, timeout: Duration) -> io::Result<String> {
+        let output = run(self.psql_session(url).args(["--command", sql]), timeout)?;
         succeed("psql", &output)?;
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text.trim_end().to_owned())
+    }
+
+    /// Returns a command that runs the SQL of its standard input, up to the first failure.
+    pub(crate) fn psql_session(&self, url: &str) -> Command {
+        let mut psql = self.command("psql");
+        psql.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only"])
+            .args(["--no-password", "--set", "ON_ERROR_STOP=1"])
+            .args(["--dbname", url]);
+        psql
     }
 
     /// Returns a command without environment variables that would change its behaviour.

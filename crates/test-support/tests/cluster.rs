@@ -1,10 +1,14 @@
 //! A throwaway PostgreSQL server starts, stops and leaves nothing behind.
 
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use chat_test_support::{Cluster, ClusterOptions, Janitor, TestDatabase, wait_until};
+use chat_test_support::{
+    ChildProcess, Cluster, ClusterOptions, Janitor, TestDatabase, Transaction, wait_until,
+};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[test]
 fn committed_rows_survive_a_crash_and_a_restart() {
@@ -65,19 +69,47 @@ fn dropping_a_test_database_drops_it_even_while_a_client_is_connected() {
     assert_eq!(database.psql("select current_database()").unwrap(), name);
     assert_eq!(cluster.psql("postgres", count).unwrap(), "1");
 
-    let connections = format!("select count(*) from pg_stat_activity where datname = '{name}'");
-    let sleeper = std::thread::scope(|scope| {
-        let sleeper = scope.spawn(|| cluster.psql(&name, "select pg_sleep(60)"));
-        wait_until(Duration::from_secs(10), "the sleeper is connected", || {
-            let connected = cluster.psql("postgres", &connections)? == "1";
-            Ok(connected.then_some(()))
-        })
-        .unwrap();
-        drop(database);
-        sleeper.join().unwrap()
-    });
-    assert!(sleeper.is_err());
+    let client = database.begin("SELECT 1").unwrap();
+    drop(database);
+    assert!(client.commit().is_err(), "the client is still connected");
     assert_eq!(cluster.psql("postgres", count).unwrap(), "0");
+}
+
+#[test]
+fn a_transaction_holds_its_locks_until_it_ends() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap();
+    let database = TestDatabase::create(&cluster.url("postgres"));
+    database.psql("create table t (x int)").unwrap();
+    let (database, t) = (&database, "insert into t values (1)");
+    let insert = || database.psql(t);
+    for end in [Transaction::commit, |transaction| {
+        drop(transaction);
+        Ok(())
+    }] {
+        let mut holder = database.begin("lock table t").unwrap();
+        holder.execute(t).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = [scope.spawn(insert), scope.spawn(insert)];
+            database.wait_for_lock_waits(2).unwrap();
+            end(holder).unwrap();
+            for waiting in waiting {
+                waiting.join().unwrap().unwrap();
+            }
+        });
+    }
+    // The second transaction was rolled back.
+    assert_eq!(database.psql("select count(*) from t").unwrap(), "5");
+}
+
+#[test]
+fn a_transaction_whose_statement_fails_reports_the_servers_message() {
+    let cluster = Cluster::start(ClusterOptions::default()).unwrap();
+    let database = TestDatabase::create(&cluster.url("postgres"));
+    let error = database.begin("lock table missing").unwrap_err();
+    assert!(
+        error.to_string().contains("\"missing\" does not exist"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -115,22 +147,20 @@ fn a_server_ends_with_a_killed_process() {
         }
     }
 
-    let mut process = Command::new(std::env::current_exe().unwrap())
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
         .args(["--exact", "a_server_ends_with_a_killed_process"])
-        .arg("--nocapture")
-        .env(HOLD, "")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let output = std::io::BufReader::new(process.stdout.take().unwrap());
-    let port: u16 = std::io::BufRead::lines(output)
-        .map_while(Result::ok)
-        .find_map(|line| Some(line.split_once("port ")?.1.parse().unwrap()))
-        .unwrap();
+        .args(["--nocapture", "--quiet"])
+        .env(HOLD, "");
+    let process = ChildProcess::start(&mut process).unwrap();
+    let port = process.wait_for_output("the port", TIMEOUT, |output| {
+        let (_, port) = output.split_once("port ")?;
+        port.split_once('\n')?.0.parse::<u16>().ok()
+    });
+    let port = port.unwrap();
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
 
-    process.kill().unwrap();
-    process.wait().unwrap();
+    drop(process);
     wait_until(Duration::from_secs(20), "the server is gone", || {
         Ok(TcpStream::connect(("127.0.0.1", port))
             .is_err()

@@ -26,13 +26,13 @@ trait Product {
     fn keys(&self) -> Vec<String>;
 }
 
-/// A test of each story for each source of keys.
+/// Declares a test with each source of keys for each `async fn(&impl Product)`.
 macro_rules! on_each_source_of_keys {
-    ($($story:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
         mod with_a_shared_secret {
             $(#[tokio::test]
-            async fn $story() {
-                super::$story(&super::SharedSecret).await;
+            async fn $test() {
+                super::$test(&super::SharedSecret).await;
             })*
         }
     };

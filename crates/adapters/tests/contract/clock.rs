@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use chat_adapters::SystemClock;
 use chat_domain::ports::Clock;
 
-/// A test of each story for each clock.
+/// Declares a test with each clock for each `fn(&impl Clock)`.
 macro_rules! on_each_clock {
-    ($($story:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
         mod on_the_system {
             $(#[test]
-            fn $story() {
-                super::$story(&super::SystemClock);
+            fn $test() {
+                super::$test(&super::SystemClock);
             })*
         }
     };

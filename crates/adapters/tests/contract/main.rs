@@ -33,23 +33,22 @@ use chat_domain::{
     UserId,
 };
 
-/// Turns each story, an `async fn(&impl Port)`, into one test on SQLite and one on
-/// PostgreSQL.
+/// Declares a test on each database for each `async fn(&impl Port)`.
 #[macro_export]
 macro_rules! on_each_database {
-    ($($story:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
         mod on_sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
+            async fn $test() {
                 let database = $crate::databases::Sqlite::fresh().await;
-                super::$story(&database.database).await;
+                super::$test(&database.database).await;
             })*
         }
         mod on_postgres {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
+            async fn $test() {
                 let database = $crate::databases::Postgres::fresh().await;
-                super::$story(&database.database).await;
+                super::$test(&database.database).await;
             })*
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chat_domain::ports::{AppendError, Appended, MessageRepository, RoomRepository};
 use chat_domain::{Message, Seq, UserId};
 
-use crate::{append, by, hello, room, seq, up_to, with_id};
+use crate::{append, append_at_once, by, hello, room, seq, up_to, with_id};
 
 crate::on_each_database!(
     the_first_message_of_a_room_is_number_1,
@@ -242,18 +242,12 @@ async fn different_content_under_the_same_id_is_a_conflict(log: &impl MessageRep
     assert_eq!(append(log, hello(room(1))).await.unwrap().seq, seq(2));
 }
 
-async fn twenty_repeats_at_once_are_stored_once(log: &(impl MessageRepository + Clone + 'static)) {
+async fn twenty_repeats_at_once_are_stored_once(log: &impl MessageRepository) {
     for round in 0..5 {
         let sent = with_id(hello(room(1)), &format!("round-{round}"));
-        let sending: Vec<_> = (0..20)
-            .map(|_| {
-                let (log, sent) = (log.clone(), sent.clone());
-                tokio::spawn(async move { log.append(sent).await.unwrap() })
-            })
-            .collect();
         let mut stored = 0;
-        for sent in sending {
-            let (message, is_new) = match sent.await.unwrap() {
+        for outcome in append_at_once(log, vec![sent; 20]).await {
+            let (message, is_new) = match outcome.unwrap() {
                 Appended::Stored(message) => (message, 1),
                 Appended::Repeat(message) => (message, 0),
             };

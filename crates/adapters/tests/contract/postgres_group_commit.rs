@@ -1,11 +1,12 @@
 //! Many appends at once on PostgreSQL: locks, other nodes, broken connections.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use chat_adapters::postgres::Database;
 use chat_domain::ports::{AppendError, Appended, MessageRepository};
 use chat_domain::{Seq, StorageError};
+use chat_test_support::wait_until;
 use tokio_postgres::{Client, NoTls};
 
 use crate::databases::Postgres;
@@ -43,6 +44,7 @@ async fn a_locked_room_delays_only_itself() {
         let messages = (0..20).map(|n| by("1", "x", room(3), &n.to_string()));
         tokio::spawn(async move { append_at_once(&log, messages).await })
     };
+    postgres.server.wait_for_lock_waits(1).unwrap();
     for round in 0..5 {
         let began = Instant::now();
         let others = (0..100).map(|n| by("1", "x", room([1, 2, 4, 5][n % 4]), "x"));
@@ -100,9 +102,16 @@ async fn a_locked_table_delays_a_message_and_does_not_fail_it() {
         let locker = postgres.hold(&format!("LOCK TABLE {table}")).await;
         let log = postgres.database.clone();
         let waiting = tokio::spawn(async move { append(&log, hello(room(1))).await });
-        // Held for longer than a batch waits for a room.
-        let release = "SELECT pg_sleep(1.5); COMMIT";
-        locker.batch_execute(release).await.unwrap();
+        // Each attempt waits for a second, in a transaction of its own.
+        let mut attempts = BTreeSet::new();
+        wait_until(Duration::from_secs(10), "there is a second attempt", || {
+            let waiting = "SELECT virtualtransaction FROM pg_locks WHERE NOT granted";
+            let waiting = postgres.server.psql(waiting)?;
+            attempts.extend(waiting.lines().map(str::to_owned));
+            Ok((attempts.len() > 1).then_some(()))
+        })
+        .unwrap();
+        locker.batch_execute("COMMIT").await.unwrap();
         waiting.await.unwrap().unwrap();
     }
 }
@@ -149,6 +158,38 @@ async fn two_nodes_share_rooms_without_a_deadlock_or_a_gap() {
         total += read.len();
     }
     assert_eq!(total, 10 * 10 * 40);
+}
+
+/// Both nodes store the same message, and wait for the same room.
+#[tokio::test(flavor = "multi_thread")]
+async fn repeats_that_two_nodes_store_at_once_are_stored_once() {
+    let postgres = Postgres::fresh().await;
+    let nodes = [postgres.database.clone(), postgres.other_node()];
+    append(&nodes[0], hello(room(1))).await.unwrap();
+    for round in 0..5 {
+        let lock = postgres.hold("SELECT 1 FROM rooms FOR UPDATE").await;
+        let sent = with_id(hello(room(1)), &format!("round-{round}"));
+        let storing = nodes.clone().map(|node| {
+            let repeats = vec![sent.clone(); 10];
+            tokio::spawn(async move { append_at_once(&node, repeats).await })
+        });
+        postgres.server.wait_for_lock_waits(2).unwrap();
+        lock.batch_execute("COMMIT").await.unwrap();
+        let mut stored = 0;
+        for storing in storing {
+            for outcome in storing.await.unwrap() {
+                let message = match outcome.unwrap() {
+                    Appended::Stored(message) => {
+                        stored += 1;
+                        message
+                    }
+                    Appended::Repeat(message) => message,
+                };
+                assert_eq!(message.seq, seq(round + 2));
+            }
+        }
+        assert_eq!(stored, 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

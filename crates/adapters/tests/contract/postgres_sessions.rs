@@ -1,11 +1,11 @@
 //! How sessions with PostgreSQL are opened, checked and replaced.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chat_adapters::postgres::Database;
 use chat_domain::ports::{Appended, MessageRepository, RoomRepository};
 use chat_domain::{Seq, StorageError, UserId};
-use chat_test_support::psql;
+use chat_test_support::{psql, wait_until};
 
 use crate::databases::Postgres;
 use crate::{append, error_chain, hello, room, seq, up_to, with_id};
@@ -25,26 +25,26 @@ async fn a_read_that_times_out_leaves_no_backend_running() {
     append(&postgres.database, hello(room(1))).await.unwrap();
     // Held until the end of the test.
     let _locker = postgres.hold("LOCK TABLE rooms, messages").await;
-    let reads = (0..5).map(|_| {
+    let reads = [(); 5].map(|()| {
         let database = postgres.database.clone();
         tokio::spawn(async move { database.after(room(1), Seq::START, up_to(10)).await })
     });
-    for read in reads.collect::<Vec<_>>() {
+    postgres.server.wait_for_lock_waits(5).unwrap();
+    for read in reads {
         let refused = read.await.unwrap();
         assert!(
             matches!(refused, Err(StorageError::Unavailable(_))),
             "{refused:?}"
         );
     }
-    let deadline = Instant::now() + Duration::from_secs(2);
     let waiting = "SELECT count(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while postgres.server.psql(waiting).unwrap().trim() != "0" {
-        assert!(
-            Instant::now() < deadline,
-            "backends still wait for the lock"
-        );
-    }
+    wait_until(
+        Duration::from_secs(2),
+        "no backend waits for the lock",
+        || Ok((postgres.server.psql(waiting)? == "0").then_some(())),
+    )
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chat_domain::ports::{Appended, MarkedRead, MessageRepository, RoomRepository};
 use chat_domain::{RoomId, Seq, StorageError, UserId};
+use chat_test_support::wait_until;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::sql_types::BigInt;
@@ -18,6 +19,9 @@ crate::on_each_database!(
     marks_and_sends_never_move_a_pointer_back,
     five_thousand_marks_at_once_delay_a_send_by_less_than_a_second,
 );
+
+/// How long a test waits for an event that must happen.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 fn user(number: u64) -> UserId {
     UserId::new(number.to_string()).unwrap()
@@ -131,7 +135,10 @@ async fn five_thousand_marks_at_once_delay_a_send_by_less_than_a_second(
         tokio::spawn(async move { mark_at_once(&store, &marks).await })
     };
     // Until the first is carried out, the rest is queued.
-    while store.read_state(room(1), &user(1)).await.unwrap().read == Seq::START {}
+    let began = Instant::now();
+    while store.read_state(room(1), &user(1)).await.unwrap().read == Seq::START {
+        assert!(began.elapsed() < DEADLINE, "no mark is carried out");
+    }
     let mut sends = 0;
     while sends == 0 || !marking.is_finished() {
         let began = Instant::now();
@@ -311,10 +318,10 @@ async fn two_nodes_mark_and_send_without_deadlock() {
     drop(database);
     let sessions = "SELECT count(*) FROM pg_stat_activity \
          WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while server.psql(sessions).unwrap().trim() != "0" {
-        assert!(Instant::now() < deadline, "the sessions never end");
-    }
+    wait_until(DEADLINE, "the sessions have ended", || {
+        Ok((server.psql(sessions)? == "0").then_some(()))
+    })
+    .unwrap();
     let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
     assert_eq!(server.psql(deadlocks).unwrap().trim(), "0");
 }

@@ -12,14 +12,14 @@ use tokio::time::timeout;
 
 use crate::{room, seq};
 
-/// A test of each story for each adapter.
+/// Declares a test with each adapter for each `async fn(Arc<impl RoomEvents>)`.
 macro_rules! on_each_carrier {
-    ($($story:ident),* $(,)?) => {
+    ($($test:ident),* $(,)?) => {
         mod within_one_process {
             $(#[tokio::test(flavor = "multi_thread")]
-            async fn $story() {
+            async fn $test() {
                 let events = std::sync::Arc::new(super::LocalRoomEvents::default());
-                super::$story(events).await;
+                super::$test(events).await;
             })*
         }
     };

@@ -3,9 +3,11 @@
 use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use chat_domain::ports::{AppendError, MessageRepository, RoomRepository};
 use chat_domain::{Seq, StorageError};
+use chat_test_support::run;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::databases::Sqlite;
@@ -37,13 +39,12 @@ fn a_disk_error_in_a_commit_is_an_unknown_outcome_until_the_disk_works_again() {
     }
     let name = module_path!().split_once("::").unwrap().1.to_owned()
         + "::a_disk_error_in_a_commit_is_an_unknown_outcome_until_the_disk_works_again";
-    let output = Command::new("sh")
-        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+    let mut test = Command::new("sh");
+    test.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
         .arg(env::current_exe().unwrap())
         .args([&name, "--exact", "--nocapture"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
+        .env(CHILD, "1");
+    let output = run(&mut test, Duration::from_secs(60)).unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(

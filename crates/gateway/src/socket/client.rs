@@ -1,5 +1,6 @@
 //! One connected client: its identity, its inbox, and the rooms that it has joined.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -39,6 +40,29 @@ pub(super) enum Command {
 
 /// An entry of a client's inbox.
 pub(super) type Arrival = inbox::Arrival<Asked, Command>;
+
+/// The slot of an event that has begun, among those that may be in progress. It is released
+/// before the answer is sent, because the client may send another event at once.
+pub(super) struct Slot<'a> {
+    inbox: &'a Inbox<Asked, Command>,
+    is_taken: AtomicBool,
+}
+
+impl<'a> Slot<'a> {
+    pub(super) fn of(client: &'a Client) -> Self {
+        Self {
+            inbox: &client.inbox,
+            is_taken: AtomicBool::new(true),
+        }
+    }
+
+    /// Releases the slot. Only the first call has an effect.
+    pub(super) fn release(&self) {
+        if self.is_taken.swap(false, Ordering::Relaxed) {
+            self.inbox.answering();
+        }
+    }
+}
 
 impl Client {
     pub(super) fn new(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_domain::{Caller, Identity, Membership, RoomId};
 
+use super::client::Slot;
 use super::outbox::Outbox;
 use super::reply::Request;
 use crate::gateway::Gateway;
@@ -16,6 +17,7 @@ pub(super) struct Context<'a> {
     pub(super) identity: &'a Identity,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
+    pub(super) slot: &'a Slot<'a>,
 }
 
 impl<'a> Context<'a> {
@@ -27,8 +29,9 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Sends packets to the client.
+    /// Answers the event.
     pub(super) fn send(&self, packets: impl IntoIterator<Item = Bytes>) {
+        self.slot.release();
         self.outbox.push(packets);
     }
 }

@@ -24,8 +24,10 @@ pub(crate) struct Inbox<E, C> {
 
 struct State<E, C> {
     queue: VecDeque<Arrival<E, C>>,
-    /// Events that wait, or have begun and are not done.
+    /// Events that wait, or have begun and are not about to be answered. Limited.
     in_progress: usize,
+    /// Events that wait, or have begun and are not done.
+    unfinished: usize,
     is_served: bool,
     intake: Intake,
     server: Option<Waker>,
@@ -88,6 +90,7 @@ impl<E, C> Inbox<E, C> {
             state: Mutex::new(State {
                 queue: VecDeque::new(),
                 in_progress: 0,
+                unfinished: 0,
                 is_served: false,
                 intake: Intake::Open,
                 server: None,
@@ -112,6 +115,7 @@ impl<E, C> Inbox<E, C> {
             return Err(Refused::Full(event));
         }
         state.in_progress += 1;
+        state.unfinished += 1;
         Ok(state.push(Arrival::Event(event)))
     }
 
@@ -137,7 +141,7 @@ impl<E, C> Inbox<E, C> {
             tokio::pin!(idle);
             // From here on no change is missed.
             idle.as_mut().enable();
-            if lock(&self.state).in_progress == 0 {
+            if lock(&self.state).unfinished == 0 {
                 return;
             }
             idle.await;
@@ -155,6 +159,7 @@ impl<E, C> Inbox<E, C> {
             }
         }
         state.in_progress -= dropped.len();
+        state.unfinished -= dropped.len();
         self.notify_if_idle(&state);
         dropped
     }
@@ -176,10 +181,16 @@ impl<E, C> Inbox<E, C> {
         }
     }
 
+    /// Notes that an event, which has begun, is about to be answered. From then on it does
+    /// not count as in progress: the client may send another as soon as it has the answer.
+    pub(crate) fn answering(&self) {
+        lock(&self.state).in_progress -= 1;
+    }
+
     /// Notes that an event has been carried out and answered.
     pub(crate) fn done(&self) {
         let mut state = lock(&self.state);
-        state.in_progress -= 1;
+        state.unfinished -= 1;
         self.notify_if_idle(&state);
     }
 
@@ -197,7 +208,7 @@ impl<E, C> Inbox<E, C> {
     }
 
     fn notify_if_idle(&self, state: &State<E, C>) {
-        if state.in_progress == 0 {
+        if state.unfinished == 0 {
             self.idle.notify_waiters();
         }
     }
@@ -223,14 +234,14 @@ mod tests {
     type Numbers = Inbox<u32, &'static str>;
 
     #[test]
-    fn events_beyond_the_limit_are_refused_until_one_is_done() {
+    fn events_beyond_the_limit_are_refused_until_one_is_about_to_be_answered() {
         let inbox = Numbers::new(2);
         assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
         assert_eq!(inbox.push(2), Ok(Pushed::Waits));
         assert_eq!(inbox.push(3), Err(Refused::Full(3)));
         assert_eq!(inbox.take(), Some(Arrival::Event(1)));
         assert_eq!(inbox.push(4), Err(Refused::Full(4)), "1 is in progress");
-        inbox.done();
+        inbox.answering();
         assert_eq!(inbox.push(5), Ok(Pushed::Waits));
     }
 
@@ -260,6 +271,7 @@ mod tests {
         assert_eq!(inbox.push(1), Ok(Pushed::MustBeServed));
         assert_eq!(inbox.rest(), Rest::No);
         assert_eq!(inbox.take(), Some(Arrival::Event(1)));
+        inbox.answering();
         inbox.done();
         assert_eq!(inbox.rest(), Rest::Yes);
         assert_eq!(inbox.close("leave"), Pushed::MustBeServed);
@@ -283,8 +295,14 @@ mod tests {
         inbox.take();
         let done = async {
             assert_eq!(inbox.push(2), Err(Refused::Draining(2)));
+            inbox.answering();
+            tokio::task::yield_now().await;
             inbox.done();
         };
-        tokio::join!(biased; inbox.drain(), done);
+        let drained = async {
+            inbox.drain().await;
+            assert_eq!(lock(&inbox.state).unfinished, 0);
+        };
+        tokio::join!(biased; drained, done);
     }
 }

@@ -21,6 +21,7 @@ pub(super) async fn join(
         .execute(context.identity, room_id, after)
         .await?;
     let welcome = |admission| {
+        context.slot.release();
         let joined = JoinedRoom::new(room_id, admission, joining.state.read);
         let event = packet::event("joinedRoom", &joined);
         packet::join(std::iter::once(event).chain(context.request.success(&joined)))

@@ -13,7 +13,7 @@ use chat_domain::use_cases::SentMessage;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
 
-use super::client::{Arrival, Asked, Client, Command};
+use super::client::{Arrival, Asked, Client, Command, Slot};
 use super::context::Context;
 use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
@@ -115,11 +115,12 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
     if let Ok(Event::SendMessage(sent)) = outcome {
         return send_together(client, membership, (request, sent, bytes)).await;
     }
+    let slot = Slot::of(client);
     let handled = async {
-        let context = context(client, &request);
+        let context = context(client, &request, &slot);
         outcome?.handle(context, membership).await
     };
-    finish(client, &request, bytes, handled).await;
+    finish(client, &request, bytes, &slot, handled).await;
     None
 }
 
@@ -135,8 +136,10 @@ async fn send_together(
     loop {
         if let Some((request, sent, bytes)) = next.take() {
             let mut sent = Box::pin(async move {
-                let sent = messages::send(context(client, &request), membership, sent);
-                finish(client, &request, bytes, sent).await;
+                let slot = Slot::of(client);
+                let context = context(client, &request, &slot);
+                let sent = messages::send(context, membership, sent);
+                finish(client, &request, bytes, &slot, sent).await;
             });
             // In its first turn it takes its place in the log.
             if poll!(&mut sent).is_pending() {
@@ -171,12 +174,13 @@ async fn next_arrival(client: &Client) -> Arrival {
     poll_fn(|cx| client.inbox.poll_take(cx)).await
 }
 
-fn context<'a>(client: &'a Client, request: &'a Request) -> Context<'a> {
+fn context<'a>(client: &'a Client, request: &'a Request, slot: &'a Slot<'a>) -> Context<'a> {
     Context {
         gateway: &client.gateway,
         identity: &client.identity,
         outbox: client.outbox(),
         request,
+        slot,
     }
 }
 
@@ -185,6 +189,7 @@ async fn finish(
     client: &Client,
     request: &Request,
     bytes: usize,
+    slot: &Slot<'_>,
     handled: impl Future<Output = Result<(), Failure>>,
 ) {
     // A panic is the fault of one event. It must not end the task, after which the
@@ -193,6 +198,7 @@ async fn finish(
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
+    slot.release();
     if let Err(failure) = outcome {
         client.send(request.failure(&failure));
     }

@@ -1,47 +1,33 @@
 //! `chat-gateway dev`: what it needs, what it prints, and which host names it serves.
 
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
 
+use chat_test_support::ChildProcess;
 use tempfile::TempDir;
 
 use crate::operations::run;
 use crate::support::client::{Client, http};
-use crate::support::{Gateway, command};
+use crate::support::{DEADLINE, Gateway, command};
 
-/// Starts `dev` and returns the lines that it prints up to `ready`.
-fn start(folder: &Path) -> (Child, Vec<String>) {
+/// Runs `dev` until it has printed `ready`, and returns what it has printed.
+fn printed_by_dev(folder: &Path) -> Vec<String> {
     let mut dev = command("dev");
     dev.current_dir(folder).env("PORT", "0");
-    dev.stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = dev.spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut printed = Vec::new();
-    for line in lines.map_while(Result::ok) {
-        let is_last = line == "ready";
-        printed.push(line);
-        if is_last {
-            break;
-        }
-    }
-    (child, printed)
-}
-
-fn stop(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let dev = ChildProcess::start(&mut dev).unwrap();
+    let printed = dev.wait_for_output("`ready`", DEADLINE, |output| {
+        let (before, _) = output.split_once("\nready\n")?;
+        Some(before.lines().map(str::to_owned).collect())
+    });
+    printed.unwrap()
 }
 
 #[test]
 fn dev_needs_no_configuration_and_prints_two_tokens() {
     let folder = tempfile::tempdir().unwrap();
-    let (child, printed) = start(folder.path());
-    stop(child);
+    let printed = printed_by_dev(folder.path());
     let is_token = |line: &&String| line.contains("eyJ") && line.trim().split('.').count() == 3;
     assert_eq!(printed.iter().filter(is_token).count(), 2, "{printed:?}");
-    assert_eq!(printed.last().unwrap(), "ready");
     let url = printed
         .iter()
         .find_map(|line| line.split_once("Socket.IO  http://"))
@@ -54,11 +40,11 @@ fn dev_needs_no_configuration_and_prints_two_tokens() {
 fn the_secret_of_dev_is_private_and_survives_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("data/dev-secret");
-    stop(start(folder.path()).0);
+    printed_by_dev(folder.path());
     let first = std::fs::read_to_string(&path).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    stop(start(folder.path()).0);
+    printed_by_dev(folder.path());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
 }
 

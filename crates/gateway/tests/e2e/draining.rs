@@ -2,45 +2,42 @@
 
 use std::time::{Duration, Instant};
 
-use chat_test_support::wait_until;
-use diesel::connection::SimpleConnection as _;
-use diesel::{Connection as _, SqliteConnection};
+use chat_test_support::Transaction;
 use serde_json::json;
 
 use crate::support::client::{Client, Polling, get};
 use crate::support::{DEADLINE, Database, Gateway, token};
 
-crate::on_each_database!(sigterm_finishes_and_acknowledges_pending_sends);
+crate::on_each_database!(sends_that_wait_for_the_database_at_sigterm_are_stored_and_acknowledged);
 
-async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
-    let mut gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "0")]);
+async fn sends_that_wait_for_the_database_at_sigterm_are_stored_and_acknowledged(
+    database: &Database,
+) {
+    const SENDS: u64 = 200;
+    let mut gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "200")]);
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
     let polling = Polling::connect(gateway.address, &token("2", "Grace")).await;
     client.join(1).await;
+    assert_eq!(client.send(1, "before").await["message"]["seq"], 1);
+
+    let lock = database.lock_writes();
     let mut ids = Vec::new();
-    for n in 0..200 {
-        ids.push(
-            client
-                .start(
-                    "sendMessage",
-                    &json!({"roomId": 1, "content": n.to_string()}),
-                )
-                .await,
-        );
+    for n in 0..SENDS {
+        let message = json!({"roomId": 1, "content": n.to_string()});
+        ids.push(client.start("sendMessage", &message).await);
     }
-    // After the first answer, the other sends have arrived or are about to.
-    let first = client.ack(ids.remove(0)).await;
-    assert_eq!(first["ok"], true);
+    // All of them are in progress, because one event more is refused.
+    let refused = client.call("joinRoom", &json!({"roomId": 2})).await;
+    assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    lock.wait_for_waiting_write();
     let signalled = Instant::now();
     gateway.signal("TERM");
-    let mut stored = 1;
-    for id in ids {
+    gateway.wait_for_log(|log| log.contains("draining").then_some(()));
+    lock.release();
+
+    for (id, seq) in ids.into_iter().zip(2..) {
         let answer = client.ack(id).await;
-        match answer["ok"] == true {
-            true => stored += 1,
-            // This send arrived after the signal.
-            false => assert_eq!(answer["error"]["code"], "unavailable"),
-        }
+        assert_eq!(answer["message"]["seq"], seq, "{answer}");
     }
     let rest = client.read_to_end(Duration::from_secs(5)).await;
     assert!(
@@ -54,8 +51,8 @@ async fn sigterm_finishes_and_acknowledges_pending_sends(database: &Database) {
     assert_eq!(gateway.wait().code(), Some(0));
     assert!(signalled.elapsed() < Duration::from_secs(10));
     assert_eq!(
-        database.sql("SELECT count(*) FROM messages"),
-        stored.to_string()
+        database.sql("SELECT count(*), max(seq) FROM messages"),
+        format!("{0}|{0}", SENDS + 1)
     );
 }
 
@@ -70,10 +67,7 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     assert_eq!(stuck.send(1, "x").await["ok"], true);
     let mut idle = Client::connect(gateway.address, &token("2", "Grace")).await;
     idle.join(1).await;
-    // The database's only writer waits for this lock.
-    let path = database.path();
-    let mut locker = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    locker.batch_execute("BEGIN IMMEDIATE").unwrap();
+    let lock = database.lock_writes();
     stuck
         .emit("sendMessage", &json!({"roomId": 1, "content": "y"}))
         .await;
@@ -86,7 +80,7 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     idle.read_to_end(DEADLINE).await;
     let idle_after = signalled.elapsed();
     assert!(idle_after < Duration::from_secs(2), "{idle_after:?}");
-    drop(locker);
+    lock.release();
     let packets = stuck.read_to_end(DEADLINE).await;
     assert!(
         packets.iter().any(|p| p.starts_with(r#"42["newMessage""#)),
@@ -95,53 +89,26 @@ async fn an_idle_client_does_not_wait_for_a_stuck_one() {
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
-/// A client whose send waits for the database because another session has locked a table.
-struct PendingSend<'a> {
-    database: &'a Database,
+/// A client whose send waits for a table that another session has locked.
+struct PendingSend {
     _client: Client,
-    holder: Option<std::thread::JoinHandle<()>>,
+    _lock: Transaction,
 }
 
-impl<'a> PendingSend<'a> {
-    async fn start(database: &'a Database, gateway: &Gateway) -> Self {
+impl PendingSend {
+    async fn start(database: &Database, gateway: &Gateway) -> Self {
         let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
         client.join(1).await;
         client.send(1, "x").await;
-        let url = database.url();
-        let hold = "BEGIN; LOCK TABLE rooms; SELECT pg_sleep(20); COMMIT";
-        let holder = std::thread::spawn(move || {
-            // The session is terminated before the sleep ends.
-            chat_test_support::psql(&url, hold).ok();
-        });
-        let one = |sql: &str| {
-            wait_until(DEADLINE, sql, || {
-                Ok((database.sql(sql) == "1").then_some(()))
-            })
-            .unwrap();
-        };
-        one(
-            "SELECT count(*) FROM pg_locks WHERE granted AND mode = 'AccessExclusiveLock' \
-             AND relation = 'rooms'::regclass",
-        );
+        let lock = database.begin("LOCK TABLE rooms");
         client
             .emit("sendMessage", &json!({"roomId": 1, "content": "x"}))
             .await;
-        one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'rooms'::regclass");
+        database.wait_for_lock_wait();
         Self {
-            database,
             _client: client,
-            holder: Some(holder),
+            _lock: lock,
         }
-    }
-}
-
-impl Drop for PendingSend<'_> {
-    fn drop(&mut self) {
-        self.database.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        );
-        self.holder.take().map(std::thread::JoinHandle::join);
     }
 }
 

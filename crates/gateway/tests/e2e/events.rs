@@ -4,6 +4,7 @@ use futures_util::SinkExt as _;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::bystander::Bystander;
 use crate::support::client::{Client, Polling};
 use crate::support::{Database, Gateway, token};
 
@@ -15,6 +16,7 @@ async fn ada(gateway: &Gateway) -> Client {
 async fn every_malformed_payload_is_refused_and_the_connection_stays_open() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
+    let mut bystander = Bystander::join(&gateway, 1).await;
     let mut client = ada(&gateway).await;
     client.join(1).await;
     client.event("joinedRoom").await;
@@ -106,9 +108,15 @@ async fn every_malformed_payload_is_refused_and_the_connection_stays_open() {
         let events = client.take_events();
         assert_eq!(events.len(), 1, "{array}");
         assert_eq!(events[0].1["message"], answer["error"]["message"]);
+        // Both are still members.
+        let message = bystander.send_undisturbed().await;
+        assert_eq!(client.event("newMessage").await, message, "{array}");
     }
-    assert_eq!(client.send(1, "still here").await["message"]["seq"], 1);
-    assert_eq!(database.sql("SELECT count(*) FROM messages"), "1");
+    let stored = malformed.len();
+    assert_eq!(
+        client.send(1, "still here").await["message"]["seq"],
+        stored + 1
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,11 +144,15 @@ async fn an_error_message_names_the_invalid_field() {
 async fn unknown_and_binary_events_are_refused() {
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
+    let mut bystander = Bystander::join(&gateway, 1).await;
     let mut client = ada(&gateway).await;
+    client.join(1).await;
     for event in ["shout", "joinroom", "", "newMessage", "disconnecting", "ж"] {
         let answer = client.call(event, &json!({"roomId": 1})).await;
         assert_eq!(answer["error"]["code"], "unknown_event", "{event}");
         assert_eq!(client.event("error").await["event"], *event);
+        let message = bystander.send_undisturbed().await;
+        assert_eq!(client.event("newMessage").await, message);
     }
     // An event with a binary attachment: 5, then the attachment.
     client
@@ -150,6 +162,8 @@ async fn unknown_and_binary_events_are_refused() {
     client.socket.send(attachment).await.unwrap();
     let answer = client.ack(7).await;
     assert_eq!(answer["error"]["code"], "invalid_payload");
+    let message = bystander.send_undisturbed().await;
+    assert_eq!(client.event("newMessage").await, message);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,6 +189,7 @@ async fn unknown_keys_are_ignored_and_content_is_stored_as_sent() {
 crate::on_each_database!(
     a_message_has_the_shape_of_the_contract,
     a_thousand_sends_in_progress_keep_their_order,
+    events_beyond_max_in_flight_are_refused_and_the_others_keep_their_order,
 );
 
 async fn a_message_has_the_shape_of_the_contract(database: &Database) {
@@ -208,18 +223,25 @@ async fn a_message_has_the_shape_of_the_contract(database: &Database) {
 
 async fn a_thousand_sends_in_progress_keep_their_order(database: &Database) {
     const SENDS: usize = 1000;
-    let gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "1024")]);
+    let limit = SENDS.to_string();
+    let gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", &limit)]);
     let mut client = ada(&gateway).await;
     let mut reader = Client::connect(gateway.address, &token("2", "Grace")).await;
     reader.join(1).await;
+    let message = |n: usize| json!({"roomId": 1, "content": n.to_string()});
+    let lock = database.lock_writes();
     // The client does not wait between joining and sending either.
     let joined = client.start("joinRoom", &json!({"roomId": 1})).await;
     let mut ids = Vec::new();
-    for n in 0..SENDS {
-        let payload = json!({"roomId": 1, "content": n.to_string()});
-        ids.push(client.start("sendMessage", &payload).await);
+    for n in 0..SENDS - 1 {
+        ids.push(client.start("sendMessage", &message(n)).await);
     }
     assert_eq!(client.ack(joined).await["ok"], true);
+    ids.push(client.start("sendMessage", &message(SENDS - 1)).await);
+    // All of them are in progress, because one event more is refused.
+    let refused = client.call("leaveRoom", &json!({"roomId": 2})).await;
+    assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    lock.release();
     for (n, id) in ids.into_iter().enumerate() {
         let sent = client.ack(id).await;
         assert_eq!(sent["message"]["seq"], n + 1, "{sent}");
@@ -231,36 +253,55 @@ async fn a_thousand_sends_in_progress_keep_their_order(database: &Database) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_beyond_max_in_flight_are_refused_and_the_others_keep_their_order() {
-    let database = Database::sqlite();
-    let gateway = Gateway::start(&database);
+async fn events_beyond_max_in_flight_are_refused_and_the_others_keep_their_order(
+    database: &Database,
+) {
+    const MAX: usize = 256;
+    let gateway = Gateway::start(database);
     let mut client = ada(&gateway).await;
     client.join(1).await;
+    client.event("joinedRoom").await;
+    // Nothing is done before all have arrived.
+    let lock = database.lock_writes();
     let mut ids = Vec::new();
-    for n in 0..3000 {
+    for n in 0..MAX + 50 {
         let payload = json!({"roomId": 1, "content": n.to_string()});
         ids.push(client.start("sendMessage", &payload).await);
     }
-    let mut stored = Vec::new();
-    let mut refused = 0;
-    for (n, id) in ids.into_iter().enumerate() {
+    let beyond = ids.split_off(MAX);
+    for id in beyond {
         let answer = client.ack(id).await;
-        if answer["ok"] == true {
-            stored.push((answer["message"]["seq"].as_u64().unwrap(), n));
-        } else {
-            let error = json!({
-                "code": "rate_limited", "message": answer["error"]["message"], "retryable": true
-            });
-            assert_eq!(answer["error"], error);
-            refused += 1;
-        }
+        let error = json!({
+            "code": "rate_limited", "message": answer["error"]["message"], "retryable": true
+        });
+        assert_eq!(answer["error"], error);
+        assert_eq!(client.event("error").await["code"], "rate_limited");
     }
-    assert!(stored.len() >= 256, "{} stored", stored.len());
-    assert!(refused > 0);
-    assert!(stored.is_sorted());
-    let seqs: Vec<u64> = stored.iter().map(|(seq, _)| *seq).collect();
-    assert_eq!(seqs, (1..=stored.len() as u64).collect::<Vec<_>>());
+    lock.release();
+    for (n, id) in ids.into_iter().enumerate() {
+        let message = &client.ack(id).await["message"];
+        assert_eq!(message["seq"], n + 1);
+        assert_eq!(message["content"], n.to_string());
+    }
+    assert_eq!(
+        client.send(1, "after").await["message"]["seq"],
+        MAX + 1,
+        "after the answers, events are accepted again"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_each_answer_never_exceeds_max_in_flight() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "1")]);
+    let mut client = ada(&gateway).await;
+    for n in 0..1000 {
+        let joined = client.call("joinRoom", &json!({"roomId": 1})).await;
+        let left = client.call("leaveRoom", &json!({"roomId": 1})).await;
+        let refused = client.send(1, "x").await;
+        assert_eq!((&joined["ok"], &left["ok"]), (&json!(true), &json!(true)));
+        assert_eq!(refused["error"]["code"], "not_in_room", "in round {n}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

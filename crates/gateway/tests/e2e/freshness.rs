@@ -73,7 +73,7 @@ async fn a_message_without_a_hint_arrives_within_a_second(database: &Database) {
 async fn a_message_that_could_not_be_read_arrives_within_a_second_of_the_end_of_the_outage(
     database: &Database,
 ) {
-    let mut gateway = Gateway::start(database);
+    let gateway = Gateway::start(database);
     let mut members = two_members(&gateway).await;
     for round in 1..=3 {
         database.sql("ALTER TABLE messages RENAME TO hidden");

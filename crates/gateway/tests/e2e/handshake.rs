@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Client, Polling};
-use crate::support::{Database, Gateway, SECRET, now, sign, token};
+use crate::support::{Database, Gateway, SECRET, now, sign, sign_with, token};
 
 /// How soon a refused client's transport must be closed.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
@@ -210,14 +210,12 @@ async fn a_token_with_rooms_admits_to_these_rooms_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn issuer_audience_and_previous_secret_are_checked_as_configured() {
+    const CURRENT: &str = "the secret that replaced the one of the tests";
     let database = Database::sqlite();
     let gateway = Gateway::start_with(
         &database,
         &[
-            (
-                "JWT_SECRET",
-                "the secret that replaced the one of the tests",
-            ),
+            ("JWT_SECRET", CURRENT),
             ("JWT_SECRET_PREVIOUS", SECRET),
             ("JWT_ISSUER", "shop"),
             ("JWT_AUDIENCE", "chat"),
@@ -225,8 +223,19 @@ async fn issuer_audience_and_previous_secret_are_checked_as_configured() {
     );
     let with = |claims| json!({ "token": sign(&claims) }).to_string();
     let exp = now() + 60;
-    let right = with(json!({"sub": "1", "exp": exp, "iss": "shop", "aud": ["chat"]}));
-    assert_eq!(connect(&gateway, &right, "", None).await, "1 1");
+    let right = json!({"sub": "1", "exp": exp, "iss": "shop", "aud": ["chat"]});
+    for (secret, outcome) in [
+        (SECRET, "1 1"),
+        (CURRENT, "1 1"),
+        ("a secret that was never configured here", "token_invalid"),
+    ] {
+        let auth = json!({ "token": sign_with(secret, &right) }).to_string();
+        assert_eq!(
+            connect(&gateway, &auth, "", None).await,
+            outcome,
+            "{secret}"
+        );
+    }
     for wrong in [
         json!({"sub": "1", "exp": exp, "iss": "shop"}),
         json!({"sub": "1", "exp": exp, "aud": "chat"}),

@@ -7,7 +7,7 @@ use chat_test_support::{Cluster, ClusterOptions};
 use serde_json::json;
 
 use crate::support::client::{Client, get};
-use crate::support::{Database, Gateway, SECRET, command, token};
+use crate::support::{DEADLINE, Database, Gateway, SECRET, command, token};
 
 /// Runs a command to its end: exit code, standard output and standard error.
 pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
@@ -15,7 +15,7 @@ pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
         status,
         stdout,
         stderr,
-    } = command.output().unwrap();
+    } = chat_test_support::run(command, DEADLINE).unwrap();
     (
         status.code().unwrap(),
         String::from_utf8(stdout).unwrap(),

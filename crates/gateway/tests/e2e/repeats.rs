@@ -1,14 +1,14 @@
 //! Messages that are sent again: because there was no answer, because the outcome was
 //! unknown, or because the gateway crashed.
 
-use chat_test_support::wait_until;
+use chat_test_support::{Transaction, wait_until};
 use serde_json::json;
 
 use crate::support::{DEADLINE, Database, Gateway};
 
 crate::on_each_database!(
     a_repeat_returns_the_stored_message_and_is_broadcast_once,
-    twenty_concurrent_repeats_are_stored_once,
+    twenty_repeats_in_progress_at_once_are_stored_and_broadcast_once,
     a_crash_between_commit_and_broadcast_loses_nothing,
 );
 
@@ -55,36 +55,65 @@ async fn a_repeat_returns_the_stored_message_and_is_broadcast_once(database: &Da
     assert_eq!(database.sql("SELECT count(*) FROM messages"), "3");
 }
 
-async fn twenty_concurrent_repeats_are_stored_once(database: &Database) {
-    let gateway = Gateway::start(database);
+async fn twenty_repeats_in_progress_at_once_are_stored_and_broadcast_once(database: &Database) {
+    let gateway = Gateway::start_with(database, &[("MAX_IN_FLIGHT", "1")]);
     let mut reader = gateway.connect("2").await;
     reader.join(1).await;
+    assert_eq!(reader.send(1, "before").await["message"]["seq"], 1);
+    assert_eq!(reader.event("newMessage").await["content"], "before");
     let mut senders = Vec::new();
     for _ in 0..20 {
         let mut sender = gateway.connect("1").await;
         sender.join(1).await;
-        senders.push(tokio::spawn(async move {
-            let sent = json!({"roomId": 1, "content": "once", "clientMessageId": "same"});
-            sender.call("sendMessage", &sent).await
-        }));
+        senders.push(sender);
     }
-    for sender in senders {
-        let answer = sender.await.unwrap();
-        assert_eq!(
-            (&answer["ok"], &answer["message"]["seq"]),
-            (&json!(true), &json!(1))
-        );
+
+    let lock = database.lock_writes();
+    let repeat = json!({"roomId": 1, "content": "once", "clientMessageId": "same"});
+    let mut ids = Vec::new();
+    for sender in &mut senders {
+        ids.push(sender.start("sendMessage", &repeat).await);
     }
-    reader.send(1, "barrier").await;
-    assert_eq!(reader.event("newMessage").await["content"], "once");
-    assert_eq!(reader.event("newMessage").await["content"], "barrier");
+    // Each is in progress, because one event more of its connection is refused.
+    for sender in &mut senders {
+        let refused = sender.call("leaveRoom", &json!({"roomId": 2})).await;
+        assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    }
+    lock.wait_for_waiting_write();
+    lock.release();
+
+    let mut answers = Vec::new();
+    for (sender, id) in senders.iter_mut().zip(ids) {
+        answers.push(sender.ack(id).await);
+    }
+    assert_eq!(answers[0]["ok"], true, "{}", answers[0]);
+    assert_eq!(answers[0]["message"]["seq"], 2);
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let after = reader.send(1, "after").await;
+    assert_eq!(after["message"]["seq"], 3);
+    for client in senders.iter_mut().chain([&mut reader]) {
+        assert_eq!(client.event("newMessage").await, answers[0]["message"]);
+        assert_eq!(client.event("newMessage").await, after["message"]);
+    }
     assert_eq!(
         database.sql("SELECT count(*), max(seq) FROM messages"),
-        "2|2"
+        "3|3"
     );
 }
 
-/// The gateway commits a message and crashes before it notifies any member.
+/// Lets the commit of this content wait for the lock that the transaction holds. Its insert
+/// is done.
+fn hold_commit_of(database: &Database, content: &str) -> Transaction {
+    database.sql(&format!(
+        "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql SET lock_timeout = 0 \
+         AS $$ BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER wait AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW WHEN (NEW.content = '{content}') EXECUTE FUNCTION wait()"
+    ));
+    database.begin("SELECT pg_advisory_xact_lock(1)")
+}
+
+/// The gateway crashes while a message is committed, before it notifies any member.
 async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database) {
     let mut gateway = Gateway::start(database);
     let mut ada = gateway.connect("1").await;
@@ -93,14 +122,33 @@ async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database)
     grace.join(1).await;
     ada.send(1, "one").await;
     assert_eq!(grace.event("newMessage").await["seq"], 1);
-    gateway.signal("KILL");
-    gateway.wait();
-    // The rows that the crashed gateway would have left.
-    database.sql(
-        "INSERT INTO messages (room_id, seq, user_id, content, client_message_id, created_at) \
-         VALUES (1, 2, '1', 'two', 'c0ffee-2', '2026-01-31T12:00:00.000Z')",
-    );
-    database.sql("UPDATE rooms SET last_seq = 2");
+    let two = json!({"roomId": 1, "content": "two", "clientMessageId": "c0ffee-2"});
+    match database {
+        Database::Postgres(_) => {
+            let lock = hold_commit_of(database, "two");
+            ada.start("sendMessage", &two).await;
+            database.wait_for_lock_wait();
+            gateway.signal("KILL");
+            gateway.wait();
+            lock.commit().unwrap();
+            wait_until(DEADLINE, "the commit is done", || {
+                let stored = database.sql("SELECT count(*) FROM messages");
+                Ok((stored == "2").then_some(()))
+            })
+            .unwrap();
+        }
+        Database::Sqlite(_) => {
+            gateway.signal("KILL");
+            gateway.wait();
+            // The rows that such a crash leaves.
+            database.sql(
+                "INSERT INTO messages \
+                 (room_id, seq, user_id, content, client_message_id, created_at) \
+                 VALUES (1, 2, '1', 'two', 'c0ffee-2', '2026-01-31T12:00:00.000Z')",
+            );
+            database.sql("UPDATE rooms SET last_seq = 2");
+        }
+    }
     let gateway = Gateway::start(database);
     let mut grace = gateway.connect("2").await;
     grace
@@ -110,8 +158,8 @@ async fn a_crash_between_commit_and_broadcast_loses_nothing(database: &Database)
     // The sender, which received no answer, sends the message again.
     let mut ada = gateway.connect("1").await;
     ada.join(1).await;
-    let again = json!({"roomId": 1, "content": "two", "clientMessageId": "c0ffee-2"});
-    assert_eq!(ada.call("sendMessage", &again).await["message"]["seq"], 2);
+    assert_eq!(ada.call("sendMessage", &two).await["message"]["seq"], 2);
+    assert_eq!(database.sql("SELECT count(*) FROM messages"), "2");
 }
 
 /// A commit that misses its deadline may still complete. Its sender receives
@@ -124,28 +172,20 @@ async fn a_message_sent_after_an_unknown_outcome_is_numbered_after_it() {
     let (mut ada, mut grace) = (gateway.connect("1").await, gateway.connect("2").await);
     ada.join(1).await;
     grace.join(1).await;
-    // The commit takes longer than the gateway's deadline.
-    database.sql(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql \
-         AS $$ BEGIN PERFORM pg_sleep(7); RETURN NULL; END $$; \
-         CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
-         FOR EACH ROW WHEN (NEW.content = 'slow') EXECUTE FUNCTION slow()",
-    );
+    // For longer than the gateway's deadline.
+    let lock = hold_commit_of(&database, "slow");
     let slow = json!({"roomId": 1, "content": "slow", "clientMessageId": "slow-1"});
     let slowly = ada.start("sendMessage", &slow).await;
     // A message that arrived earlier would be in the same transaction, with the same unknown
     // outcome.
-    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
-    wait_until(DEADLINE, "the commit runs", || {
-        Ok((database.sql(sleeping) == "1").then_some(()))
-    })
-    .unwrap();
+    database.wait_for_lock_wait();
     let after = ada
         .start("sendMessage", &json!({"roomId": 1, "content": "after"}))
         .await;
     let unknown = ada.ack(slowly).await;
     assert_eq!(unknown["error"]["code"], "outcome_unknown", "{unknown}");
     assert_eq!(unknown["error"]["retryable"], true);
+    lock.commit().unwrap();
     assert_eq!(ada.ack(after).await["message"]["seq"], 2);
     for seen in ["slow", "after"] {
         assert_eq!(grace.event("newMessage").await["content"], *seen);

@@ -1,15 +1,18 @@
 //! Rooms: which connections receive a message, and in which order.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use serde_json::json;
 
-use crate::support::client::Client;
+use crate::support::client::{Client, Event, Polling};
 use crate::support::{Database, Gateway, token};
 
 crate::on_each_database!(
     fifty_concurrent_senders_produce_one_order,
-    a_join_during_writes_has_no_gap_and_no_duplicate
+    a_join_during_writes_has_no_gap_and_no_duplicate,
+    a_member_that_leaves_during_writes_receives_everything_until_left_room_and_nothing_after,
 );
 
 /// All members send at the same time. All receive one order, which preserves the order of
@@ -79,21 +82,108 @@ async fn a_join_during_writes_has_no_gap_and_no_duplicate(database: &Database) {
         visits += 1;
         visitor.call("joinRoom", &json!({"roomId": 1})).await;
         let resume_point = visitor.event("joinedRoom").await["seq"].as_u64().unwrap();
+        let mut next = resume_point + 1;
         if !writing.is_finished() {
-            for seq in resume_point + 1..=(resume_point + 5).min(300) {
-                assert_eq!(visitor.event("newMessage").await["seq"], seq);
+            while next <= (resume_point + 5).min(300) {
+                assert_eq!(visitor.event("newMessage").await["seq"], next);
+                next += 1;
             }
         }
         visitor.call("leaveRoom", &json!({"roomId": 1})).await;
         // More messages may arrive before the leave, but nothing after it.
-        let rest = visitor.take_events();
-        let left = rest
-            .iter()
-            .position(|(name, _)| name == "leftRoom")
-            .unwrap();
-        assert_eq!(left, rest.len() - 1, "leftRoom is the last event: {rest:?}");
+        let mut rest = visitor.take_events();
+        let (last, _) = rest.pop().unwrap();
+        assert_eq!(last, "leftRoom");
+        for (name, message) in rest {
+            assert_eq!(
+                (name.as_str(), &message["seq"]),
+                ("newMessage", &json!(next))
+            );
+            next += 1;
+        }
     }
     writing.await.unwrap();
+}
+
+/// A member on each transport leaves in the middle of a stream of messages.
+async fn a_member_that_leaves_during_writes_receives_everything_until_left_room_and_nothing_after(
+    database: &Database,
+) {
+    const BEFORE: usize = 20;
+    const AFTER: usize = 20;
+    let gateway = Gateway::start(database);
+    let mut writer = gateway.connect("1").await;
+    let mut leaver = gateway.connect("2").await;
+    let polling = Polling::connect(gateway.address, &token("3", "x")).await;
+    for room in [1, 2] {
+        writer.join(room).await;
+        leaver.join(room).await;
+        let join = format!(r#"42["joinRoom",{{"roomId":{room}}}]"#);
+        assert_eq!(polling.post(&join).await.0, 200);
+        polling.packets().await;
+    }
+    leaver.take_events();
+    let stored = Arc::new(AtomicU64::new(0));
+    let have_left = Arc::new(AtomicBool::new(false));
+    let writing = tokio::spawn({
+        let (stored, have_left) = (stored.clone(), have_left.clone());
+        async move {
+            let mut after = 0;
+            while after < AFTER {
+                let sent = writer.send(1, "stream").await;
+                stored.store(sent["message"]["seq"].as_u64().unwrap(), Ordering::SeqCst);
+                after += usize::from(have_left.load(Ordering::SeqCst));
+            }
+            // A later message in the other room shows that nothing else is on its way.
+            writer.send(2, "barrier").await;
+        }
+    });
+
+    let mut received = Vec::new();
+    let mut polled = Vec::new();
+    while received.len() < BEFORE {
+        received.push(leaver.any_event().await);
+    }
+    while polled.len() < BEFORE {
+        polled.extend(polling.events().await);
+    }
+    let stored_before = stored.load(Ordering::SeqCst);
+    let leaving = leaver.start("leaveRoom", &json!({"roomId": 1})).await;
+    let leave = r#"42["leaveRoom",{"roomId":1}]"#;
+    assert_eq!(polling.post(leave).await.0, 200);
+    assert_eq!(leaver.ack(leaving).await["ok"], true);
+    let has_left = |events: &[Event]| events.iter().any(|(name, _)| name == "leftRoom");
+    while !has_left(&polled) {
+        polled.extend(polling.events().await);
+    }
+    have_left.store(true, Ordering::SeqCst);
+    let is_over = |events: &[Event]| events.iter().any(|(_, event)| event["roomId"] == 2);
+    while !is_over(&received) {
+        received.push(leaver.any_event().await);
+    }
+    while !is_over(&polled) {
+        polled.extend(polling.events().await);
+    }
+    writing.await.unwrap();
+
+    for events in [received, polled] {
+        let left = events.iter().position(|(name, _)| name == "leftRoom");
+        let (before, after) = events.split_at(left.unwrap());
+        let seqs: Vec<_> = before.iter().map(|(_, m)| m["seq"].as_u64()).collect();
+        let expected: Vec<_> = (1..=seqs.len() as u64).map(Some).collect();
+        assert_eq!(seqs, expected);
+        assert!(
+            seqs.len() as u64 >= stored_before,
+            "{} of the {stored_before} messages that were stored before the leave",
+            seqs.len()
+        );
+        let after: Vec<_> = after.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(
+            after,
+            ["leftRoom", "newMessage"],
+            "only the barrier follows"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chat_test_support::{Cluster, ClusterOptions};
 use serde_json::{Value, json};
 
-use crate::support::client::Client;
-use crate::support::{Database, Gateway, SECRET, command, token};
+use crate::support::client::{Client, Event, Polling, event_of};
+use crate::support::{DEADLINE, Database, Gateway, SECRET, command, token};
 
 /// Connects a client that has joined room 1.
 async fn member(gateway: &Gateway, user: &str) -> Client {
@@ -44,7 +44,8 @@ async fn assert_both_receive(one: &mut Client, other: &mut Client, seq: u64) {
 
 crate::on_each_database!(
     a_message_whose_insert_fails_reaches_no_client,
-    every_message_is_stored_before_it_is_broadcast,
+    a_message_whose_commit_fails_reaches_no_member,
+    a_message_that_is_stored_without_a_hint_arrives_within_a_second,
     deleted_messages_do_not_block_later_ones,
 );
 
@@ -71,16 +72,110 @@ async fn a_message_whose_insert_fails_reaches_no_client(database: &Database) {
     assert_eq!(database.sql("SELECT count(*) FROM messages"), "2");
 }
 
-async fn every_message_is_stored_before_it_is_broadcast(database: &Database) {
-    let gateway = Gateway::start(database);
-    let (mut ada, mut grace) = (member(&gateway, "1").await, member(&gateway, "2").await);
-    for _ in 0..20 {
-        ada.start("sendMessage", &json!({"roomId": 1, "content": "x"}))
+/// Lets every commit fail that stores a message with this content. Its insert succeeds.
+fn refuse_at_commit(database: &Database, content: &str) {
+    match database {
+        // A row that violates a deferred foreign key.
+        Database::Sqlite(_) => database.sql(&format!(
+            "CREATE TABLE violations (room_id INTEGER NOT NULL REFERENCES rooms (id) \
+             DEFERRABLE INITIALLY DEFERRED);; \
+             CREATE TRIGGER refuse AFTER INSERT ON messages WHEN NEW.content = '{content}' \
+             BEGIN INSERT INTO violations VALUES (-1); END"
+        )),
+        Database::Postgres(_) => database.sql(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql \
+             AS $$ BEGIN RAISE 'refused at the commit'; END $$; \
+             CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON messages \
+             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW \
+             WHEN (NEW.content = '{content}') EXECUTE FUNCTION refuse()"
+        )),
+    };
+}
+
+/// Returns the room, the number and the content of each `newMessage`.
+fn messages(events: &[Event]) -> Vec<(u64, u64, String)> {
+    let messages = events.iter().filter(|(name, _)| name == "newMessage");
+    let brief = |message: &Value| {
+        (
+            message["roomId"].as_u64().unwrap(),
+            message["seq"].as_u64().unwrap(),
+            message["content"].as_str().unwrap().to_owned(),
+        )
+    };
+    messages.map(|(_, message)| brief(message)).collect()
+}
+
+/// Members on both transports watch two rooms. A message that was broadcast before its
+/// commit would reach them, with the number that the next message gets.
+async fn a_message_whose_commit_fails_reaches_no_member(database: &Database) {
+    const ROOMS: [u64; 2] = [1, 2];
+    const ROUNDS: usize = 5;
+    const REFUSED: &str = "must not be broadcast";
+    let mut gateway = Gateway::start(database);
+    let (mut ada, mut grace) = (gateway.connect("1").await, gateway.connect("2").await);
+    let mut barbara = gateway.connect("3").await;
+    let polling = Polling::connect(gateway.address, &token("4", "x")).await;
+    for room in ROOMS {
+        ada.join(room).await;
+        grace.join(room).await;
+        polling
+            .post(&format!(r#"42["joinRoom",{{"roomId":{room}}}]"#))
             .await;
-        let seq = grace.event("newMessage").await["seq"].as_u64().unwrap();
-        let found = database.sql(&format!("SELECT count(*) FROM messages WHERE seq = {seq}"));
-        assert_eq!(found, "1");
+        polling.packets().await;
     }
+    barbara.join(2).await;
+    for room in ROOMS {
+        assert_eq!(ada.send(room, "before").await["message"]["seq"], 1);
+    }
+
+    refuse_at_commit(database, REFUSED);
+    for _ in 0..ROUNDS {
+        let mut sends = Vec::new();
+        for room in ROOMS {
+            let message = json!({"roomId": room, "content": REFUSED});
+            sends.push(ada.start("sendMessage", &message).await);
+        }
+        for id in sends {
+            let answer = ada.ack(id).await;
+            assert_eq!(answer["error"]["code"], "unavailable", "{answer}");
+        }
+    }
+    // The next message gets the number that the refused one would have had.
+    for (room, content) in ROOMS.into_iter().zip(["after", "last"]) {
+        assert_eq!(ada.send(room, content).await["message"]["seq"], 2);
+    }
+
+    let expected = [
+        (1, 1, "before".to_owned()),
+        (2, 1, "before".to_owned()),
+        (1, 2, "after".to_owned()),
+        (2, 2, "last".to_owned()),
+    ];
+    let in_room_2: Vec<_> = expected.iter().filter(|m| m.0 == 2).cloned().collect();
+    let mut polled = Vec::new();
+    while polled.len() < expected.len() {
+        polled.extend(messages(&polling.events().await));
+    }
+    assert_eq!(polled, expected);
+    // Of a connection's whole life: everything up to its end.
+    gateway.signal("TERM");
+    for (client, expected, refused) in [
+        (&mut ada, &expected[..], 2 * ROUNDS),
+        (&mut grace, &expected[..], 0),
+        (&mut barbara, &in_room_2[..], 0),
+    ] {
+        let mut events = client.take_events();
+        let rest = client.read_to_end(DEADLINE).await;
+        events.extend(rest.iter().filter_map(|packet| event_of(packet)));
+        assert_eq!(messages(&events), expected);
+        let errors = events.iter().filter(|(name, _)| name == "error");
+        assert_eq!(errors.count(), refused);
+    }
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert_eq!(
+        database.sql("SELECT room_id, seq, content FROM messages ORDER BY seq, room_id"),
+        "1|1|before\n2|1|before\n1|2|after\n2|2|last"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,43 +228,44 @@ async fn sends_and_joins_are_refused_while_postgres_is_down_and_succeed_afterwar
 
     server.start_again().unwrap();
     assert_both_receive(&mut ada, &mut grace, 2).await;
+    assert_eq!(grace.join(2).await, 0);
 }
 
-/// The storage connection breaks during a commit. Members receive the message if and only if
-/// it was stored.
+/// The server ends the storage connection before the commit completes.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_commit_is_answered_with_outcome_unknown_and_delivered_if_it_was_stored() {
+async fn a_commit_that_breaks_is_answered_with_outcome_unknown_and_reaches_no_client() {
     let database = Database::postgres();
     let gateway = Gateway::start(&database);
     let (mut ada, mut grace) = (member(&gateway, "1").await, member(&gateway, "2").await);
     assert_both_receive(&mut ada, &mut grace, 1).await;
-
-    // Not stored: the backend terminates before the commit completes.
     database.sql(
         "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
-         PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); RETURN NULL; END $$; \
+         PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$; \
          CREATE CONSTRAINT TRIGGER die AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED \
          FOR EACH ROW EXECUTE FUNCTION die()",
     );
     assert_send_is_refused(&mut ada, "outcome_unknown").await;
     database.sql("DROP TRIGGER die ON messages");
     assert_both_receive(&mut ada, &mut grace, 2).await;
+}
 
-    // Stored without the gateway's knowledge, as by a commit whose answer was lost.
-    // Reconciliation finds it within a second.
+/// As after a commit whose answer was lost. Reconciliation finds the message.
+async fn a_message_that_is_stored_without_a_hint_arrives_within_a_second(database: &Database) {
+    let gateway = Gateway::start(database);
+    let (mut ada, mut grace) = (member(&gateway, "1").await, member(&gateway, "2").await);
+    assert_both_receive(&mut ada, &mut grace, 1).await;
     database.sql(
-        "UPDATE rooms SET last_seq = 3; INSERT INTO messages (room_id, seq, user_id, content, \
-         created_at) VALUES (1, 3, '1', 'lost and found', now())",
+        "INSERT INTO messages (room_id, seq, user_id, content, created_at) \
+         VALUES (1, 2, '1', 'lost and found', '2026-01-31T12:00:00.000Z')",
     );
+    database.sql("UPDATE rooms SET last_seq = 2");
     for client in [&mut ada, &mut grace] {
         let found = tokio::time::timeout(Duration::from_secs(1), client.event("newMessage"));
-        let found: Value = found.await.expect("within a second");
-        assert_eq!(
-            (&found["seq"], &found["content"]),
-            (&json!(3), &json!("lost and found"))
-        );
+        let found = found.await.expect("within a second");
+        assert_eq!(found["seq"], 2);
+        assert_eq!(found["content"], "lost and found");
     }
-    assert_both_receive(&mut ada, &mut grace, 4).await;
+    assert_both_receive(&mut ada, &mut grace, 3).await;
 }
 
 /// An operator deletes messages whose hints were lost.

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::support::bystander::Bystander;
 use crate::support::client::{Client, Polling, get, http};
 use crate::support::{DEADLINE, Database, Gateway, token};
 
@@ -16,13 +17,6 @@ fn start(environment: &[(&str, &str)]) -> (Database, Gateway) {
     let database = Database::sqlite();
     let gateway = Gateway::start_with(&database, environment);
     (database, gateway)
-}
-
-/// Checks that the gateway still serves other clients.
-async fn assert_serves_others(gateway: &Gateway) {
-    let mut client = Client::connect(gateway.address, &token("9", "witness")).await;
-    client.join(9).await;
-    assert_eq!(client.send(9, "x").await["ok"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,76 +87,82 @@ async fn an_upgrade_during_traffic_loses_no_message_and_duplicates_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_incomplete_request_is_closed_at_its_deadline() {
     let (_database, gateway) = start(&[]);
-    let since = Instant::now();
-    // No byte at all, a part of the head, and a part of the body.
-    let mut silent = TcpStream::connect(gateway.address).await.unwrap();
-    let mut slow = TcpStream::connect(gateway.address).await.unwrap();
-    slow.write_all(b"GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        .await
-        .unwrap();
+    let mut bystander = Bystander::join(&gateway, 1).await;
     let polling = Polling::connect(gateway.address, &token("1", "Ada")).await;
-    let mut half = TcpStream::connect(gateway.address).await.unwrap();
-    let head = format!(
+    let part_of_body = format!(
         "POST /socket.io/?EIO=4&transport=polling&sid={} HTTP/1.1\r\nHost: x\r\n\
          Content-Length: 100\r\n\r\n42[",
         polling.sid
     );
-    half.write_all(head.as_bytes()).await.unwrap();
-    for stream in [&mut silent, &mut slow, &mut half] {
-        let mut rest = Vec::new();
-        let reading = stream.read_to_end(&mut rest);
-        tokio::time::timeout(Duration::from_secs(14), reading)
-            .await
-            .unwrap()
-            .ok();
+    let part_of_head = "GET /socket.io/?EIO=4 HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+    let mut closing = Vec::new();
+    for part in [String::new(), part_of_head.to_owned(), part_of_body] {
+        let mut stream = TcpStream::connect(gateway.address).await.unwrap();
+        let since = Instant::now();
+        stream.write_all(part.as_bytes()).await.unwrap();
+        closing.push(tokio::spawn(async move {
+            let mut rest = Vec::new();
+            let reading = stream.read_to_end(&mut rest);
+            tokio::time::timeout(DEADLINE, reading).await.unwrap().ok();
+            (part, since.elapsed())
+        }));
     }
-    assert!(
-        since.elapsed() >= Duration::from_secs(9),
-        "{:?}",
-        since.elapsed()
-    );
-    assert_serves_others(&gateway).await;
+    for closing in closing {
+        let (part, elapsed) = closing.await.unwrap();
+        let (earliest, latest) = (Duration::from_secs(9), Duration::from_secs(14));
+        assert!(
+            (earliest..latest).contains(&elapsed),
+            "{part:?} was closed after {elapsed:?}"
+        );
+    }
+    bystander.send_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_packet_over_the_limit_closes_only_its_own_connection() {
     let (_database, gateway) = start(&[("MAX_PACKET_BYTES", "10000")]);
+    let mut bystander = Bystander::join(&gateway, 1).await;
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
-    client.join(1).await;
+    client.join(2).await;
     let fits = "x".repeat(4000);
-    assert_eq!(client.send(1, &fits).await["ok"], true);
+    assert_eq!(client.send(2, &fits).await["ok"], true);
     client
         .emit(
             "sendMessage",
-            &json!({"roomId": 1, "content": "x".repeat(10_001)}),
+            &json!({"roomId": 2, "content": "x".repeat(10_001)}),
         )
         .await;
     client.read_to_end(Duration::from_secs(5)).await;
+    bystander.send_undisturbed().await;
 
     let polling = Polling::connect(gateway.address, &token("1", "Ada")).await;
     let (status, _) = polling
         .post(&format!("42[\"x\",\"{}\"]", "x".repeat(10_001)))
         .await;
     assert_eq!(status, 413);
-    assert_serves_others(&gateway).await;
+    bystander.send_undisturbed().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_packet_limit_a_packet_of_three_megabytes_is_answered() {
     let (_database, gateway) = start(&[("MAX_PACKET_BYTES", "0"), ("MAX_IN_FLIGHT", "0")]);
+    let mut bystander = Bystander::join(&gateway, 1).await;
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
     let content = "x".repeat(3_000_000);
     let answer = client
         .call("sendMessage", &json!({"roomId": 1, "content": content}))
         .await;
     assert_eq!(answer["error"]["code"], "invalid_payload");
+    bystander.send_undisturbed().await;
 }
 
+/// The connection that sends the packet is a member of the bystander's room.
 #[tokio::test(flavor = "multi_thread")]
-async fn broken_framing_closes_only_its_own_connection() {
+async fn broken_framing_disturbs_no_other_connection() {
     let (_database, gateway) = start(&[]);
     let ada = token("1", "Ada");
-    for packet in [
+    let mut bystander = Bystander::join(&gateway, 1).await;
+    let packets = [
         "",
         "4",
         "7",
@@ -184,18 +184,31 @@ async fn broken_framing_closes_only_its_own_connection() {
         "42/x,[\"y\"]",
         "2/é,[\"é\"]",
         "\u{0}",
-    ] {
+        "\u{1e}",
+    ];
+    let texts = packets.map(Message::text);
+    let binaries = [vec![], vec![4, 50], vec![0; 1000]].map(Message::binary);
+    for packet in texts.into_iter().chain(binaries) {
         let mut client = Client::connect(gateway.address, &ada).await;
-        client.socket.send(Message::text(packet)).await.ok();
-        client.socket.send(Message::text("\u{1e}")).await.ok();
-        // The gateway may answer or close the connection.
-        drop(client);
+        client.join(1).await;
+        client.socket.send(packet.clone()).await.unwrap();
+        bystander.send_undisturbed().await;
+        // The gateway may answer the packet or close the connection. Once it has closed the
+        // connection, at the latest in reply to a close frame, it has read the packet.
+        client.socket.close(None).await.ok();
+        client.read_to_end(DEADLINE).await;
+        bystander.send_undisturbed().await;
     }
-    let mut client = Client::connect(gateway.address, &ada).await;
-    for binary in [vec![], vec![4, 50], vec![0; 1000]] {
-        client.socket.send(Message::binary(binary)).await.ok();
+    for packet in packets {
+        let polling = Polling::connect(gateway.address, &ada).await;
+        // The gateway may accept the packet, or end the session.
+        let (status, body) = polling.post(packet).await;
+        assert!(
+            status == 200 || (400..500).contains(&status),
+            "{packet}: {body}"
+        );
+        bystander.send_undisturbed().await;
     }
-    assert_serves_others(&gateway).await;
     for request in [
         "GET / HTTP/9\r\n\r\n",
         "GET /socket.io/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
@@ -206,8 +219,8 @@ async fn broken_framing_closes_only_its_own_connection() {
     ] {
         let (status, response) = http(gateway.address, request).await;
         assert!((400..500).contains(&status), "{request}: {response}");
+        bystander.send_undisturbed().await;
     }
-    assert_serves_others(&gateway).await;
 }
 
 /// The gateway and socketioxide must read a query in the same way: a WebSocket that the
@@ -215,6 +228,7 @@ async fn broken_framing_closes_only_its_own_connection() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_without_exactly_one_valid_transport_and_version_is_refused() {
     let (_database, gateway) = start(&[]);
+    let mut bystander = Bystander::join(&gateway, 1).await;
     for query in [
         "EIO=4&transport=websocket=x",
         "EIO=4&transport=websocket%00",
@@ -234,8 +248,8 @@ async fn a_query_without_exactly_one_valid_transport_and_version_is_refused() {
         let mut status = [0; 12];
         stream.read_exact(&mut status).await.unwrap();
         assert_eq!(&status, b"HTTP/1.1 400", "{query}");
+        bystander.send_undisturbed().await;
     }
-    assert_serves_others(&gateway).await;
 }
 
 /// After a refused upgrade, the next poll waits for a packet. Empty answers would make the

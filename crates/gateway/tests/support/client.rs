@@ -19,10 +19,13 @@ use super::DEADLINE;
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
+/// The name and the payload of an event.
+pub(crate) type Event = (String, Value);
+
 /// A client over a WebSocket.
 pub(crate) struct Client {
     pub(crate) socket: Socket,
-    events: VecDeque<(String, Value)>,
+    events: VecDeque<Event>,
     acks: HashMap<u64, Value>,
     next_ack: u64,
 }
@@ -85,7 +88,8 @@ impl Client {
     ) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let stream = MaybeTlsStream::Plain(stream);
-        let (socket, _) = tokio_tungstenite::client_async(url, stream).await.unwrap();
+        let opening = timeout(DEADLINE, tokio_tungstenite::client_async(url, stream));
+        let (socket, _) = opening.await.unwrap().unwrap();
         let mut client = Self::over(socket).await;
         client.enter(token).await;
         client
@@ -101,7 +105,11 @@ impl Client {
 
     /// Sends a packet unchanged.
     pub(crate) async fn send_packet(&mut self, packet: &str) {
-        self.socket.send(Message::text(packet)).await.unwrap();
+        let sending = timeout(DEADLINE, self.socket.send(Message::text(packet)));
+        sending
+            .await
+            .expect("the gateway reads before the deadline")
+            .unwrap();
     }
 
     /// Waits for the next packet that is not a heartbeat, or for the end of the connection.
@@ -176,7 +184,7 @@ impl Client {
     }
 
     /// Waits for the next event of any name.
-    pub(crate) async fn any_event(&mut self) -> (String, Value) {
+    pub(crate) async fn any_event(&mut self) -> Event {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return event;
@@ -198,17 +206,15 @@ impl Client {
     }
 
     /// Returns the events that have been read but not returned yet.
-    pub(crate) fn take_events(&mut self) -> Vec<(String, Value)> {
+    pub(crate) fn take_events(&mut self) -> Vec<Event> {
         self.events.drain(..).collect()
     }
 
     /// Reads one packet and keeps its event or acknowledgement.
     async fn read(&mut self) -> Result<(), Ended> {
         let packet = self.packet().await?;
-        if let Some(event) = packet.strip_prefix("42") {
-            let [name, payload]: [Value; 2] = serde_json::from_str(event).expect(event);
-            let name = name.as_str().unwrap().to_owned();
-            self.events.push_back((name, payload));
+        if let Some(event) = event_of(&packet) {
+            self.events.push_back(event);
         } else if let Some(ack) = packet.strip_prefix("43") {
             let (id, answer) = ack.split_at(ack.find('[').unwrap());
             let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
@@ -235,19 +241,30 @@ impl Client {
     }
 }
 
+/// Returns the event that a packet carries, if it carries one.
+pub(crate) fn event_of(packet: &str) -> Option<Event> {
+    let event = packet.strip_prefix("42")?;
+    let (name, payload): (String, Value) = serde_json::from_str(event).expect(event);
+    Some((name, payload))
+}
+
 /// Sends an HTTP request on a new connection and returns the status and the whole response.
 pub(crate) async fn http(address: SocketAddr, request: &str) -> (u16, String) {
     try_http(address, request).await.unwrap()
 }
 
 async fn try_http(address: SocketAddr, request: &str) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    let reading = stream.read_to_string(&mut response);
-    timeout(DEADLINE, reading)
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await?;
+        Ok(response)
+    };
+    let response: io::Result<String> = timeout(DEADLINE, exchange)
         .await
-        .expect("a response arrives before the deadline")?;
+        .expect("a response arrives before the deadline");
+    let response = response?;
     let status = response
         .split(' ')
         .nth(1)
@@ -320,6 +337,15 @@ impl Polling {
                 return packets;
             }
         }
+    }
+
+    /// Polls until there are packets that are not heartbeats, and returns their events.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let packets = self.packets().await;
+        packets
+            .iter()
+            .filter_map(|packet| event_of(packet))
+            .collect()
     }
 
     /// Polls until the session has ended: with an error status, or because the gateway no

@@ -3,19 +3,19 @@
 #![allow(dead_code, reason = "each test binary uses only parts of this module")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_test_support::{TestDatabase, psql, signal};
+use chat_test_support::{ChildProcess, TestDatabase, run, signal};
 use serde_json::{Value, json};
 
 use self::client::Client;
 
+pub(crate) mod bystander;
 pub(crate) mod client;
+pub(crate) mod lock;
 
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
 /// How long a test waits for an event that must happen.
@@ -28,7 +28,12 @@ pub(crate) fn token(user: &str, name: &str) -> String {
 
 /// Returns a token with these claims, signed with the gateways' secret.
 pub(crate) fn sign(claims: &Value) -> String {
-    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    sign_with(SECRET, claims)
+}
+
+/// Returns a token with these claims, signed with this secret.
+pub(crate) fn sign_with(secret: &str, claims: &Value) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
 }
 
@@ -76,10 +81,9 @@ impl Database {
         match self {
             Self::Sqlite(_) => {
                 let path = self.path();
-                let done = Command::new("python3")
-                    .args(["-c", SQLITE_SHELL, path.to_str().unwrap(), sql])
-                    .output()
-                    .unwrap();
+                let mut python = Command::new("python3");
+                python.args(["-c", SQLITE_SHELL, path.to_str().unwrap(), sql]);
+                let done = run(&mut python, DEADLINE).unwrap();
                 let error = String::from_utf8_lossy(&done.stderr);
                 assert!(done.status.success(), "{sql}: {error}");
                 String::from_utf8(done.stdout)
@@ -87,7 +91,7 @@ impl Database {
                     .trim_end()
                     .to_owned()
             }
-            Self::Postgres(database) => psql(&database.url(), sql).unwrap().trim_end().to_owned(),
+            Self::Postgres(database) => database.psql(sql).unwrap(),
         }
     }
 }
@@ -101,49 +105,10 @@ for statement in sys.argv[2].split(';;'):
         print('|'.join('' if v is None else str(v) for v in row))
 ";
 
-/// A running gateway. Killed when it is dropped.
+/// A running gateway. Killed when it is dropped; its log is printed if the test fails.
 pub(crate) struct Gateway {
-    child: Child,
+    process: ChildProcess,
     pub(crate) address: SocketAddr,
-    log: Arc<Log>,
-}
-
-#[derive(Default)]
-struct Log {
-    state: Mutex<LogState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct LogState {
-    text: String,
-    /// The process has ended and everything that it logged is in `text`.
-    is_complete: bool,
-}
-
-impl Log {
-    /// Waits until `find` returns a value.
-    fn wait_for<T>(
-        &self,
-        what: &str,
-        within: Duration,
-        find: impl Fn(&LogState) -> Option<T>,
-    ) -> T {
-        let deadline = Instant::now() + within;
-        let mut state = self.state.lock().unwrap();
-        loop {
-            if let Some(found) = find(&state) {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "timed out waiting for {what}:\n{}",
-                state.text
-            );
-            state = self.changed.wait_timeout(state, left).unwrap().0;
-        }
-    }
 }
 
 impl Gateway {
@@ -167,36 +132,16 @@ impl Gateway {
 
     /// Starts a command that serves clients and waits until it listens.
     pub(crate) fn spawn(mut command: Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = Arc::new(Log::default());
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let collected = log.clone();
-        // The thread ends when the process does, which closes the pipe.
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                collected.state.lock().unwrap().text += &format!("{line}\n");
-                collected.changed.notify_all();
-            }
-            collected.state.lock().unwrap().is_complete = true;
-            collected.changed.notify_all();
-        });
-        let mut gateway = Self {
-            child,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log,
-        };
-        let listening = gateway.wait_for_log(|log| {
+        let process = ChildProcess::start(&mut command).unwrap();
+        let listening = process.wait_for_output("the gateway listens", DEADLINE, |log| {
             let line = log.lines().find(|line| line.contains("\"listening\""))?;
             let line: Value = serde_json::from_str(line).ok()?;
             line["address"].as_str()?.parse().ok()
         });
-        gateway.address = listening;
-        gateway
+        Self {
+            address: listening.unwrap(),
+            process,
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -209,7 +154,7 @@ impl Gateway {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// Returns a field of `/proc/PID/status`, such as `VmRSS` (resident memory) or `VmHWM`
@@ -228,38 +173,24 @@ impl Gateway {
 
     /// Returns what the gateway has logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.state.lock().unwrap().text.clone()
+        self.process.output()
     }
 
     /// Waits until `find` returns a value for the log.
-    pub(crate) fn wait_for_log<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
-        self.log
-            .wait_for("a log line", DEADLINE, |log| find(&log.text))
+    pub(crate) fn wait_for_log<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        self.process
+            .wait_for_output("a log line", DEADLINE, find)
+            .unwrap()
     }
 
     /// Sends a signal, for example "TERM" or "KILL".
     pub(crate) fn signal(&self, name: &str) {
-        signal(self.child.id(), name).unwrap();
+        signal(self.process.id(), name).unwrap();
     }
 
     /// Waits until the process has ended and its log is complete.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        // The kernel closes the pipe of the log when the process ends.
-        let within = Duration::from_secs(15);
-        self.log.wait_for("the gateway to end", within, |log| {
-            log.is_complete.then_some(())
-        });
-        self.child.wait().unwrap()
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-        if std::thread::panicking() {
-            eprintln!("the gateway's log:\n{}", self.log());
-        }
+        self.process.wait(Duration::from_secs(15)).unwrap()
     }
 }
 

@@ -1,0 +1,36 @@
+//! A client that must not notice what another connection does.
+
+use serde_json::Value;
+
+use super::Gateway;
+use super::client::Client;
+
+/// A member of a room, connected before the other connection misbehaves.
+pub(crate) struct Bystander {
+    client: Client,
+    room: u64,
+    seq: u64,
+}
+
+impl Bystander {
+    /// Connects as a user of its own and joins the room.
+    pub(crate) async fn join(gateway: &Gateway, room: u64) -> Self {
+        let mut client = gateway.connect("bystander").await;
+        let seq = client.join(room).await;
+        client.event("joinedRoom").await;
+        Self { client, room, seq }
+    }
+
+    /// Sends a message on the connection that it has had from the start, and returns it. It
+    /// gets the room's next number, and is the next event that the bystander receives: the
+    /// other connection has neither stored nor sent anything in the room.
+    pub(crate) async fn send_undisturbed(&mut self) -> Value {
+        let sent = self.client.send(self.room, "undisturbed").await;
+        self.seq += 1;
+        assert_eq!(sent["message"]["seq"], self.seq, "{sent}");
+        let (name, message) = self.client.any_event().await;
+        assert_eq!(name, "newMessage", "{message}");
+        assert_eq!(message, sent["message"]);
+        message
+    }
+}
