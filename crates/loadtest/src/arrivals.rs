@@ -1,12 +1,13 @@
-//! The order in which numbered items arrive: which are late, which are repeated.
+//! The order in which numbered items arrive: which are late, repeated or skipped.
 
 use std::ops::Range;
 
-/// The number of gaps that are remembered. An item from an older gap counts as repeated.
+/// The number of gaps that are remembered. An item from an older gap counts as repeated if
+/// it arrives, and not as skipped if it does not.
 const MAX_GAPS: usize = 1024;
 
 /// How an arrival relates to those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arrival {
     /// No higher number arrived before it.
     InOrder,
@@ -25,7 +26,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Starts with whichever number arrives first.
+    /// Starts with the number that arrives first.
     pub(crate) const fn from_first() -> Self {
         Self {
             next: None,
@@ -44,6 +45,16 @@ impl Arrivals {
     /// Returns the highest number so far, if one is known.
     pub(crate) fn newest(&self) -> Option<u64> {
         self.next.map(|next| next - 1)
+    }
+
+    /// Returns how many numbers below the highest have not arrived.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.gaps.iter().map(|gap| gap.end - gap.start).sum()
+    }
+
+    /// Returns whether a number below the highest has not arrived.
+    pub(crate) fn has_skipped(&self, number: u64) -> bool {
+        self.gaps.iter().any(|gap| gap.contains(&number))
     }
 
     #[inline]
@@ -101,6 +112,17 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_skipped_until_it_arrives() {
+        let mut arrivals = Arrivals::after(0);
+        for number in [1, 4, 9, 3] {
+            arrivals.record(number);
+        }
+        assert_eq!(arrivals.skipped(), 5);
+        let skipped: Vec<u64> = (0..12).filter(|n| arrivals.has_skipped(*n)).collect();
+        assert_eq!(skipped, [2, 5, 6, 7, 8]);
+    }
+
+    #[test]
     fn without_a_known_start_the_first_number_is_the_start() {
         let mut arrivals = Arrivals::from_first();
         assert_eq!(arrivals.record(41), InOrder);
@@ -114,7 +136,7 @@ mod tests {
         for number in 1..=2 * MAX_GAPS as u64 {
             assert_eq!(arrivals.record(2 * number), InOrder);
         }
-        assert_eq!(arrivals.gaps.len(), MAX_GAPS);
+        assert_eq!(arrivals.skipped(), MAX_GAPS as u64);
         assert_eq!(arrivals.record(1), Repeated);
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct Client {
     /// The rooms that it joins.
     pub(crate) rooms: Range<usize>,
     /// Messages that it has sent, to its rooms in turn.
-    pub(crate) sent: u32,
+    pub(crate) sent: usize,
     /// What it has seen of each room that it has joined so far.
     pub(crate) views: Vec<View>,
     /// The start of an incomplete frame.

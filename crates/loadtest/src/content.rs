@@ -1,9 +1,8 @@
 //! The content of a message that the load test sends, by which it recognizes the message
 //! when it arrives.
 //!
-//! `@`, then in hexadecimal the run's id (8 digits), the time at which the message was due
-//! (16 digits, nanoseconds on the load test's clock), its sender (8) and the sender's
-//! number for it (8); then prose, up to a hundred characters.
+//! `@`, then in hexadecimal the run's id, the room and the message's place in the room's
+//! log (8 digits each); then prose, up to a hundred characters.
 
 use crate::packets::MarkerFinder;
 
@@ -11,17 +10,17 @@ use crate::packets::MarkerFinder;
 pub(crate) const LENGTH: usize = 100;
 
 /// The hexadecimal digits of a stamp.
-const STAMP: usize = 32;
-const PROSE: &str = " the quick brown fox jumps over the lazy dog, and then it does it all";
+const STAMP: usize = 16;
+const PROSE: &str =
+    " the quick brown fox jumps over the lazy dog, and then it does it all over again";
 
 /// What a content states about its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// When it was due, in nanoseconds.
-    pub(crate) due: u64,
-    pub(crate) sender: u32,
-    /// Counted from 1, for each sender and room.
-    pub(crate) number: u32,
+    /// The room that it was sent to.
+    pub(crate) room: u32,
+    /// Its place among the messages that this run has sent to the room, from 0.
+    pub(crate) place: u32,
 }
 
 /// Writes the contents of one run and tells them apart from those of any other.
@@ -43,9 +42,8 @@ impl Contents {
     pub(crate) fn write(&self, stamp: Stamp, packet: &mut String) {
         let start = packet.len();
         packet.push_str(&self.prefix);
-        let due = stamp.due;
-        for half in [(due >> 32) as u32, due as u32, stamp.sender, stamp.number] {
-            packet.extend(hexadecimal(half));
+        for number in [stamp.room, stamp.place] {
+            packet.extend(hexadecimal(number));
         }
         let left = LENGTH - (packet.len() - start);
         packet.push_str(&PROSE[..left]);
@@ -56,12 +54,8 @@ impl Contents {
     pub(crate) fn find(&mut self, packet: &[u8]) -> Option<Stamp> {
         let digits: &[u8; STAMP] = self.finder.after(packet)?.first_chunk()?;
         let (digits, _) = digits.as_chunks();
-        let [high, low, sender, number] = [0, 1, 2, 3].map(|n| value(digits[n]));
-        Some(Stamp {
-            due: u64::from(high) << 32 | u64::from(low),
-            sender,
-            number,
-        })
+        let [room, place] = [0, 1].map(|n| value(digits[n]));
+        Some(Stamp { room, place })
     }
 }
 
@@ -89,16 +83,8 @@ mod tests {
     #[test]
     fn a_stamp_is_read_back_only_by_its_own_run() {
         let mut contents = Contents::new(0xC0FF_EE01);
-        for (due, sender, number) in [
-            (0, 0, 1),
-            (0x0123_4567_89ab_cdef, 0xFEDC_BA98, u32::MAX),
-            (u64::MAX, 7, 0x1000_000A),
-        ] {
-            let stamp = Stamp {
-                due,
-                sender,
-                number,
-            };
+        for (room, place) in [(1, 0), (0xFEDC_BA98, u32::MAX), (7, 0x1000_000A)] {
+            let stamp = Stamp { room, place };
             let mut packet = r#"42["newMessage",{"content":""#.to_owned();
             let start = packet.len();
             contents.write(stamp, &mut packet);

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use chat_domain::BoxError;
 use mio::event::Event;
 use mio::{Events, Token};
+use serde::Serialize;
 
 use crate::client::{Client, State};
-use crate::content::Stamp;
 use crate::frames::{self, Frame, Kind};
-use crate::ledger::{Delivery, Ledger};
-use crate::packets::{self, Packet};
+use crate::ledger::{Audit, Delivery, Ledger};
+use crate::packets::{self, ErrorEvent, Packet};
 use crate::selector::Selector;
 use crate::target::Target;
 use crate::tokens::Tokens;
@@ -27,12 +27,13 @@ const READ_BYTES: usize = 256 * 1024;
 /// How many of the server's errors are printed.
 const MAX_PRINTED_ERRORS: u32 = 3;
 
-/// What follows when a message arrives at its sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What causes the next message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum LoopMode {
-    /// The sender sends its next message.
+    /// The arrival of the sender's previous one: a slow server is sent less.
     Closed,
-    /// Nothing: messages are sent on a schedule.
+    /// A schedule, whatever the server does.
     Open,
 }
 
@@ -94,6 +95,15 @@ impl Generator {
         nanos(self.started.elapsed())
     }
 
+    /// Compares what each connection received with what it must have received.
+    pub(crate) fn audit(&self) -> Audit {
+        let views = self.clients.iter().flat_map(|client| {
+            let rooms = client.rooms.clone();
+            rooms.zip(&client.views)
+        });
+        self.ledger.audit(views)
+    }
+
     /// From now on, a lost connection is counted and does not end the run.
     pub(crate) fn set_up_is_done(&mut self) {
         self.is_set_up = true;
@@ -106,14 +116,8 @@ impl Generator {
         if client.state != State::Joined {
             return;
         }
-        let (rooms, before) = (client.rooms.len(), client.sent as usize);
-        let room = client.rooms.start + before % rooms;
+        let room = client.rooms.start + client.sent % client.rooms.len();
         client.sent += 1;
-        let stamp = Stamp {
-            due,
-            sender: n as u32,
-            number: (before / rooms + 1) as u32,
-        };
         let mut packet = std::mem::take(&mut self.packet);
         packet.clear();
         // Writing to a string cannot fail.
@@ -121,7 +125,7 @@ impl Generator {
             packet,
             "42[\"sendMessage\",{{\"roomId\":{room},\"content\":\""
         );
-        self.ledger.sending(room, stamp, &mut packet);
+        self.ledger.sending(room, n as u32, due, &mut packet);
         packet.push_str("\"}]");
         self.packet = packet;
         self.send_packet(n);
@@ -285,16 +289,8 @@ impl Generator {
         let client = &mut self.clients[n];
         match packets::read(text) {
             Packet::Message(text) => {
-                let view = match &mut client.views[..] {
-                    [view] => Some(view),
-                    views => {
-                        let room = self.ledger.room(text);
-                        let at = room.and_then(|room| room.checked_sub(client.rooms.start));
-                        at.and_then(|at| views.get_mut(at))
-                    }
-                };
-                let view = view.ok_or("the server sent a message of a room that was not joined")?;
-                let delivery = self.ledger.delivered(n as u32, view, text, now);
+                let (first, views) = (client.rooms.start, &mut client.views[..]);
+                let delivery = self.ledger.delivered(n as u32, first, views, text, now);
                 if delivery == Delivery::Own && self.mode == LoopMode::Closed {
                     self.send_message(n, now);
                 }
@@ -330,9 +326,9 @@ impl Generator {
             }
             Packet::Acknowledgement(text) => self.acknowledgement = Some((now, text.to_vec())),
             Packet::Error(text) if client.state == State::Joined => {
-                // The room does not matter: all rooms of a connection have as many members.
-                self.ledger.refused(client.rooms.start);
-                self.print_error(&format!("refused: {}", packets::reason(text)));
+                let error = ErrorEvent::parse(text);
+                self.ledger.refused(n as u32, client.rooms.clone(), &error);
+                self.print_error(&format!("refused: {}", error.message));
                 if self.mode == LoopMode::Closed {
                     self.send_message(n, now);
                 }
@@ -348,8 +344,8 @@ impl Generator {
 
     fn close(&mut self, n: usize, reason: &str) {
         let client = &mut self.clients[n];
-        if client.state == State::Joined {
-            client.rooms.clone().for_each(|room| self.ledger.left(room));
+        for (room, view) in client.rooms.clone().zip(&mut client.views) {
+            self.ledger.left(n as u32, room, view);
         }
         client.state = State::Closed;
         client.received = Vec::new();

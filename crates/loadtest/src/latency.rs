@@ -35,6 +35,20 @@ impl LatencyHistogram {
         self.0.saturating_record(micros);
     }
 
+    pub(crate) fn record_many(&mut self, micros: u64, count: u64) {
+        self.0.saturating_record_n(micros, count);
+    }
+
+    /// Returns the longest latency in microseconds; 0 if nothing was recorded.
+    pub(crate) fn max(&self) -> u64 {
+        self.0.max()
+    }
+
+    /// Returns the number of latencies.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len()
+    }
+
     /// Returns `None` if nothing was recorded.
     pub(crate) fn percentiles(&self) -> Option<Percentiles> {
         let millis = |micros: u64| micros as f64 / 1000.0;

@@ -1,73 +1,65 @@
-//! Counts what was sent and what arrived, and checks that it arrived once and in order.
+//! The account of a run: what was sent, how it was answered, and what each view received.
+//!
+//! Every message has an entry in its room's log, and every view has the set of the messages
+//! that it received. A message therefore counts at most once per view, and no fault can
+//! cancel another.
 
-use crate::arrivals::{Arrival, Arrivals};
+mod audit;
+mod received;
+mod room;
+mod view;
+
+use std::num::NonZeroU64;
+use std::ops::Range;
+
+use self::audit::Refusal;
+use self::room::{Answer, Message, Room};
 use crate::content::{Contents, Stamp};
 use crate::latency::LatencyHistogram;
-use crate::packets::{MarkerFinder, number};
+use crate::packets::{ErrorEvent, MarkerFinder, number};
+
+pub(crate) use self::audit::Audit;
+pub(crate) use self::view::View;
 
 /// The counts since the start of the run.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) sent: u64,
     /// Messages that arrived at their sender: by the wire contract, they are stored.
     pub(crate) acknowledged: u64,
+    /// Arrivals of this run's messages.
     pub(crate) deliveries: u64,
-    /// The deliveries that the sent messages should cause.
-    pub(crate) expected: u64,
+    /// Deliveries that had already arrived at the same view.
     pub(crate) doubled: u64,
+    /// Deliveries after one that must follow them, or with another number than elsewhere.
     pub(crate) misordered: u64,
+    /// Deliveries in a room that the message was not sent to or the connection has not
+    /// joined.
+    pub(crate) misrouted: u64,
     /// Messages that the server refused.
-    pub(crate) errors: u64,
+    pub(crate) refused: u64,
+    /// Refused messages that reached a member nevertheless.
+    pub(crate) delivered_although_refused: u64,
+    /// Messages that were neither acknowledged nor refused when a drain ended.
+    pub(crate) unanswered: u64,
+    /// Errors that do not refuse a message.
+    pub(crate) other_errors: u64,
     /// Connections that were lost under load.
     pub(crate) lost: u64,
 }
 
 impl Counts {
-    /// Returns the expected deliveries that have not arrived.
-    pub(crate) fn missing(&self) -> u64 {
-        let distinct = self.deliveries - self.doubled;
-        self.expected.saturating_sub(distinct)
+    /// Returns the number of errors of all kinds.
+    pub(crate) fn errors(&self) -> u64 {
+        self.refused + self.unanswered + self.other_errors
     }
 }
 
-/// What one connection has seen of its room.
-pub(crate) struct View {
-    room: Arrivals,
-    /// Each sender's messages, for a server that does not number its rooms' messages.
-    senders: Vec<(u32, Arrivals)>,
-    /// The messages that this connection sent itself.
-    own: Arrivals,
-}
-
-impl View {
-    /// A view of a room joined after this message, if the server numbers its messages.
-    fn after(seq: Option<u64>) -> Self {
-        Self {
-            room: seq.map_or(Arrivals::from_first(), Arrivals::after),
-            senders: Vec::new(),
-            own: Arrivals::after(0),
-        }
-    }
-
-    /// Returns the room's newest message, if the server numbers them.
-    pub(crate) fn newest(&self) -> Option<u64> {
-        self.room.newest()
-    }
-
-    fn of_sender(&mut self, sender: u32) -> &mut Arrivals {
-        let known = self.senders.iter().position(|(known, _)| *known == sender);
-        let at = known.unwrap_or_else(|| {
-            self.senders.push((sender, Arrivals::after(0)));
-            self.senders.len() - 1
-        });
-        &mut self.senders[at].1
-    }
-}
-
-/// Whose message a connection has received.
+/// The message that a connection has received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Its own, for the first time: the message is acknowledged.
+    /// Its own, for the first time, and without an error before: the message is
+    /// acknowledged.
     Own,
     Other,
 }
@@ -78,19 +70,26 @@ enum Numbering {
     Unknown,
     /// The wire contract's `seq`.
     Rooms,
-    /// The numbers in the contents, because the founding contract has no `seq`.
+    /// None, because the founding contract has no `seq`: only the messages of one sender
+    /// have an order.
     Senders,
 }
 
 pub(crate) struct Ledger {
     pub(crate) counts: Counts,
+    /// The latencies of the messages that were due in the measured interval.
     pub(crate) latency: LatencyHistogram,
+    measured: Range<u64>,
+    /// Deliveries that are expected and have not arrived, of the messages that were sent
+    /// since the accounts were last closed.
+    outstanding: u64,
     contents: Contents,
     seq: MarkerFinder,
     room: MarkerFinder,
     numbering: Numbering,
-    /// The number of members of each room.
-    members: Vec<u32>,
+    /// By number.
+    rooms: Vec<Room>,
+    refusals: Vec<Refusal>,
 }
 
 impl Ledger {
@@ -100,62 +99,134 @@ impl Ledger {
         Self {
             counts: Counts::default(),
             latency: LatencyHistogram::new(),
+            measured: 0..0,
+            outstanding: 0,
             contents: Contents::new(run_id),
             seq: MarkerFinder::new(b"\"seq\":"),
             room: MarkerFinder::new(b"\"roomId\":"),
             numbering: Numbering::Unknown,
-            members: vec![0; rooms + 1],
+            rooms: (0..=rooms).map(|_| Room::default()).collect(),
+            refusals: Vec::new(),
         }
     }
 
+    /// Starts to measure the messages that are due in an interval, in nanoseconds. Selecting
+    /// them by the time of arrival would leave out the slowest.
+    pub(crate) fn measure(&mut self, interval: Range<u64>) {
+        self.latency.clear();
+        self.measured = interval;
+    }
+
+    /// Returns the number of deliveries that are still waited for. Those of refused messages
+    /// are among them, because they must not arrive late either.
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.outstanding
+    }
+
     pub(crate) fn joined(&mut self, room: usize, packet: &[u8]) -> View {
-        self.members[room] += 1;
+        self.rooms[room].members += 1;
         View::after(self.seq.after(packet).and_then(number))
     }
 
-    pub(crate) fn left(&mut self, room: usize) {
-        self.members[room] = self.members[room].saturating_sub(1);
+    /// Removes a member that was lost: what it has not received is not expected any more,
+    /// and what it has sent may be stored or not.
+    pub(crate) fn left(&mut self, member: u32, room: usize, view: &mut View) {
+        view.is_lost = true;
+        let room = &mut self.rooms[room];
+        room.members = room.members.saturating_sub(1);
+        for place in view.received.missing(room.log.len() as u64) {
+            let message = &mut room.log[place as usize];
+            let before = message.missing();
+            message.members -= 1;
+            if message.sender == member && message.answer == Answer::None {
+                message.answer = Answer::Lost;
+            }
+            if place as usize >= room.audited {
+                self.outstanding -= before - message.missing();
+            }
+        }
     }
 
-    /// Counts a message that is being sent and appends its content.
-    pub(crate) fn sending(&mut self, room: usize, stamp: Stamp, packet: &mut String) {
+    /// Records a message that is being sent and appends its content.
+    pub(crate) fn sending(&mut self, room: usize, sender: u32, due: u64, packet: &mut String) {
+        let log = &mut self.rooms[room];
+        let stamp = Stamp {
+            room: room as u32,
+            place: log.log.len() as u32,
+        };
+        log.log.push(Message {
+            due,
+            seq: None,
+            sender,
+            members: log.members,
+            received: 0,
+            answer: Answer::None,
+        });
+        self.outstanding += u64::from(log.members);
         self.counts.sent += 1;
-        self.counts.expected += u64::from(self.members[room]);
         self.contents.write(stamp, packet);
     }
 
-    /// Returns the room that a packet names.
-    pub(crate) fn room(&mut self, packet: &[u8]) -> Option<usize> {
-        self.room
-            .after(packet)
-            .and_then(number)
-            .map(|room| room as usize)
+    /// Records an error of a connection in these rooms.
+    pub(crate) fn refused(&mut self, sender: u32, rooms: Range<usize>, error: &ErrorEvent) {
+        if !error.is_about_a_message() {
+            self.counts.other_errors += 1;
+            return;
+        }
+        self.counts.refused += 1;
+        let named = error.room.filter(|room| rooms.contains(room));
+        let room = named.or((rooms.len() == 1).then_some(rooms.start));
+        self.refusals.push(Refusal {
+            sender,
+            room,
+            before: room.map_or(u32::MAX, |room| self.rooms[room].log.len() as u32),
+            answer: match error.code == "outcome_unknown" {
+                true => Answer::OutcomeUnknown,
+                false => Answer::Refused,
+            },
+        });
     }
 
-    /// Counts a refused message, which no member will receive.
-    pub(crate) fn refused(&mut self, room: usize) {
-        self.counts.errors += 1;
-        let members = u64::from(self.members[room]);
-        self.counts.expected = self.counts.expected.saturating_sub(members);
-    }
-
-    /// Counts a `newMessage` that arrived at this time, in nanoseconds.
+    /// Records a `newMessage` that arrived at this time, in nanoseconds. The views are those
+    /// of the receiver's rooms from `first_room`.
     #[inline]
     pub(crate) fn delivered(
         &mut self,
         receiver: u32,
-        view: &mut View,
+        first_room: usize,
+        views: &mut [View],
         packet: &[u8],
         now: u64,
     ) -> Delivery {
+        let room = self.room.after(packet).and_then(number).unwrap_or(0) as usize;
+        let Some(view) = views.get_mut(room.wrapping_sub(first_room)) else {
+            self.counts.misrouted += 1;
+            return Delivery::Other;
+        };
         let seq = match self.numbering {
             Numbering::Senders => None,
             _ => self.seq.after(packet).and_then(number),
         };
         let Some(stamp) = self.contents.find(packet) else {
             // Another client's message still takes its place in the room's order.
+            if let Some(seq) = seq
+                && !view.record_numbered(seq)
+            {
+                self.counts.misordered += 1;
+            }
+            return Delivery::Other;
+        };
+        self.counts.deliveries += 1;
+        let own_room = &mut self.rooms[room];
+        let is_waited_for = stamp.place as usize >= own_room.audited;
+        let message = match stamp.room as usize == room {
+            true => own_room.log.get_mut(stamp.place as usize),
+            false => None,
+        };
+        let Some(message) = message else {
+            self.counts.misrouted += 1;
             if let Some(seq) = seq {
-                view.room.record(seq);
+                view.record_numbered(seq);
             }
             return Delivery::Other;
         };
@@ -165,133 +236,48 @@ impl Ledger {
                 None => Numbering::Senders,
             };
         }
-        let in_room = match seq {
-            Some(seq) => view.room.record(seq),
-            None => view.of_sender(stamp.sender).record(u64::from(stamp.number)),
+        let is_in_order = match seq {
+            Some(seq) => view.record_numbered(seq),
+            None => view.record_unnumbered(message.sender, stamp.place),
         };
-        let is_own = stamp.sender == receiver;
-        let arrival = if is_own {
-            // A message that was stored twice has two numbers, both in order in its room.
-            in_room.max(view.own.record(u64::from(stamp.number)))
-        } else {
-            in_room
-        };
-        self.counts.deliveries += 1;
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::Late => self.counts.misordered += 1,
-            Arrival::Repeated => {
-                self.counts.doubled += 1;
-                return Delivery::Other;
-            }
+        if !view.received.insert(stamp.place.into()) {
+            self.counts.doubled += 1;
+            return Delivery::Other;
         }
-        self.latency
-            .record((now.saturating_sub(stamp.due) / 1000).max(1));
+        let seq = seq.and_then(NonZeroU64::new);
+        if message.received == 0 {
+            message.seq = seq;
+        }
+        let is_own = message.sender == receiver;
+        if !is_in_order || message.seq != seq || is_own && !view.record_own(stamp.place) {
+            self.counts.misordered += 1;
+        }
+        let before = message.missing();
+        if message.answer == Answer::Refused && message.received == 0 {
+            self.counts.delivered_although_refused += 1;
+        }
+        message.received += 1;
+        if is_waited_for {
+            self.outstanding = self.outstanding + message.missing() - before;
+        }
+        if message.answer == Answer::Refused {
+            return Delivery::Other;
+        }
+        if self.measured.contains(&message.due) {
+            self.latency
+                .record((now.saturating_sub(message.due) / 1000).max(1));
+        }
         if is_own {
             self.counts.acknowledged += 1;
-            return Delivery::Own;
+            // After an error about it, its place in flight is taken already.
+            return match std::mem::replace(&mut message.answer, Answer::Acknowledged) {
+                Answer::None => Delivery::Own,
+                _ => Delivery::Other,
+            };
         }
         Delivery::Other
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SENT: u64 = 1_000_000;
-
-    /// A room with two members: `0` sends and `1` only receives.
-    struct Room {
-        ledger: Ledger,
-        views: [View; 2],
-    }
-
-    impl Room {
-        fn new() -> Self {
-            let mut ledger = Ledger::new(7, 1);
-            let views = [(); 2].map(|()| ledger.joined(1, br#"42["joinedRoom",{"seq":0}]"#));
-            Self { ledger, views }
-        }
-
-        fn send(&mut self, number: u32) -> String {
-            let stamp = Stamp {
-                due: SENT,
-                sender: 0,
-                number,
-            };
-            let mut content = String::new();
-            self.ledger.sending(1, stamp, &mut content);
-            content
-        }
-
-        fn deliver(&mut self, to: u32, seq: Option<u64>, content: &str) -> Delivery {
-            let seq = seq.map_or(String::new(), |seq| format!("\"seq\":{seq},"));
-            let packet = format!(r#"42["newMessage",{{"id":1,{seq}"content":"{content}"}}]"#);
-            let view = &mut self.views[to as usize];
-            self.ledger
-                .delivered(to, view, packet.as_bytes(), SENT + 1_000_000)
-        }
-
-        fn counts(&self) -> [u64; 4] {
-            let counts = self.ledger.counts;
-            [
-                counts.acknowledged,
-                counts.missing(),
-                counts.doubled,
-                counts.misordered,
-            ]
-        }
-    }
-
-    #[test]
-    fn messages_that_arrive_once_and_in_order_are_clean_with_and_without_seq() {
-        for has_seq in [true, false] {
-            let mut room = Room::new();
-            for n in 1..=3 {
-                let content = room.send(n);
-                let seq = has_seq.then_some(u64::from(n));
-                assert_eq!(room.deliver(0, seq, &content), Delivery::Own);
-                assert_eq!(room.deliver(1, seq, &content), Delivery::Other);
-            }
-            assert_eq!(room.counts(), [3, 0, 0, 0]);
-            assert_eq!(room.ledger.latency.percentiles().unwrap().p50, 1.0);
-        }
-    }
-
-    #[test]
-    fn missing_repeated_and_late_messages_are_told_apart() {
-        for has_seq in [true, false] {
-            let mut room = Room::new();
-            let contents = [1, 2, 3].map(|n| room.send(n));
-            for n in [1, 3, 2, 2] {
-                let seq = has_seq.then_some(n as u64);
-                room.deliver(1, seq, &contents[n - 1]);
-            }
-            assert_eq!(room.counts(), [0, 3, 1, 1], "{has_seq}");
-        }
-    }
-
-    #[test]
-    fn a_message_that_was_stored_twice_counts_as_repeated_at_its_sender() {
-        let mut room = Room::new();
-        let content = room.send(1);
-        for (seq, expected) in [(1, Delivery::Own), (2, Delivery::Other)] {
-            assert_eq!(room.deliver(0, Some(seq), &content), expected);
-        }
-        assert_eq!(room.counts(), [1, 1, 1, 0]);
-    }
-
-    #[test]
-    fn refused_messages_and_those_of_other_clients_are_not_expected() {
-        let mut room = Room::new();
-        room.send(1);
-        room.ledger.refused(1);
-        room.deliver(1, Some(1), "hello");
-        let content = room.send(2);
-        room.deliver(0, Some(2), &content);
-        room.deliver(1, Some(2), &content);
-        assert_eq!(room.counts(), [1, 0, 0, 0]);
-        assert_eq!(room.ledger.counts.errors, 1);
-    }
-}
+mod tests;

@@ -1,19 +1,25 @@
 //! A load generator for any server that implements the wire contract. It measures
-//! throughput, latency and CPU time, and checks that every message arrives exactly once
-//! and in order.
+//! throughput, latency and CPU time, and checks that every message arrives exactly once, in
+//! order and in its room.
 //!
-//! | scenario | what it measures |
-//! |---|---|
-//! | s1 | closed loop: each sender has its own rooms and a fixed number of messages in flight |
-//! | s2 | one room: a closed loop with a few senders; then increasing rates until two steps fail; then half of the best rate |
-//! | s3 | idle connections: how fast they are established and what they cost |
-//! | s4 | small rooms, messages at random times: the highest rate with a bounded p99 |
-//! | s5 | pages of a room's history, one request at a time: at its end, in its middle, at its beginning |
+//! | scenario | loop | what it measures |
+//! |---|---|---|
+//! | s1 | closed | each sender has its own rooms and a fixed number of messages in flight |
+//! | s2 | closed, then open | one room: a few senders; then increasing rates until two steps fail; then half of the best rate |
+//! | s3 | – | idle connections: how fast they are established and what they cost |
+//! | s4 | open | small rooms, messages at random times: the highest rate with a bounded p99 |
+//! | s5 | closed | pages of a room's history, one request at a time: at its end, in its middle, at its beginning |
 //!
-//! Latency is the time from when a message is due (in a closed loop: sent) until its
-//! `newMessage` arrives, over all deliveries. A message counts as acknowledged when it
-//! arrives at its sender, because every server of the founding contract sends it there.
-//! [`Report`] documents the names of the figures in JSON.
+//! Latency is the time from when a message is due until its `newMessage` arrives, over all
+//! deliveries of the messages that were due in the measured interval, read after the last of
+//! them has arrived. In a closed loop a message is due when the previous one has arrived, so
+//! a server that stalls is sent less during the stall, and its percentiles hide it
+//! (coordinated omission). In an open loop the schedule does not wait: latency includes the
+//! time that a message waited for its turn.
+//!
+//! A message counts as acknowledged when it arrives at its sender, because every server of
+//! the founding contract sends it there. [`Report`] documents the names of the figures in
+//! JSON.
 
 mod arrivals;
 mod client;
@@ -62,7 +68,7 @@ impl LoadTest {
     ///
     /// # Errors
     /// Why the run could not start or finish. A server that breaks a promise is not an
-    /// error: the [`Report`] counts what was missing, repeated or out of order.
+    /// error here: see [`Report::verdict`].
     pub fn run(self) -> Result<Report, BoxError> {
         self.processes.check()?;
         open_files::allow(self.scenario.connections())?;

@@ -85,16 +85,45 @@ pub(crate) fn number(text: &[u8]) -> Option<u64> {
     Some(text[..digits].iter().fold(0, number))
 }
 
+/// An event that reports a failed operation, or a refusal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ErrorEvent {
+    /// The whole packet if it has no `message`.
+    pub(crate) message: String,
+    /// Empty if the server has no codes.
+    pub(crate) code: String,
+    /// The event that failed, if it is named.
+    event: Option<String>,
+    pub(crate) room: Option<usize>,
+}
+
+impl ErrorEvent {
+    /// Parses a packet. Errors are rare enough for JSON.
+    pub(crate) fn parse(packet: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(packet);
+        let json = text.find(['[', '{']).map_or("", |start| &text[start..]);
+        let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+        let payload = value.get(1).unwrap_or(&value);
+        let field = |name: &str| payload[name].as_str().map(str::to_owned);
+        Self {
+            message: field("message").unwrap_or_else(|| text.chars().take(200).collect()),
+            code: field("code").unwrap_or_default(),
+            event: field("event"),
+            room: payload["roomId"].as_u64().map(|room| room as usize),
+        }
+    }
+
+    /// Returns whether it refuses a message. The founding contract names no event.
+    pub(crate) fn is_about_a_message(&self) -> bool {
+        self.event
+            .as_deref()
+            .is_none_or(|event| event == "sendMessage")
+    }
+}
+
 /// Returns the `message` of an error or refusal, or the whole packet if it has none.
 pub(crate) fn reason(packet: &[u8]) -> String {
-    let text = String::from_utf8_lossy(packet);
-    let json = text.find(['[', '{']).map_or("", |start| &text[start..]);
-    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    let payload = value.get(1).unwrap_or(&value);
-    match payload["message"].as_str() {
-        Some(message) => message.to_owned(),
-        None => text.chars().take(200).collect(),
-    }
+    ErrorEvent::parse(packet).message
 }
 
 #[cfg(test)]
@@ -116,6 +145,19 @@ mod tests {
         assert_eq!(reason(error), "no");
         assert_eq!(reason(br#"44{"message":"token_invalid"}"#), "token_invalid");
         assert_eq!(reason(b"41"), "41");
+    }
+
+    #[test]
+    fn an_error_is_about_a_message_unless_it_names_another_event() {
+        let named = |event: &str| {
+            let packet = format!(r#"42["error",{{"message":"no","code":"internal"{event}}}]"#);
+            ErrorEvent::parse(packet.as_bytes())
+        };
+        let error = named(r#","event":"sendMessage","roomId":7"#);
+        assert!(error.is_about_a_message());
+        assert_eq!((error.code.as_str(), error.room), ("internal", Some(7)));
+        assert!(named("").is_about_a_message());
+        assert!(!named(r#","event":"joinRoom""#).is_about_a_message());
     }
 
     #[test]

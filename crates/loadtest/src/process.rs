@@ -1,9 +1,10 @@
-//! The CPU time and memory of processes, read from `/proc`. Without `/proc`, there are no
-//! figures.
+//! The CPU time and memory of processes, read from `/proc`, and the CPU time of this thread.
+//! Without `/proc`, there are no figures of other processes.
 
 use std::fs;
 
 use chat_domain::BoxError;
+use rustix::time::{ClockId, clock_gettime};
 
 /// The processes to measure.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,12 +16,13 @@ pub struct Processes {
     pub database: Option<u32>,
 }
 
-/// CPU seconds that each process has used since it started.
+/// CPU seconds that each process has used since it started. The generator is the calling
+/// thread: the load test has no other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Usage {
     pub(crate) server: Option<f64>,
     pub(crate) database: Option<f64>,
-    pub(crate) generator: Option<f64>,
+    pub(crate) generator: f64,
 }
 
 impl Processes {
@@ -44,7 +46,7 @@ impl Processes {
         Usage {
             server: self.server.and_then(seconds),
             database: self.database.and_then(seconds_with_children),
-            generator: seconds(std::process::id()),
+            generator: thread_seconds(),
         }
     }
 
@@ -62,7 +64,7 @@ impl Usage {
         Self {
             server: difference(self.server, earlier.server),
             database: difference(self.database, earlier.database),
-            generator: difference(self.generator, earlier.generator),
+            generator: self.generator - earlier.generator,
         }
     }
 }
@@ -95,6 +97,13 @@ fn seconds(process: u32) -> Option<f64> {
     Some(to_seconds(stat(process)?.ticks))
 }
 
+/// Returns the CPU seconds of the calling thread, exactly: the ticks of `/proc` are too
+/// coarse for a share of a short interval.
+fn thread_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
 fn seconds_with_children(process: u32) -> Option<f64> {
     let own = stat(process)?;
     let running = fs::read_dir("/proc").ok()?.flatten().filter_map(|entry| {
@@ -124,6 +133,7 @@ mod tests {
         assert!(processes.server_kib().unwrap() > 100);
         let usage = processes.usage();
         assert!(usage.since(usage).server == Some(0.0) && usage.database >= usage.server);
+        assert!(processes.usage().since(usage).generator > 0.0);
 
         let missing = Processes {
             server: None,

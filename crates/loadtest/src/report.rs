@@ -5,9 +5,10 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::generator::LoopMode;
 use crate::latency::Percentiles;
-use crate::ledger::Counts;
-use crate::measure::Phase;
+use crate::ledger::Audit;
+use crate::measure::{Meter, Phase};
 use crate::plan::Scenario;
 
 /// The result of a run. As JSON, it is one object with exactly these names; a figure that
@@ -15,34 +16,51 @@ use crate::plan::Scenario;
 ///
 /// The rates, the latency and the costs at the top level belong to the main phase of the
 /// scenario: the first phase of s1, the closed loop of s2, and the highest sustained rate
-/// of s4 (or its first rate, if none was sustained). The counts cover the whole run.
+/// of s4 (or its first rate, if none was sustained). The counts cover the whole run, and
+/// none of them is a difference of others: one fault cannot hide another.
 #[derive(Debug, Serialize)]
 pub struct Report {
     scenario: &'static str,
     parameters: Scenario,
     connections_per_second: f64,
+    /// Whether the main phase was a closed or an open loop.
+    #[serde(rename = "loop")]
+    mode: Option<LoopMode>,
     messages_per_second: Option<f64>,
     deliveries_per_second: Option<f64>,
     latency_ms: Option<Percentiles>,
     sent: u64,
     /// Messages that arrived at their senders.
     acknowledged: u64,
-    /// Arrivals of all messages at all members.
+    /// Arrivals of this run's messages in rooms that the connections have joined.
     deliveries: u64,
-    /// The deliveries that the sent messages should cause.
+    /// The deliveries that must arrive: of each message that was not refused, at each member.
     expected: u64,
     missing: u64,
+    /// Deliveries of a message that the connection had already received.
     doubled: u64,
     misordered: u64,
+    /// Deliveries in a room that the message was not sent to or the connection has not joined.
+    misrouted: u64,
     /// Messages that the server refused.
+    refused: u64,
+    /// Messages that the server refused and a member received nevertheless.
+    delivered_although_refused: u64,
+    /// Messages that were neither acknowledged nor refused.
+    unanswered: u64,
+    /// Errors of all kinds: refused and unanswered messages, and errors about anything else.
     errors: u64,
     /// Connections that were lost under load.
     connections_lost: u64,
+    /// Why the figures must not be used, whatever the server did.
+    invalid: Vec<String>,
     server_cpu_seconds_per_1000_messages: Option<f64>,
     server_cpu_seconds_per_1000_deliveries: Option<f64>,
     database_cpu_seconds_per_1000_messages: Option<f64>,
     generator_cpu_seconds_per_1000_messages: Option<f64>,
     generator_cpu_seconds_per_1000_deliveries: Option<f64>,
+    /// The share of a core that the load test's only thread used.
+    generator_core_share: Option<f64>,
     server_kib_per_connection: Option<f64>,
     #[serde(flatten)]
     outcome: Outcome,
@@ -62,9 +80,12 @@ pub(crate) enum Outcome {
     OneRoom {
         /// The highest rate of any phase.
         saturation_deliveries_per_second: f64,
+        /// The loop of that phase.
+        saturation_loop: LoopMode,
         saturation_server_cpu_seconds_per_1000_deliveries: Option<f64>,
         /// The highest rate with a 99th percentile of at most 250 ms.
         deliveries_per_second_p99_250: f64,
+        p99_250_loop: Option<LoopMode>,
         closed: Phase,
         /// At half of the saturation rate.
         half: Phase,
@@ -148,27 +169,35 @@ impl Report {
     pub(crate) fn new(
         scenario: Scenario,
         connections_per_second: f64,
-        counts: Counts,
         outcome: Outcome,
+        meter: &Meter,
     ) -> Self {
+        let counts = meter.generator.ledger.counts;
+        let Audit { expected, missing } = meter.generator.audit();
         let phase = outcome.main_phase();
         let cost = |of: fn(&Phase) -> Option<f64>| phase.and_then(of);
         Self {
             scenario: scenario.name(),
             parameters: scenario,
             connections_per_second,
+            mode: phase.map(|phase| phase.mode),
             messages_per_second: phase.map(|phase| phase.messages_per_second),
             deliveries_per_second: phase.map(|phase| phase.deliveries_per_second),
             latency_ms: phase.and_then(|phase| phase.latency_ms),
             sent: counts.sent,
             acknowledged: counts.acknowledged,
             deliveries: counts.deliveries,
-            expected: counts.expected,
-            missing: counts.missing(),
+            expected,
+            missing,
             doubled: counts.doubled,
             misordered: counts.misordered,
-            errors: counts.errors,
+            misrouted: counts.misrouted,
+            refused: counts.refused,
+            delivered_although_refused: counts.delivered_although_refused,
+            unanswered: counts.unanswered,
+            errors: counts.errors(),
             connections_lost: counts.lost,
+            invalid: meter.invalid().to_vec(),
             server_cpu_seconds_per_1000_messages: cost(|p| p.server_cpu_seconds_per_1000_messages),
             server_cpu_seconds_per_1000_deliveries: cost(|p| {
                 p.server_cpu_seconds_per_1000_deliveries
@@ -182,6 +211,7 @@ impl Report {
             generator_cpu_seconds_per_1000_deliveries: cost(|p| {
                 p.generator_cpu_seconds_per_1000_deliveries
             }),
+            generator_core_share: phase.map(|phase| phase.generator_core_share),
             server_kib_per_connection: match &outcome {
                 Outcome::Idle {
                     server_kib_per_connection,
@@ -193,10 +223,32 @@ impl Report {
         }
     }
 
-    /// Returns whether all messages arrived once and in order and no connection was lost.
-    #[must_use]
-    pub fn is_clean(&self) -> bool {
-        self.missing + self.doubled + self.misordered + self.connections_lost == 0
+    /// Checks that the figures are valid and that the server kept its promises.
+    ///
+    /// # Errors
+    /// States everything that was wrong.
+    pub fn verdict(&self) -> Result<(), String> {
+        let faults = [
+            (self.missing, "deliveries missing"),
+            (self.doubled, "deliveries repeated"),
+            (self.misordered, "deliveries out of order"),
+            (self.misrouted, "deliveries in the wrong room"),
+            (self.refused, "messages refused"),
+            (
+                self.delivered_although_refused,
+                "messages delivered although refused",
+            ),
+            (self.unanswered, "messages not answered"),
+            (self.errors - self.refused - self.unanswered, "other errors"),
+            (self.connections_lost, "connections lost"),
+        ];
+        let faults = faults.into_iter().filter(|(count, _)| *count > 0);
+        let faults = faults.map(|(count, what)| format!("{what}: {count}"));
+        let all: Vec<String> = self.invalid.iter().cloned().chain(faults).collect();
+        match all.is_empty() {
+            true => Ok(()),
+            false => Err(format!("the load test failed: {}", all.join("; "))),
+        }
     }
 }
 

@@ -25,11 +25,10 @@ pub(crate) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxEr
         Scenario::S4(plan) => rooms::run(plan, meter)?,
         Scenario::S5(plan) => history::run(plan, meter)?,
     };
-    let counts = meter.generator.ledger.counts;
     Ok(Report::new(
         scenario,
         connections_per_second,
-        counts,
         outcome,
+        meter,
     ))
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use chat_test_support::free_port;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::broken_server::{Fault, Numbering, broken_server};
 use crate::support::{Database, Gateway, SECRET, command, token};
@@ -83,15 +83,10 @@ async fn every_scenario_reports_no_fault_of_a_gateway() {
         let result = outcome.json();
         assert_eq!(outcome.out.lines().count(), 1);
         assert!(outcome.error.starts_with("loadtest: "), "{}", outcome.error);
-        for name in [
-            "missing",
-            "doubled",
-            "misordered",
-            "errors",
-            "connections_lost",
-        ] {
+        for name in FAULTS {
             assert_eq!(result[name], 0, "{name}: {result}");
         }
+        assert_eq!(result["invalid"], json!([]), "{result}");
         assert_eq!(result["sent"], result["acknowledged"], "{result}");
         assert_eq!(result["deliveries"], result["expected"], "{result}");
         assert!(result["connections_per_second"].as_f64().unwrap() > 0.0);
@@ -134,7 +129,13 @@ async fn each_scenario_reports_its_own_figures() {
             assert!(result[name].as_f64().unwrap() > 0.0, "{name}: {result}");
         }
         assert_eq!(result["server_cpu_seconds_per_1000_messages"], Value::Null);
+        let share = result["generator_core_share"].as_f64().unwrap();
+        assert!(share > 0.0 && share <= 0.9, "{result}");
+        let mode = if scenario == S4 { "open" } else { "closed" };
+        assert_eq!(result["loop"], mode, "{result}");
         if scenario == S2 {
+            assert_eq!(result["ramp"][0]["loop"], "open", "{result}");
+            assert_eq!(result["half"]["loop"], "open", "{result}");
             assert!(result["ramp"][0]["sustained"].is_boolean(), "{result}");
             assert!(result["closed"]["latency_ms"]["p99"].is_number());
             assert!(result["half"]["messages_per_second"].is_number());
@@ -183,9 +184,9 @@ async fn pages_are_read_at_the_end_in_the_middle_and_at_the_beginning() {
         outcome.error
     );
 
-    let stored = loadtest(gateway.address, &format!("{S1} --json"))
-        .await
-        .json();
+    // However slow the machine, the messages in flight fill a page.
+    let fill = "--scenario s1 --connections 1 --in-flight 64 --warm-up 0 --seconds 0.1 --json";
+    let stored = loadtest(gateway.address, fill).await.json();
     let outcome = loadtest(gateway.address, s5).await;
     assert_eq!(outcome.code, 0, "{}{} {stored}", outcome.out, outcome.error);
     let result = outcome.json();
@@ -211,6 +212,10 @@ async fn without_json_the_report_has_one_figure_per_line() {
         outcome.out
     );
     assert!(has("parameters.connections "), "{}", outcome.out);
+
+    let outcome = loadtest(gateway.address, S1).await;
+    let has = |line: &str| outcome.out.lines().any(|other| other.starts_with(line));
+    assert!(has("loop "), "{}", outcome.out);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,33 +296,111 @@ async fn a_run_that_cannot_start_prints_one_line() {
     );
 }
 
+/// The counts that are zero if the server keeps its promises.
+const FAULTS: [&str; 9] = [
+    "missing",
+    "doubled",
+    "misordered",
+    "misrouted",
+    "refused",
+    "delivered_although_refused",
+    "unanswered",
+    "errors",
+    "connections_lost",
+];
+
+/// Runs a load test against a server with a fault, and returns how it ended and the faults
+/// that it counted.
+async fn detected(numbering: Numbering, fault: Fault) -> (Outcome, Vec<(&'static str, u64)>) {
+    let server = broken_server(numbering, fault).await;
+    let plan = "--scenario s1 --connections 1 --idle-connections 0 --in-flight 1 --warm-up 0 \
+                --seconds 0.2 --json";
+    let room = "--scenario s2 --connections 3 --senders 1 --in-flight 4 --warm-up 0 \
+                --seconds 0.1 --step-seconds 0.05 --json";
+    let plan = match fault {
+        Fault::Silent => plan,
+        _ => room,
+    };
+    let outcome = loadtest(server, plan).await;
+    let result = outcome.json();
+    let counts = FAULTS.map(|name| (name, result[name].as_u64().unwrap()));
+    let counted = counts.into_iter().filter(|(_, count)| *count > 0).collect();
+    (outcome, counted)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_breaks_a_promise_is_detected() {
     for numbering in [Numbering::Seq, Numbering::None] {
-        for (fault, found) in [
-            (Fault::None, None),
-            (Fault::Drops, Some("missing")),
-            (Fault::Repeats, Some("doubled")),
-            (Fault::Swaps, Some("misordered")),
+        for (fault, expected) in [
+            (Fault::None, &[][..]),
+            (Fault::Drops, &[("missing", 1)]),
+            (Fault::Repeats, &[("doubled", 1)]),
+            (Fault::Swaps, &[("misordered", 1)]),
+            (Fault::Misroutes, &[("missing", 1), ("misrouted", 1)]),
+            (Fault::Refuses, &[("refused", 1), ("errors", 1)]),
         ] {
-            let server = broken_server(numbering, fault).await;
-            let plan = "--scenario s2 --connections 3 --senders 1 --in-flight 4 --warm-up 0 \
-                        --seconds 0.1 --step-seconds 0.05 --json";
-            let outcome = loadtest(server, plan).await;
-            let result = outcome.json();
-            let reported: Vec<&str> = ["missing", "doubled", "misordered"]
-                .into_iter()
-                .filter(|name| result[*name] != 0)
-                .collect();
-            assert_eq!(
-                reported,
-                Vec::from_iter(found),
-                "{numbering:?} {fault:?}: {result}"
-            );
-            assert_eq!(outcome.code, i32::from(found.is_some()), "{result}");
-            if let Some(found) = found {
-                assert_eq!(result[found], 1, "{result}");
-            }
+            let (outcome, counted) = detected(numbering, fault).await;
+            let context = format!("{numbering:?} {fault:?}: {}{}", outcome.out, outcome.error);
+            assert_eq!(counted, expected, "{context}");
+            let is_clean = expected.is_empty();
+            assert_eq!(outcome.code, i32::from(!is_clean), "{context}");
+            let says = outcome
+                .error
+                .contains("chat-gateway: the load test failed: ");
+            assert_eq!(says, !is_clean, "{context}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_message_that_is_delivered_does_not_cancel_a_lost_one() {
+    for numbering in [Numbering::Seq, Numbering::None] {
+        let server = broken_server(numbering, Fault::RefusesAnother).await;
+        // With one message in flight, the refusal can mean no other message.
+        let plan = "--scenario s2 --connections 3 --senders 1 --in-flight 1 --warm-up 0 \
+                    --seconds 0.2 --step-seconds 0.05 --json";
+        let outcome = loadtest(server, plan).await;
+        let result = outcome.json();
+        for (name, count) in [
+            ("missing", 3),
+            ("refused", 1),
+            ("delivered_although_refused", 1),
+            ("unanswered", 1),
+        ] {
+            assert_eq!(result[name], count, "{numbering:?} {name}: {result}");
+        }
+        assert_eq!(outcome.code, 1, "{result}");
+        assert!(
+            outcome
+                .error
+                .contains("messages delivered although refused: 1"),
+            "{}",
+            outcome.error
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_traffic_fails_and_says_so() {
+    let (outcome, counted) = detected(Numbering::Seq, Fault::Silent).await;
+    assert_eq!(outcome.code, 1, "{}", outcome.out);
+    assert_eq!(
+        counted,
+        [("missing", 1), ("unanswered", 1), ("errors", 1)],
+        "{}",
+        outcome.out
+    );
+    let error = &outcome.error;
+    assert!(error.contains("no delivery was measured"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_takes_longer_than_the_measured_interval_is_measured() {
+    let server = broken_server(Numbering::Seq, Fault::Stalls).await;
+    let plan = "--scenario s1 --connections 1 --in-flight 1 --warm-up 0 --seconds 0.3 --json";
+    let outcome = loadtest(server, plan).await;
+    let result = outcome.json();
+    assert_eq!(outcome.code, 0, "{result}{}", outcome.error);
+    let slowest = result["latency_ms"]["max"].as_f64().unwrap();
+    assert!(slowest >= 1000.0, "{result}");
 }

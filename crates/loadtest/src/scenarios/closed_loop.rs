@@ -1,6 +1,7 @@
-//! s1: senders with their own rooms and a fixed number of messages in flight.
+//! s1: senders with their own rooms and a fixed number of messages in flight (a closed
+//! loop); then, if requested, a fixed rate (an open loop).
 
-use super::setup::{Finished, connect_and_join, drain, start_closed_loop};
+use super::setup::{Finished, connect_and_join, start_closed_loop};
 use crate::measure::Meter;
 use crate::open_loop::{OpenLoop, Pattern};
 use crate::plan::{ClosedLoop, seconds};
@@ -15,16 +16,13 @@ pub(super) fn run(plan: ClosedLoop, meter: &mut Meter) -> Finished {
         }
     })?;
     start_closed_loop(meter, 0..plan.connections, plan.in_flight);
-    let phase = meter.phase("s1", seconds(plan.warm_up), seconds(plan.seconds), None)?;
-    drain(meter)?;
+    let (warm_up, length) = (seconds(plan.warm_up), seconds(plan.seconds));
+    let phase = meter.phase("s1 closed loop", warm_up, length, None)?;
     let steady = if plan.steady_rate > 0.0 {
         let senders = (0..plan.connections).collect();
         let load = OpenLoop::new(plan.steady_rate, Pattern::Even { senders });
-        let length = seconds(plan.seconds);
-        let name = "s1 at a steady rate";
-        let phase = meter.phase(name, length.mul_f64(0.2), length, Some(load))?;
-        drain(meter)?;
-        Some(phase)
+        let name = "s1 open loop at a steady rate";
+        Some(meter.phase(name, length.mul_f64(0.2), length, Some(load))?)
     } else {
         None
     };

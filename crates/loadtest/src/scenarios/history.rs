@@ -1,4 +1,5 @@
-//! s5: what a page of a room's history costs, at its end, middle and beginning.
+//! s5: what a page of a room's history costs, at its end, middle and beginning (a closed
+//! loop: one request at a time).
 
 use std::time::Duration;
 
@@ -72,9 +73,28 @@ fn read_page(
     };
     let event = format!("[\"listMessages\",{{\"roomId\":{room},{bound}}}]");
     let (took, acknowledgement) = meter.generator.request(0, &event, DEADLINE)?;
-    if memchr::memmem::find_iter(&acknowledgement, "\"seq\":").count() as u64 != PAGE {
+    let expected = page * PAGE + 1..(page + 1) * PAGE + 1;
+    if !numbers(&acknowledgement).eq(expected.map(Some)) {
         let reason = packets::reason(&acknowledgement);
-        return Err(format!("{event} did not return a full page: {reason}").into());
+        return Err(format!("{event} did not return its full page in order: {reason}").into());
     }
     Ok(took)
+}
+
+/// Returns the numbers of the messages in a page, in the page's order.
+fn numbers(page: &[u8]) -> impl Iterator<Item = Option<u64>> {
+    const MARKER: &str = "\"seq\":";
+    memchr::memmem::find_iter(page, MARKER).map(|at| packets::number(&page[at + MARKER.len()..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_a_page_are_read_in_its_order() {
+        let page = br#"431[{"ok":true,"messages":[{"seq":7,"x":1},{"seq":6},{"seq":null}]}]"#;
+        let read: Vec<_> = numbers(page).collect();
+        assert_eq!(read, [Some(7), Some(6), None]);
+    }
 }

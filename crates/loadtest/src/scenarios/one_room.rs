@@ -1,6 +1,7 @@
-//! s2: one room, in a closed loop, then at increasing rates, then at half of the best.
+//! s2: one room, in a closed loop, then in open loops: at increasing rates, then at half of
+//! the best.
 
-use super::setup::{Finished, connect_and_join, drain, recover, start_closed_loop};
+use super::setup::{Finished, connect_and_join, recover, start_closed_loop};
 use crate::measure::Meter;
 use crate::open_loop::{OpenLoop, Pattern};
 use crate::plan::{OneRoom, seconds};
@@ -28,27 +29,24 @@ pub(super) fn run(plan: OneRoom, meter: &mut Meter) -> Finished {
     start_closed_loop(meter, senders.iter().copied(), plan.in_flight);
     let length = seconds(plan.seconds);
     let closed = meter.phase("s2 closed loop", seconds(plan.warm_up), length, None)?;
-    drain(meter)?;
     let capacity = closed.deliveries_per_second / members;
     if capacity == 0.0 {
         return Err("the server delivered nothing in the closed loop".into());
     }
 
     let mut best = closed.clone();
-    let mut within_bound = match closed.p99() <= P99_BOUND {
-        true => closed.deliveries_per_second,
-        false => 0.0,
-    };
+    let mut within_bound = Some(closed.clone()).filter(|phase| phase.p99() <= P99_BOUND);
     let mut ramp = Vec::new();
     let mut failed = 0;
     for factor in RAMP {
         let rate = capacity * factor;
-        let name = format!("s2 ramp x{factor}");
+        let name = format!("s2 open loop, ramp x{factor}");
         let step_length = seconds(plan.step_seconds);
         let warm_up = step_length.mul_f64(0.35);
         let phase = meter.phase(&name, warm_up, step_length, Some(even(rate)))?;
-        let is_sustained =
-            phase.p99() < P99_LIMIT && phase.deliveries_per_second >= 0.97 * rate * members;
+        let is_sustained = phase.p99() < P99_LIMIT
+            && phase.deliveries_per_second >= 0.97 * rate * members
+            && phase.errors == 0;
         let step = Step::new(rate, is_sustained, phase);
         step.print(&name);
         if step.phase.deliveries_per_second > best.deliveries_per_second {
@@ -56,8 +54,11 @@ pub(super) fn run(plan: OneRoom, meter: &mut Meter) -> Finished {
         }
         if is_sustained {
             failed = 0;
-            if step.phase.p99() <= P99_BOUND {
-                within_bound = within_bound.max(step.phase.deliveries_per_second);
+            let rate = within_bound
+                .as_ref()
+                .map_or(0.0, |best| best.deliveries_per_second);
+            if step.phase.p99() <= P99_BOUND && step.phase.deliveries_per_second > rate {
+                within_bound = Some(step.phase.clone());
             }
         } else {
             failed += 1;
@@ -68,17 +69,19 @@ pub(super) fn run(plan: OneRoom, meter: &mut Meter) -> Finished {
             break;
         }
     }
-    drain(meter)?;
 
     let rate = best.deliveries_per_second / members / 2.0;
     let warm_up = length.mul_f64(0.2);
-    let half = meter.phase("s2 half load", warm_up, length, Some(even(rate)))?;
-    drain(meter)?;
+    let half = meter.phase("s2 open loop, half load", warm_up, length, Some(even(rate)))?;
     let outcome = Outcome::OneRoom {
         saturation_deliveries_per_second: best.deliveries_per_second,
+        saturation_loop: best.mode,
         saturation_server_cpu_seconds_per_1000_deliveries: best
             .server_cpu_seconds_per_1000_deliveries,
-        deliveries_per_second_p99_250: within_bound,
+        deliveries_per_second_p99_250: within_bound
+            .as_ref()
+            .map_or(0.0, |best| best.deliveries_per_second),
+        p99_250_loop: within_bound.map(|best| best.mode),
         closed,
         half,
         ramp,

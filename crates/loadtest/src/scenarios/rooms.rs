@@ -1,9 +1,9 @@
-//! s4: small rooms and messages at random times; a search for the highest rate with a
-//! bounded p99.
+//! s4: small rooms and messages at random times, in open loops: a search for the highest
+//! rate with a bounded p99.
 
 use chat_domain::BoxError;
 
-use super::setup::{Finished, connect_and_join, drain, recover};
+use super::setup::{Finished, connect_and_join, recover};
 use crate::measure::{Meter, Phase};
 use crate::open_loop::{OpenLoop, Pattern};
 use crate::plan::{Rooms, seconds};
@@ -18,7 +18,8 @@ pub(super) fn run(plan: Rooms, meter: &mut Meter) -> Finished {
         room..room + 1
     })?;
     let mut search = Search { plan, meter };
-    let (is_sustained, base) = search.measure("s4 base", plan.rate, plan.warm_up, plan.seconds)?;
+    let (is_sustained, base) =
+        search.measure("s4 open loop, base", plan.rate, plan.warm_up, plan.seconds)?;
 
     let mut good = 0.0;
     let mut at_max = None;
@@ -51,7 +52,6 @@ pub(super) fn run(plan: Rooms, meter: &mut Meter) -> Finished {
             None => too_high = between,
         }
     }
-    drain(meter)?;
     let outcome = Outcome::Rooms {
         max_messages_per_second: good,
         at_max,
@@ -72,7 +72,7 @@ impl Search<'_> {
     fn sustained_phase(&mut self, rate: f64) -> Result<Option<Phase>, BoxError> {
         for _ in 0..2 {
             let length = self.plan.step_seconds;
-            let name = format!("s4 at {rate:.0}/s");
+            let name = format!("s4 open loop at {rate:.0}/s");
             let (is_sustained, phase) = self.measure(&name, rate, length / 3.0, length)?;
             if is_sustained {
                 return Ok(Some(phase));

@@ -1,4 +1,4 @@
-//! How scenarios begin, and how their phases end.
+//! How scenarios begin, and how they continue after an overload.
 
 use std::io;
 use std::ops::Range;
@@ -18,9 +18,6 @@ const JOIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Extends the deadline for each room, because there may be very many.
 const JOIN_ROOM_DEADLINE: Duration = Duration::from_millis(2);
 
-/// After this long without a delivery, missing ones are not expected any more.
-const QUIET: Duration = Duration::from_secs(3);
-const DRAIN_DEADLINE: Duration = Duration::from_secs(30);
 /// A pause after an overload.
 const REST: Duration = Duration::from_millis(300);
 
@@ -60,19 +57,10 @@ pub(super) fn start_closed_loop(
     }
 }
 
-/// Waits for outstanding deliveries.
-///
-/// # Errors
-/// The selector failed.
-pub(super) fn drain(meter: &mut Meter) -> io::Result<()> {
-    meter.drain(QUIET, DRAIN_DEADLINE)
-}
-
-/// Waits for outstanding deliveries and lets the server recover from an overload.
+/// Lets the server recover from an overload.
 ///
 /// # Errors
 /// The selector failed.
 pub(super) fn recover(meter: &mut Meter, name: &str) -> io::Result<()> {
-    drain(meter)?;
     meter.idle(name, REST)
 }

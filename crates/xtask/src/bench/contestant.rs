@@ -34,10 +34,12 @@ pub(super) struct Contestant {
 }
 
 /// The promises that a run must not break. The founding contract does not promise an
-/// order, so a peer that breaks one is reported and does not end the benchmark.
+/// order, so a peer that breaks one is reported and does not end the benchmark. Figures that
+/// are not valid end it in any case.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Promises {
-    /// No delivery is missing, repeated or out of order.
+    /// No message is refused, and no delivery is missing, repeated, out of order or in the
+    /// wrong room.
     All,
     None,
 }

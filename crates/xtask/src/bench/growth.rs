@@ -36,11 +36,11 @@ const MANY_CONNECTIONS: u64 = 20_000;
 const OTHER_FILES: u64 = 1000;
 
 const CLOSED_AND_STEADY: &[Figure] = &[
-    higher("messages/s", "/messages_per_second"),
-    lower("p50, ms", "/latency_ms/p50"),
-    lower("p99, ms", "/latency_ms/p99"),
-    lower("p50 at 5,000/s, ms", "/steady/latency_ms/p50"),
-    lower("p99 at 5,000/s, ms", "/steady/latency_ms/p99"),
+    higher("messages/s, closed loop", "/messages_per_second"),
+    lower("p50, closed loop, ms", "/latency_ms/p50"),
+    lower("p99, closed loop, ms", "/latency_ms/p99"),
+    lower("p50 at 5,000/s, open loop, ms", "/steady/latency_ms/p50"),
+    lower("p99 at 5,000/s, open loop, ms", "/steady/latency_ms/p99"),
     lower(
         "server CPU at 5,000/s, s per 1,000 messages",
         "/steady/server_cpu_seconds_per_1000_messages",
@@ -52,14 +52,14 @@ const CLOSED_AND_STEADY: &[Figure] = &[
 ];
 
 const PER_DELIVERY: &[Figure] = &[
-    higher("messages/s", "/messages_per_second"),
-    higher("deliveries/s", "/deliveries_per_second"),
+    higher("messages/s, closed loop", "/messages_per_second"),
+    higher("deliveries/s, closed loop", "/deliveries_per_second"),
     lower(
         "server CPU, s per 1,000 deliveries",
         "/server_cpu_seconds_per_1000_deliveries",
     ),
     higher(
-        "deliveries/s, saturation",
+        "deliveries/s, saturation (either loop)",
         "/saturation_deliveries_per_second",
     ),
     lower(
@@ -278,7 +278,10 @@ mod tests {
         let result = json!({ "messages_per_second": 1500.0 });
         let rows = Growth::Rooms.rows("10".to_owned(), vec![result]);
         let table = Growth::Rooms.table(&rows);
-        assert!(table.contains("| active rooms | messages/s |"), "{table}");
+        assert!(
+            table.contains("| active rooms | messages/s, closed loop |"),
+            "{table}"
+        );
         assert!(table.contains("\n| 10 | 1,500 | – |"), "{table}");
 
         let place = json!({ "before_ms": { "p50": 0.5, "p99": 1.5 } });

@@ -39,9 +39,9 @@ enum Shown {
 }
 
 const CLOSED_LOOP: &[Figure] = &[
-    higher("messages/s", "/messages_per_second"),
-    lower("p50, ms", "/latency_ms/p50"),
-    lower("p99, ms", "/latency_ms/p99"),
+    higher("messages/s, closed loop", "/messages_per_second"),
+    lower("p50, closed loop, ms", "/latency_ms/p50"),
+    lower("p99, closed loop, ms", "/latency_ms/p99"),
     lower(
         "server CPU, s per 1,000 messages",
         "/server_cpu_seconds_per_1000_messages",
@@ -54,16 +54,16 @@ const CLOSED_LOOP: &[Figure] = &[
 
 const ONE_ROOM: &[Figure] = &[
     higher(
-        "deliveries/s, saturation",
+        "deliveries/s, saturation (either loop)",
         "/saturation_deliveries_per_second",
     ),
     higher(
-        "deliveries/s, p99 of at most 250 ms",
+        "deliveries/s, p99 of at most 250 ms (either loop)",
         "/deliveries_per_second_p99_250",
     ),
     higher("deliveries/s, closed loop", "/closed/deliveries_per_second"),
-    lower("p50 at half load, ms", "/half/latency_ms/p50"),
-    lower("p99 at half load, ms", "/half/latency_ms/p99"),
+    lower("p50 at half load, open loop, ms", "/half/latency_ms/p50"),
+    lower("p99 at half load, open loop, ms", "/half/latency_ms/p99"),
     lower(
         "server CPU at saturation, s per 1,000 deliveries",
         "/saturation_server_cpu_seconds_per_1000_deliveries",
@@ -85,11 +85,20 @@ const IDLE: &[Figure] = &[
 ];
 
 const ROOMS: &[Figure] = &[
-    higher("messages/s, maximum", "/max_messages_per_second"),
-    lower("p50 at the first rate, ms", "/base/latency_ms/p50"),
-    lower("p99 at the first rate, ms", "/base/latency_ms/p99"),
-    lower("p50 at the maximum, ms", "/latency_ms/p50"),
-    lower("p99 at the maximum, ms", "/latency_ms/p99"),
+    higher(
+        "messages/s, maximum (open loop)",
+        "/max_messages_per_second",
+    ),
+    lower(
+        "p50 at the first rate, open loop, ms",
+        "/base/latency_ms/p50",
+    ),
+    lower(
+        "p99 at the first rate, open loop, ms",
+        "/base/latency_ms/p99",
+    ),
+    lower("p50 at the maximum, open loop, ms", "/latency_ms/p50"),
+    lower("p99 at the maximum, open loop, ms", "/latency_ms/p99"),
     lower(
         "server CPU, s per 1,000 messages",
         "/server_cpu_seconds_per_1000_messages",
@@ -105,7 +114,13 @@ const BROKEN: &[Figure] = &[
     lower("deliveries missing", "/missing"),
     lower("deliveries repeated", "/doubled"),
     lower("deliveries out of order", "/misordered"),
-    lower("messages refused", "/errors"),
+    lower("deliveries in the wrong room", "/misrouted"),
+    lower("messages refused", "/refused"),
+    lower(
+        "messages delivered although refused",
+        "/delivered_although_refused",
+    ),
+    lower("messages not answered", "/unanswered"),
     lower("connections lost", "/connections_lost"),
 ];
 
@@ -202,7 +217,7 @@ mod tests {
         assert_eq!(lines.next(), Some("|---|---|---|"));
         assert_eq!(
             lines.next(),
-            Some("| s1w1 | messages/s | 1,000 (900–1,100) |")
+            Some("| s1w1 | messages/s, closed loop | 1,000 (900–1,100) |")
         );
         assert!(table.contains("| s1w1 | server CPU, s per 1,000 messages | – |"));
     }
@@ -217,8 +232,8 @@ mod tests {
             run("b", 200.0, 10.0),
         ];
         let table = table(&scenarios, &contestants, &runs);
-        assert!(table.contains("| s1w1 | messages/s | 300 | 100 | 200 | 1.50 |"));
-        assert!(table.contains("| s1w1 | p99, ms | 5 | 40 | 10 | 0.50 |"));
+        assert!(table.contains("| s1w1 | messages/s, closed loop | 300 | 100 | 200 | 1.50 |"));
+        assert!(table.contains("| s1w1 | p99, closed loop, ms | 5 | 40 | 10 | 0.50 |"));
         assert!(!table.contains("out of order"), "{table}");
     }
 
