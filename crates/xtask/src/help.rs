@@ -17,9 +17,10 @@ Developer commands.
         cargo-mutants knows; each change must fail a test, or be named with a
         reason in .cargo/mutants.toml
 
-    cargo xtask chaos [--rounds N]
+    cargo xtask chaos [--rounds N] [--seed N]
         injects every fault around a gateway under load, N times each (20), and
-        compares what its clients received with what is stored
+        compares what its clients received with what is stored; the seed decides
+        every random choice, and each test prints it
 
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]

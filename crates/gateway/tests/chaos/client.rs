@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 
-use crate::random::{below, one_in};
+use crate::random::Random;
 use crate::record::{Event, History, Message, Missed};
 use crate::support::{DEADLINE, token};
 
@@ -86,6 +86,7 @@ pub(crate) struct Client {
     history: History,
     next_message: u64,
     next_attempt: u64,
+    random: Random,
     progress: Arc<Mutex<Progress>>,
     link: Link,
 }
@@ -163,6 +164,7 @@ impl Client {
         user: &str,
         role: Role,
         rooms: &[u64],
+        random: Random,
         crowd: Arc<Crowd>,
     ) -> Self {
         Self {
@@ -178,6 +180,7 @@ impl Client {
             },
             next_message: 0,
             next_attempt: 0,
+            random,
             progress: Arc::default(),
             link: Link::default(),
         }
@@ -198,7 +201,7 @@ impl Client {
                 self.exchange(socket, &mut phase).await;
             }
             // Like the standard client, it does not reconnect immediately.
-            sleep(Duration::from_millis(20 + below(50))).await;
+            sleep(Duration::from_millis(20 + self.random.below(50))).await;
         }
         self.history
     }
@@ -334,7 +337,7 @@ impl Client {
             while self.outbox.len() < WINDOW {
                 let message = self.compose();
                 self.outbox.push_back(message);
-                if one_in(2) {
+                if self.random.one_in(2) {
                     break;
                 }
             }
@@ -349,7 +352,7 @@ impl Client {
             Membership::OutUntil(time) if now < time && phase != Phase::Drain => {}
             Membership::Out | Membership::OutUntil(_) => {
                 let after = match self.role {
-                    Role::Visitor if phase != Phase::Drain && one_in(2) => None,
+                    Role::Visitor if phase != Phase::Drain && self.random.one_in(2) => None,
                     _ => Some(room.upto),
                 };
                 room.membership = Membership::Joining;
@@ -390,19 +393,16 @@ impl Client {
     fn compose(&mut self) -> Outgoing {
         let number = self.next_message;
         self.next_message += 1;
-        let rooms = self.rooms.keys();
-        let room = *rooms
-            .clone()
-            .nth(below(rooms.len() as u64) as usize)
-            .unwrap();
+        let place = self.random.below(self.rooms.len() as u64);
+        let room = *self.rooms.keys().nth(place as usize).unwrap();
         // Ids are unique per user, and the user may have other connections.
         let name = format!("{}-{number}", self.history.client);
         Outgoing {
             room,
             // Each of these characters has four bytes, the maximum.
             content: format!("{name:🦀<0$}", self.crowd.length),
-            client_message_id: (!one_in(10)).then_some(name),
-            patience: if one_in(3) {
+            client_message_id: (!self.random.one_in(10)).then_some(name),
+            patience: if self.random.one_in(3) {
                 Patience::GivesUp
             } else {
                 Patience::Retries
@@ -484,7 +484,7 @@ impl Client {
             "leftRoom" => {
                 let id = room.unwrap();
                 self.history.events.push(Event::Left { room: id });
-                let again = Instant::now() + Duration::from_millis(below(200));
+                let again = Instant::now() + Duration::from_millis(self.random.below(200));
                 self.room(id).membership = Membership::OutUntil(again);
             }
             "markedRead" => self.history.events.push(Event::MarkedRead {
@@ -520,7 +520,7 @@ impl Client {
             seq,
             missed,
         });
-        let stays = Instant::now() + Duration::from_millis(50 + below(300));
+        let stays = Instant::now() + Duration::from_millis(50 + self.random.below(300));
         let is_visitor = self.role == Role::Visitor;
         let room = self.room(id);
         room.membership = if is_visitor {

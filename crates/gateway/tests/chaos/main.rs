@@ -7,7 +7,8 @@
 //!
 //! This file contains the faults, each on every database that can have it. `CHAOS_ROUNDS` is
 //! the number of rounds of each fault: 2 by default, which suits `cargo test`; `cargo xtask
-//! chaos` is the long run. Each test prints one line with its figures.
+//! chaos` is the long run. Every random choice follows from `CHAOS_SEED` and the test's
+//! name. Each test prints one line with its figures and the seed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -28,12 +29,10 @@ use chat_test_support::{Cluster, ClusterOptions, TestDatabase};
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
 
 use client::Phase;
 use disk::SmallDisk;
 use proxy::ProxyFault;
-use random::below;
 use stage::Stage;
 use support::Database;
 
@@ -51,12 +50,6 @@ fn rounds() -> u64 {
     rounds
 }
 
-/// Lets a fault last, or the load run, for a random time (in milliseconds). This paces the
-/// faults; no test waits for an event with it.
-async fn pause(from: u64, to: u64) {
-    sleep(Duration::from_millis(from + below(to - from))).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_the_gateway_is_killed_on_sqlite() {
     killed(&Database::sqlite()).await;
@@ -70,7 +63,8 @@ async fn promises_hold_when_the_gateway_is_killed_on_postgres() {
 async fn killed(database: &Database) {
     let mut stage = Stage::open("kill -9", database, None, SHORT).await;
     for _ in 0..rounds() {
-        stage.acknowledged(100 + below(200)).await;
+        let more = 100 + stage.below(200);
+        stage.acknowledged(more).await;
         stage.kill_and_restart();
     }
     stage.acknowledged(100).await;
@@ -133,8 +127,8 @@ async fn readers_paused(database: &Database) {
         stage.set_phase(Phase::ReadersPaused);
         // Long enough to fall behind, and in every fifth round until the gateway disconnects.
         match round % 5 {
-            4 => pause(11_000, 15_000).await,
-            _ => pause(2000, 4000).await,
+            4 => stage.pause(11_000, 15_000).await,
+            _ => stage.pause(2000, 4000).await,
         }
         stage.faults += 1;
         stage.set_phase(Phase::Load);
@@ -154,8 +148,8 @@ async fn promises_hold_when_another_session_locks_sqlite() {
         block_in_place(|| other.batch_execute(lock)).unwrap();
         // Alternately shorter and longer than the gateway waits for the lock.
         match round % 2 {
-            0 => pause(100, 1000).await,
-            _ => pause(3500, 5000).await,
+            0 => stage.pause(100, 1000).await,
+            _ => stage.pause(3500, 5000).await,
         }
         other.batch_execute("ROLLBACK").unwrap();
         stage.faults += 1;
@@ -171,10 +165,11 @@ async fn promises_hold_when_postgres_stops() {
     let mut stage = Stage::open("server stopped", &database, None, SHORT).await;
     for _ in 0..rounds() {
         block_in_place(|| server.stop_immediate()).unwrap();
-        pause(0, 2000).await;
+        stage.pause(0, 2000).await;
         block_in_place(|| server.start_again()).unwrap();
         stage.faults += 1;
-        stage.acknowledged(100 + below(200)).await;
+        let more = 100 + stage.below(200);
+        stage.acknowledged(more).await;
     }
     stage.close().await;
 }
@@ -189,7 +184,7 @@ async fn promises_hold_when_postgres_terminates_sessions() {
              WHERE datname = current_database() AND pid <> pg_backend_pid()",
         );
         stage.faults += 1;
-        pause(20, 300).await;
+        stage.pause(20, 300).await;
     }
     stage.acknowledged(100).await;
     stage.close().await;
@@ -230,7 +225,7 @@ async fn disk_full(database: &Database, disk: &SmallDisk, mut repair: impl FnMut
     for _ in 0..rounds() {
         block_in_place(|| disk.fill());
         stage.refused(20).await;
-        pause(0, 1000).await;
+        stage.pause(0, 1000).await;
         stage.faults += 1;
         disk.free();
         block_in_place(&mut repair);

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::random::{below, one_in};
+use crate::random::Random;
 
 /// How a proxy breaks connections.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,7 @@ struct Inner {
 }
 
 impl Proxy {
-    pub(crate) async fn start(gateway: SocketAddr, fault: ProxyFault) -> Self {
+    pub(crate) async fn start(gateway: SocketAddr, fault: ProxyFault, random: Random) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let inner = Arc::new(Inner {
@@ -52,9 +52,10 @@ impl Proxy {
         let accepting = inner.clone();
         connections.spawn(async move {
             let mut connections = JoinSet::new();
-            loop {
+            for number in 0_u64.. {
                 let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(accepting.clone().forward(client));
+                let random = random.derive(&format!("connection {number}"));
+                connections.spawn(accepting.clone().forward(client, random));
                 while connections.try_join_next().is_some() {}
             }
         });
@@ -77,7 +78,7 @@ impl Proxy {
 }
 
 impl Inner {
-    async fn forward(self: Arc<Self>, client: TcpStream) {
+    async fn forward(self: Arc<Self>, client: TcpStream, mut random: Random) {
         let Ok(gateway) = TcpStream::connect(self.gateway).await else {
             return;
         };
@@ -86,10 +87,10 @@ impl Inner {
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_gateway, mut to_gateway) = gateway.into_split();
         let broken = tokio::select! {
-            broken = self.up(&mut from_client, &mut to_gateway) => broken,
+            broken = self.up(&mut from_client, &mut to_gateway, random.derive("sends")) => broken,
             // The connection ends by itself.
             () = down(&mut from_gateway, &mut to_client) => false,
-            () = self.time_to_reset() => true,
+            () = self.time_to_reset(random.derive("reset")) => true,
         };
         if !broken {
             return;
@@ -98,7 +99,7 @@ impl Inner {
         if let ProxyFault::LosesAcks { .. } = self.fault {
             // One in three connections is reset immediately, the others after the gateway
             // has answered the send. The answer is discarded.
-            if !one_in(3) {
+            if !random.one_in(3) {
                 let mut answer = [0; 4096];
                 let answered = from_gateway.read(&mut answer);
                 timeout(Duration::from_millis(200), answered).await.ok();
@@ -112,7 +113,12 @@ impl Inner {
 
     /// Forwards from the client to the gateway. Returns whether the proxy must break the
     /// connection.
-    async fn up(&self, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) -> bool {
+    async fn up(
+        &self,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
+        mut random: Random,
+    ) -> bool {
         let mut chunk = vec![0; 64 * 1024];
         while let Ok(length @ 1..) = from.read(&mut chunk).await {
             if to.write_all(&chunk[..length]).await.is_err() {
@@ -121,7 +127,7 @@ impl Inner {
             if let ProxyFault::LosesAcks { one_in: n } = self.fault
                 && !*self.is_stopped.borrow()
                 && begins_with_a_send(&chunk[..length])
-                && one_in(n)
+                && random.one_in(n)
             {
                 return true;
             }
@@ -129,10 +135,10 @@ impl Inner {
         false
     }
 
-    async fn time_to_reset(&self) {
+    async fn time_to_reset(&self, mut random: Random) {
         let mut is_stopped = self.is_stopped.subscribe();
         if let ProxyFault::Resets { within } = self.fault {
-            let moment = Duration::from_millis(below(within.as_millis() as u64));
+            let moment = Duration::from_millis(random.below(within.as_millis() as u64));
             tokio::select! {
                 () = sleep(moment) => return,
                 _ = is_stopped.wait_for(|is_stopped| *is_stopped) => {}

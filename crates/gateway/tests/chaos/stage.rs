@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::checker::check;
 use crate::client::{Client, Crowd, Phase, Progress, Role};
 use crate::proxy::{Proxy, ProxyFault};
+use crate::random::{Random, seed};
 use crate::record::{Event, Evidence, History, Message};
 use crate::support::{Database, Gateway};
 
@@ -47,6 +48,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) proxy: Option<Proxy>,
     /// Faults injected so far.
     pub(crate) faults: u64,
+    /// Decides how long faults last and when they strike.
+    random: Random,
 }
 
 impl<'a> Stage<'a> {
@@ -58,6 +61,9 @@ impl<'a> Stage<'a> {
         proxy_fault: Option<ProxyFault>,
         length: usize,
     ) -> Self {
+        let name = format!("{fault} on {}", name(database));
+        println!("chaos: {name}: CHAOS_SEED={}", seed());
+        let random = Random::new(seed()).derive(&name);
         // While the gateway is down, the kernel does not assign this port to an outgoing
         // connection.
         let port = chat_test_support::free_port().unwrap();
@@ -65,7 +71,7 @@ impl<'a> Stage<'a> {
         let mut address = SocketAddr::from(([127, 0, 0, 1], port));
         let mut proxy = None;
         if let Some(proxy_fault) = proxy_fault {
-            let started = Proxy::start(address, proxy_fault).await;
+            let started = Proxy::start(address, proxy_fault, random.derive("proxy")).await;
             address = started.address;
             proxy = Some(started);
         }
@@ -87,14 +93,33 @@ impl<'a> Stage<'a> {
             progresses: Vec::new(),
             proxy,
             faults: 0,
+            random,
         };
         for (name, user, role, rooms) in CLIENTS {
-            let client = Client::new(name, user, role, rooms, stage.crowd.clone());
+            let client = Client::new(
+                name,
+                user,
+                role,
+                rooms,
+                stage.random.derive(name),
+                stage.crowd.clone(),
+            );
             stage.progresses.push((name, client.progress()));
             stage.clients.spawn(client.run());
         }
         stage.acknowledged(100).await;
         stage
+    }
+
+    /// Returns a random number below `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.random.below(limit)
+    }
+
+    /// Lets a fault last, or the load run, for a random time (in milliseconds). This paces
+    /// the faults; no test waits for an event with it.
+    pub(crate) async fn pause(&mut self, from: u64, to: u64) {
+        sleep(Duration::from_millis(from + self.random.below(to - from))).await;
     }
 
     /// Waits until this many more messages have been acknowledged.
@@ -147,8 +172,9 @@ impl<'a> Stage<'a> {
                 }
                 changed = timeout_at(deadline, progressed.changed()) => assert!(
                     changed.is_ok(),
-                    "{}: timed out after {DEADLINE:?} waiting until {what}: {:?}",
+                    "{} (CHAOS_SEED={}): timed out after {DEADLINE:?} waiting until {what}: {:?}",
                     self.fault,
+                    seed(),
                     self.progresses
                 ),
             }
@@ -195,8 +221,9 @@ impl<'a> Stage<'a> {
         let shown = &violations[..violations.len().min(20)];
         assert!(
             violations.is_empty(),
-            "{}: {} violations, the first of which are: {shown:#?}",
+            "{} (CHAOS_SEED={}): {} violations, the first of which are: {shown:#?}",
             self.fault,
+            seed(),
             violations.len()
         );
     }
@@ -249,14 +276,11 @@ impl<'a> Stage<'a> {
         let sent = count(|event| matches!(event, Event::Sent { .. }));
         let acknowledged = count(|event| matches!(event, Event::Acknowledged { .. }));
         let refused = count(|event| matches!(event, Event::Refused { .. }));
-        let database = match self.database {
-            Database::Sqlite(_) => "SQLite",
-            Database::Postgres(_) => "PostgreSQL",
-        };
+        let database = name(self.database);
         format!(
             "chaos: {:<26} {database:<10} {:>4} faults, {:>4} reconnects, {:>6} sent, {:>6} \
              acknowledged, {:>5} refused, {:>5} unanswered, {:>6} stored, {:>7} received, {:>3} missed, {violations} \
-             violations",
+             violations, CHAOS_SEED={}",
             self.fault,
             self.faults,
             connections - evidence.histories.len(),
@@ -275,7 +299,15 @@ impl<'a> Stage<'a> {
                     }
                 )
             }),
+            seed(),
         )
+    }
+}
+
+fn name(database: &Database) -> &'static str {
+    match database {
+        Database::Sqlite(_) => "SQLite",
+        Database::Postgres(_) => "PostgreSQL",
     }
 }
 
