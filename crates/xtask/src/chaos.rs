@@ -11,6 +11,8 @@ use crate::test::{cargo_with, run_to_completion};
 
 /// The default number of rounds of each fault.
 const ROUNDS: u32 = 20;
+/// The default number of messages that are acknowledged while each fault strikes.
+const MESSAGES: u32 = 100_000;
 
 /// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -26,9 +28,12 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     if let Some(seed) = options.seed {
         cargo.env("CHAOS_SEED", seed.to_string());
     }
-    let rounds = options.rounds;
+    let Options {
+        rounds, messages, ..
+    } = options;
     cargo
         .env("CHAOS_ROUNDS", rounds.to_string())
+        .env("CHAOS_MESSAGES", messages.to_string())
         .args(["test", "-p", "chat-gateway", "--all-features"])
         .args(["--test", "chaos", "--", "--nocapture"])
         // Each fault has the machine to itself, and its output is not interleaved.
@@ -38,7 +43,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     } else {
         step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
     }
-    step(&format!("chaos, {rounds} rounds of each fault"));
+    step(&format!(
+        "chaos, {rounds} rounds and {messages} messages of each fault"
+    ));
     run_to_completion(cargo)
 }
 
@@ -46,6 +53,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
     rounds: u32,
+    messages: u32,
     seed: Option<u64>,
 }
 
@@ -54,6 +62,7 @@ impl Options {
     fn parse(arguments: &[OsString]) -> Option<Self> {
         let mut options = Self {
             rounds: ROUNDS,
+            messages: MESSAGES,
             seed: None,
         };
         for pair in arguments.chunks(2) {
@@ -61,6 +70,7 @@ impl Options {
             let value = value.to_str()?;
             match name.to_str()? {
                 "--rounds" => options.rounds = value.parse().ok()?,
+                "--messages" => options.messages = value.parse().ok()?,
                 "--seed" => options.seed = Some(value.parse().ok()?),
                 _ => return None,
             }
@@ -80,12 +90,18 @@ mod tests {
     }
 
     #[test]
-    fn flags_select_the_rounds_and_the_seed() {
-        let options = |rounds, seed| Some(Options { rounds, seed });
-        assert_eq!(parsed(&[]), options(ROUNDS, None));
+    fn flags_select_the_rounds_the_messages_and_the_seed() {
+        let options = |rounds, messages, seed| {
+            Some(Options {
+                rounds,
+                messages,
+                seed,
+            })
+        };
+        assert_eq!(parsed(&[]), options(ROUNDS, MESSAGES, None));
         assert_eq!(
-            parsed(&["--seed", "7", "--rounds", "3"]),
-            options(3, Some(7))
+            parsed(&["--seed", "7", "--rounds", "3", "--messages", "0"]),
+            options(3, 0, Some(7))
         );
         for wrong in [
             ["--rounds", "0"].as_slice(),
