@@ -289,14 +289,21 @@ async fn promises_hold_when_postgres_terminates_sessions() {
     let mut stage = Stage::open(fault::BACKENDS_TERMINATED, &database, setup(SHORT)).await;
     for round in 0..plan.rounds {
         stage.begin_round();
-        for _ in 0..5 {
+        let mut strikes = 0;
+        while strikes < 5 {
             stage.begin_strike();
             let terminated = stage.sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                  WHERE datname = current_database() AND pid <> pg_backend_pid()",
             );
-            assert!(terminated.contains('t'), "{terminated}");
-            stage.end_strike();
+            // The gateway may not have connected again.
+            match terminated.contains('t') {
+                true => {
+                    stage.end_strike();
+                    strikes += 1;
+                }
+                false => stage.end_strike_without_effect(),
+            }
             stage.pause(20, 300).await;
         }
         plan.end_round(&mut stage, round, 100).await;

@@ -36,9 +36,14 @@ impl Stage<'_> {
 
     /// Ends a strike that has had its effect.
     pub(crate) fn end_strike(&mut self) {
+        self.end_strike_without_effect();
+        self.struck(1);
+    }
+
+    /// Ends a strike that does not count.
+    pub(crate) fn end_strike_without_effect(&mut self) {
         let now = self.now();
         self.windows.last_mut().unwrap().end = now;
-        self.struck(1);
     }
 
     fn struck(&mut self, times: u64) {
