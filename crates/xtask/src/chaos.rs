@@ -11,10 +11,12 @@ use crate::test::{cargo_with, run_to_completion};
 
 /// The default number of rounds of each fault.
 const ROUNDS: u32 = 20;
+/// The default number of messages that are acknowledged while each fault strikes.
+const MESSAGES: u32 = 100_000;
 
 /// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    let Some(rounds) = rounds(arguments) else {
+    let Some(options) = Options::parse(arguments) else {
         eprint!("{HELP}");
         return Ok(ExitCode::from(2));
     };
@@ -23,8 +25,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let postgres = postgres::prepare()?;
 
     let mut cargo = cargo_with(&postgres)?;
+    if let Some(seed) = options.seed {
+        cargo.env("CHAOS_SEED", seed.to_string());
+    }
+    let Options {
+        rounds, messages, ..
+    } = options;
     cargo
         .env("CHAOS_ROUNDS", rounds.to_string())
+        .env("CHAOS_MESSAGES", messages.to_string())
         .args(["test", "-p", "chat-gateway", "--all-features"])
         .args(["--test", "chaos", "--", "--nocapture"])
         // Each fault has the machine to itself, and its output is not interleaved.
@@ -34,18 +43,73 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     } else {
         step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
     }
-    step(&format!("chaos, {rounds} rounds of each fault"));
+    step(&format!(
+        "chaos, {rounds} rounds and {messages} messages of each fault"
+    ));
     run_to_completion(cargo)
 }
 
-fn rounds(arguments: &[OsString]) -> Option<u32> {
-    match arguments {
-        [] => Some(ROUNDS),
-        [name, rounds] if name == "--rounds" => {
-            let rounds = rounds.to_str()?.parse().ok();
-            // No rounds prove nothing.
-            rounds.filter(|rounds| *rounds > 0)
+/// What the command's flags select.
+#[derive(Debug, PartialEq, Eq)]
+struct Options {
+    rounds: u32,
+    messages: u32,
+    seed: Option<u64>,
+}
+
+impl Options {
+    /// Returns `None` for arguments that are not valid.
+    fn parse(arguments: &[OsString]) -> Option<Self> {
+        let mut options = Self {
+            rounds: ROUNDS,
+            messages: MESSAGES,
+            seed: None,
+        };
+        for pair in arguments.chunks(2) {
+            let [name, value] = pair else { return None };
+            let value = value.to_str()?;
+            match name.to_str()? {
+                "--rounds" => options.rounds = value.parse().ok()?,
+                "--messages" => options.messages = value.parse().ok()?,
+                "--seed" => options.seed = Some(value.parse().ok()?),
+                _ => return None,
+            }
         }
-        _ => None,
+        // No rounds prove nothing.
+        (options.rounds > 0).then_some(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &[&str]) -> Option<Options> {
+        let arguments: Vec<_> = arguments.iter().map(OsString::from).collect();
+        Options::parse(&arguments)
+    }
+
+    #[test]
+    fn flags_select_the_rounds_the_messages_and_the_seed() {
+        let options = |rounds, messages, seed| {
+            Some(Options {
+                rounds,
+                messages,
+                seed,
+            })
+        };
+        assert_eq!(parsed(&[]), options(ROUNDS, MESSAGES, None));
+        assert_eq!(
+            parsed(&["--seed", "7", "--rounds", "3", "--messages", "0"]),
+            options(3, 0, Some(7))
+        );
+        for wrong in [
+            ["--rounds", "0"].as_slice(),
+            &["--rounds"],
+            &["--seed", "x"],
+            &["--speed", "1"],
+        ] {
+            assert_eq!(parsed(wrong), None, "{wrong:?}");
+        }
     }
 }

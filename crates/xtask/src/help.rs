@@ -17,9 +17,11 @@ Developer commands.
         cargo-mutants knows; each change must fail a test, or be named with a
         reason in .cargo/mutants.toml
 
-    cargo xtask chaos [--rounds N]
-        injects every fault around a gateway under load, N times each (20), and
-        compares what its clients received with what is stored
+    cargo xtask chaos [--rounds N] [--messages N] [--seed N]
+        injects every fault around a gateway under load, in N rounds each (20) and
+        until N messages are acknowledged (100000), and compares what its clients
+        received with what is stored; the seed decides every random choice, and
+        each test prints it
 
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]

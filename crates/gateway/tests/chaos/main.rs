@@ -1,13 +1,18 @@
-//! Fault injection: clients exchange messages while a fault occurs repeatedly. Then the test
-//! compares what each client sent, had acknowledged and received with the database.
+//! Fault injection: clients exchange messages while a fault strikes again and again. Then the
+//! test compares what each client sent, had acknowledged and received with the database, and
+//! checks that the fault had its effect.
 //!
-//! - `checker` defines the violations and finds them.
+//! - `fault` states what each fault explains and what it must show.
+//! - `checker` defines the violations and finds them; `controls` shows that it does.
 //! - `client` is a correct client that records everything.
 //! - `stage` runs the gateway, the clients and the checker; `proxy` and `disk` inject faults.
 //!
 //! This file contains the faults, each on every database that can have it. `CHAOS_ROUNDS` is
-//! the number of rounds of each fault: 2 by default, which suits `cargo test`; `cargo xtask
-//! chaos` is the long run. Each test prints one line with its figures.
+//! the number of rounds of each fault: 2 by default, which suits `cargo test`. Each fault runs
+//! until at least `CHAOS_MESSAGES` messages have been acknowledged, by default none in
+//! addition to those that its rounds need. `cargo xtask chaos` is the long run. Every random
+//! choice follows from `CHAOS_SEED` and the test's name. Each test prints one line with its
+//! figures and the seed.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +21,10 @@ mod support;
 
 mod checker;
 mod client;
+mod controls;
 mod disk;
+mod fault;
+mod figures;
 mod proxy;
 mod random;
 mod record;
@@ -28,33 +36,53 @@ use chat_test_support::{Cluster, ClusterOptions, TestDatabase};
 use diesel::Connection as _;
 use diesel::connection::SimpleConnection as _;
 use tokio::task::block_in_place;
-use tokio::time::sleep;
 
-use client::Phase;
 use disk::SmallDisk;
 use proxy::ProxyFault;
-use random::below;
-use stage::Stage;
+use stage::{Setup, Stage};
 use support::Database;
 
 /// The length of a message in characters, if it does not matter.
 const SHORT: usize = 40;
 
-fn rounds() -> u64 {
-    let rounds = std::env::var("CHAOS_ROUNDS")
-        .map(|rounds| rounds.parse().expect("CHAOS_ROUNDS is a number of rounds"));
-    let rounds = rounds.unwrap_or(2);
-    assert!(
-        rounds > 0,
-        "CHAOS_ROUNDS must be at least 1: no rounds prove nothing"
-    );
-    rounds
+/// How long a test runs.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    rounds: u64,
+    messages: u64,
 }
 
-/// Lets a fault last, or the load run, for a random time (in milliseconds). This paces the
-/// faults; no test waits for an event with it.
-async fn pause(from: u64, to: u64) {
-    sleep(Duration::from_millis(from + below(to - from))).await;
+impl Plan {
+    fn from_environment() -> Self {
+        let number = |name, default| match std::env::var(name) {
+            Ok(number) => number.parse().expect(name),
+            Err(_) => default,
+        };
+        let rounds = number("CHAOS_ROUNDS", 2);
+        assert!(
+            rounds > 0,
+            "CHAOS_ROUNDS must be at least 1: no rounds prove nothing"
+        );
+        Self {
+            rounds,
+            messages: number("CHAOS_MESSAGES", 0),
+        }
+    }
+
+    /// Ends a round: the load runs until at least `more` messages have been acknowledged, and
+    /// this round's share of all messages.
+    async fn end_round(self, stage: &mut Stage<'_>, round: u64, more: u64) {
+        stage.acknowledged(more).await;
+        let share = self.messages * (round + 1) / self.rounds;
+        stage.acknowledged_in_all(share).await;
+    }
+}
+
+fn setup(length: usize) -> Setup {
+    Setup {
+        length,
+        ..Setup::default()
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,12 +96,61 @@ async fn promises_hold_when_the_gateway_is_killed_on_postgres() {
 }
 
 async fn killed(database: &Database) {
-    let mut stage = Stage::open("kill -9", database, None, SHORT).await;
-    for _ in 0..rounds() {
-        stage.acknowledged(100 + below(200)).await;
+    let plan = Plan::from_environment();
+    let mut stage = Stage::open(fault::KILLED, database, setup(SHORT)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
         stage.kill_and_restart();
+        let more = 100 + stage.below(200);
+        plan.end_round(&mut stage, round, more).await;
     }
-    stage.acknowledged(100).await;
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_the_gateway_shuts_down_on_sqlite() {
+    terminated(&Database::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_the_gateway_shuts_down_on_postgres() {
+    terminated(&Database::postgres()).await;
+}
+
+async fn terminated(database: &Database) {
+    let plan = Plan::from_environment();
+    let mut stage = Stage::open(fault::TERMINATED, database, setup(SHORT)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.terminate_and_restart();
+        let more = 100 + stage.below(200);
+        plan.end_round(&mut stage, round, more).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_the_gateway_is_suspended_on_sqlite() {
+    suspended(&Database::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_the_gateway_is_suspended_on_postgres() {
+    suspended(&Database::postgres()).await;
+}
+
+async fn suspended(database: &Database) {
+    let plan = Plan::from_environment();
+    let mut stage = Stage::open(fault::SUSPENDED, database, setup(SHORT)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        // Shorter and longer than the promised second, and than any delivery's patience.
+        match round % 2 {
+            0 => stage.suspend(300, 800).await,
+            _ => stage.suspend(1500, 4000).await,
+        }
+        plan.end_round(&mut stage, round, 200).await;
+    }
     stage.close().await;
 }
 
@@ -88,11 +165,17 @@ async fn promises_hold_when_connections_are_reset_on_postgres() {
 }
 
 async fn connections_reset(database: &Database) {
+    let plan = Plan::from_environment();
     let within = Duration::from_secs(2);
-    let proxy_fault = ProxyFault::Resets { within };
-    let mut stage = Stage::open("connections reset", database, Some(proxy_fault), SHORT).await;
-    for _ in 0..rounds() {
-        stage.acknowledged(400).await;
+    let setup = Setup {
+        proxy: Some(ProxyFault::Resets { within }),
+        ..setup(SHORT)
+    };
+    let mut stage = Stage::open(fault::CONNECTIONS_RESET, database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.broken(12).await;
+        plan.end_round(&mut stage, round, 400).await;
     }
     stage.close().await;
 }
@@ -108,10 +191,16 @@ async fn promises_hold_when_acknowledgements_are_lost_on_postgres() {
 }
 
 async fn acknowledgements_lost(database: &Database) {
-    let proxy_fault = ProxyFault::LosesAcks { one_in: 20 };
-    let mut stage = Stage::open("acknowledgements lost", database, Some(proxy_fault), SHORT).await;
-    for _ in 0..rounds() {
-        stage.acknowledged(300).await;
+    let plan = Plan::from_environment();
+    let setup = Setup {
+        proxy: Some(ProxyFault::LosesAcks { one_in: 20 }),
+        ..setup(SHORT)
+    };
+    let mut stage = Stage::open(fault::ACKNOWLEDGEMENTS_LOST, database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.swallowed(5).await;
+        plan.end_round(&mut stage, round, 300).await;
     }
     stage.close().await;
 }
@@ -127,78 +216,105 @@ async fn promises_hold_when_readers_pause_on_postgres() {
 }
 
 async fn readers_paused(database: &Database) {
-    // The longest messages, so that the buffers between gateway and reader fill up.
-    let mut stage = Stage::open("readers paused", database, None, 4000).await;
-    for round in 0..rounds() {
-        stage.set_phase(Phase::ReadersPaused);
-        // Long enough to fall behind, and in every fifth round until the gateway disconnects.
-        match round % 5 {
-            4 => pause(11_000, 15_000).await,
-            _ => pause(2000, 4000).await,
+    const READERS: [&str; 4] = ["reader-1", "reader-2", "reader-3", "reader-4"];
+    let plan = Plan::from_environment();
+    // Long messages, so that the buffers between gateway and reader fill up.
+    let mut stage = Stage::open(fault::READERS_PAUSED, database, setup(1000)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        let one = READERS[stage.below(READERS.len() as u64) as usize];
+        // One falls behind and catches up; then one, or every one, is cut off.
+        stage.pause_briefly(&[one], 500, 2000).await;
+        stage.acknowledged(50).await;
+        match round % 2 {
+            0 => stage.pause_until_cut_off(&[one]).await,
+            _ => stage.pause_until_cut_off(&READERS).await,
         }
-        stage.faults += 1;
-        stage.set_phase(Phase::Load);
-        stage.acknowledged(200).await;
+        plan.end_round(&mut stage, round, 200).await;
     }
     stage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_another_session_locks_sqlite() {
+    let plan = Plan::from_environment();
     let database = Database::sqlite();
-    let mut stage = Stage::open("locked by another writer", &database, None, SHORT).await;
+    let mut stage = Stage::open(fault::LOCKED, &database, setup(SHORT)).await;
     let path = database.path();
     let mut other = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
-    for round in 0..rounds() {
-        let lock = "PRAGMA busy_timeout = 10000; BEGIN EXCLUSIVE";
-        block_in_place(|| other.batch_execute(lock)).unwrap();
-        // Alternately shorter and longer than the gateway waits for the lock.
-        match round % 2 {
-            0 => pause(100, 1000).await,
-            _ => pause(3500, 5000).await,
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        for is_long in [false, true] {
+            stage.begin_strike();
+            let lock = "PRAGMA busy_timeout = 10000; BEGIN EXCLUSIVE";
+            block_in_place(|| other.batch_execute(lock)).unwrap();
+            stage.stall(100, 800).await;
+            // Longer than the gateway waits for the lock.
+            if is_long {
+                stage.refused(1).await;
+            }
+            other.batch_execute("ROLLBACK").unwrap();
+            stage.end_strike();
+            stage.acknowledged(50).await;
         }
-        other.batch_execute("ROLLBACK").unwrap();
-        stage.faults += 1;
-        stage.acknowledged(100).await;
+        plan.end_round(&mut stage, round, 100).await;
     }
     stage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_postgres_stops() {
+    let plan = Plan::from_environment();
     let mut server = Cluster::start(ClusterOptions::default()).unwrap();
     let database = Database::Postgres(TestDatabase::create(&server.url("postgres")));
-    let mut stage = Stage::open("server stopped", &database, None, SHORT).await;
-    for _ in 0..rounds() {
+    let mut stage = Stage::open(fault::SERVER_STOPPED, &database, setup(SHORT)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.begin_strike();
         block_in_place(|| server.stop_immediate()).unwrap();
-        pause(0, 2000).await;
+        stage.refused(1).await;
+        stage.pause(0, 2000).await;
         block_in_place(|| server.start_again()).unwrap();
-        stage.faults += 1;
-        stage.acknowledged(100 + below(200)).await;
+        stage.end_strike();
+        let more = 100 + stage.below(200);
+        plan.end_round(&mut stage, round, more).await;
     }
     stage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_postgres_terminates_sessions() {
+    let plan = Plan::from_environment();
     let database = Database::postgres();
-    let mut stage = Stage::open("backends terminated", &database, None, SHORT).await;
-    for _ in 0..rounds() * 5 {
-        stage.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid()",
-        );
-        stage.faults += 1;
-        pause(20, 300).await;
+    let mut stage = Stage::open(fault::BACKENDS_TERMINATED, &database, setup(SHORT)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        let mut strikes = 0;
+        while strikes < 5 {
+            stage.begin_strike();
+            let terminated = stage.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
+            );
+            // The gateway may not have connected again.
+            match terminated.contains('t') {
+                true => {
+                    stage.end_strike();
+                    strikes += 1;
+                }
+                false => stage.end_strike_without_effect(),
+            }
+            stage.pause(20, 300).await;
+        }
+        plan.end_round(&mut stage, round, 100).await;
     }
-    stage.acknowledged(100).await;
     stage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
 async fn promises_hold_when_the_disk_is_full_on_sqlite() {
-    let disk = SmallDisk::mount(256);
+    let disk = SmallDisk::mount(512);
     let database = Database::Sqlite(tempfile::tempdir_in(disk.folder()).unwrap());
     disk_full(&database, &disk, || {}).await;
 }
@@ -206,7 +322,7 @@ async fn promises_hold_when_the_disk_is_full_on_sqlite() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
 async fn promises_hold_when_the_disk_is_full_on_postgres() {
-    let disk = SmallDisk::mount(400);
+    let disk = SmallDisk::mount(768);
     let mut server = Cluster::start(ClusterOptions {
         settings: vec!["max_wal_size = '64MB'".to_owned()],
         folder: Some(disk.folder().to_owned()),
@@ -226,15 +342,18 @@ async fn promises_hold_when_the_disk_is_full_on_postgres() {
 }
 
 async fn disk_full(database: &Database, disk: &SmallDisk, mut repair: impl FnMut()) {
-    let mut stage = Stage::open("disk full", database, None, 2000).await;
-    for _ in 0..rounds() {
+    let plan = Plan::from_environment();
+    let mut stage = Stage::open(fault::DISK_FULL, database, setup(500)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.begin_strike();
         block_in_place(|| disk.fill());
         stage.refused(20).await;
-        pause(0, 1000).await;
-        stage.faults += 1;
+        stage.pause(0, 1000).await;
         disk.free();
         block_in_place(&mut repair);
-        stage.acknowledged(100).await;
+        stage.end_strike();
+        plan.end_round(&mut stage, round, 100).await;
     }
     stage.close().await;
 }

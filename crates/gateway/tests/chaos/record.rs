@@ -1,4 +1,10 @@
-//! The evidence of a test: each client's own log, and the rows of the database.
+//! The evidence of a test: each client's own log, the rows of the database, and when the
+//! fault struck.
+
+use std::time::Duration;
+
+/// The character that fills a message up to its length. It has four bytes, the maximum.
+pub(crate) const PADDING: char = '🦀';
 
 /// A message, as a client received it or as the database holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -7,10 +13,20 @@ pub(crate) struct Message {
     pub(crate) room: u64,
     pub(crate) seq: u64,
     pub(crate) user: String,
+    /// The author's display name.
+    pub(crate) name: String,
     pub(crate) client_message_id: Option<String>,
     /// Unique in a test, so that it identifies the message even if the sender gave it no
-    /// `clientMessageId`.
+    /// `clientMessageId`. See [`compact`].
     pub(crate) content: String,
+    pub(crate) created_at: String,
+}
+
+/// Returns a content with its padding as a number, which loses nothing and saves gigabytes.
+pub(crate) fn compact(content: &str) -> String {
+    let text = content.trim_end_matches(PADDING);
+    let padding = content[text.len()..].chars().count();
+    format!("{text}+{padding}")
 }
 
 /// `joinedRoom.missed`: the range that was not replayed.
@@ -20,31 +36,66 @@ pub(crate) struct Missed {
     pub(crate) to: u64,
 }
 
+/// `joinedRoom`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Joined {
+    pub(crate) room: u64,
+    pub(crate) seq: u64,
+    pub(crate) read: u64,
+    pub(crate) unread: u64,
+    pub(crate) missed: Option<Missed>,
+}
+
+/// A request that can be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Send { attempt: u64 },
+    Join { room: u64 },
+    Leave { room: u64 },
+    List { room: u64 },
+    Mark { room: u64 },
+}
+
+impl Operation {
+    /// Returns the name of the operation's event.
+    pub(crate) fn event(self) -> &'static str {
+        match self {
+            Self::Send { .. } => "sendMessage",
+            Self::Join { .. } => "joinRoom",
+            Self::Leave { .. } => "leaveRoom",
+            Self::List { .. } => "listMessages",
+            Self::Mark { .. } => "markRead",
+        }
+    }
+}
+
 /// One event at a client. A history has them in the order in which the client observed them.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A new connection, to which everything up to the next `Connected` belongs.
     Connected,
-    /// `joinRoom` was sent. Clients never send it in a room that they have joined, because
-    /// messages that arrive in between could belong to either join.
+    /// The connection ended. The client never ends one itself.
+    Disconnected,
+    /// An attempt to connect failed.
+    NotConnected,
+    /// `joinRoom` was sent, possibly in a room that the connection has joined.
     Joining { room: u64, after: Option<u64> },
-    /// `joinRoom` was refused.
-    JoinRefused { room: u64 },
     /// The event `joinedRoom`.
-    Joined {
-        room: u64,
-        seq: u64,
-        missed: Option<Missed>,
-    },
+    Joined(Joined),
+    /// `leaveRoom` was sent.
+    Leaving { room: u64 },
     /// The event `leftRoom`.
     Left { room: u64 },
     /// The event `newMessage`, replayed or live.
     Received(Message),
-    /// The acknowledgement of `listMessages` with this `afterSeq`.
+    /// `listMessages` was sent.
+    Listing { room: u64 },
+    /// The acknowledgement of the last `listMessages` of this room.
     Listed {
         room: u64,
         after: u64,
         messages: Vec<Message>,
+        has_more: bool,
     },
     /// `sendMessage` was sent; `attempt` is unique in this log.
     Sent {
@@ -55,10 +106,28 @@ pub(crate) enum Event {
     },
     /// The positive acknowledgement of this attempt.
     Acknowledged { attempt: u64, message: Message },
-    /// The negative acknowledgement of this attempt.
-    Refused { attempt: u64, code: String },
+    /// `markRead` was sent.
+    Marking { room: u64, seq: u64 },
+    /// The acknowledgement of `markRead` with the number `requested`.
+    Marked {
+        room: u64,
+        requested: u64,
+        seq: u64,
+        unread: u64,
+    },
     /// The event `markedRead`.
     MarkedRead { room: u64, user: String, seq: u64 },
+    /// The event `error`; `event` is the one that it is about.
+    Error { event: Option<String>, code: String },
+    /// A negative acknowledgement.
+    Refused { operation: Operation, code: String },
+}
+
+/// An event, and when it was observed: the time since the test began.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) at: Duration,
+    pub(crate) event: Event,
 }
 
 /// The log of one client, over all its connections.
@@ -67,15 +136,85 @@ pub(crate) struct History {
     /// The client's name in reports.
     pub(crate) client: String,
     pub(crate) user: String,
-    pub(crate) events: Vec<Event>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl History {
+    /// Returns the events without their times.
+    pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
+        self.entries.iter().map(|entry| &entry.event)
+    }
+}
+
+/// A period in which the fault strikes.
+#[derive(Clone, Debug)]
+pub(crate) struct Window {
+    pub(crate) begin: Duration,
+    pub(crate) end: Duration,
+    /// The clients that it affects; `None` for all.
+    pub(crate) clients: Option<Vec<String>>,
+    /// Whether the gateway shuts down in it, and answers what is in progress.
+    pub(crate) is_graceful: bool,
+}
+
+impl Window {
+    pub(crate) fn affects(&self, client: &str) -> bool {
+        let mut clients = self.clients.iter().flatten();
+        self.clients.is_none() || clients.any(|affected| affected == client)
+    }
+}
+
+/// Whose connections a fault may break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaks {
+    Nothing,
+    /// Those of the clients that a window affects, in that window.
+    Affected,
+    /// As many as the proxy broke.
+    ByProxy,
+}
+
+/// What a fault explains. Everything else is a violation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Explains {
+    /// The codes of refusals and `error` events, in a window.
+    pub(crate) codes: &'static [&'static str],
+    pub(crate) breaks: Breaks,
+    /// Whether reads may fail in a window, so that a replay ends early with `missed`.
+    pub(crate) failed_reads: bool,
+}
+
+/// A row of the table of read pointers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pointer {
+    pub(crate) room: u64,
+    pub(crate) user: String,
+    pub(crate) seq: u64,
+}
+
+/// A period in which this process should have run and did not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lag {
+    pub(crate) begin: Duration,
+    pub(crate) end: Duration,
 }
 
 /// Everything that the checker compares.
 #[derive(Clone, Debug)]
 pub(crate) struct Evidence {
     pub(crate) histories: Vec<History>,
-    /// The table `messages`, by room and number, read after the clients had ended.
+    /// The table `messages` with the authors' names, by room and number, read after the
+    /// clients had ended.
     pub(crate) rows: Vec<Message>,
     /// The table `rooms`: each room and the newest number that it assigned.
     pub(crate) counters: Vec<(u64, u64)>,
+    /// The table `read_pointers`.
+    pub(crate) pointers: Vec<Pointer>,
+    /// Ascending by their beginnings.
+    pub(crate) windows: Vec<Window>,
+    pub(crate) explains: Explains,
+    /// The number of TCP connections that the proxy broke.
+    pub(crate) broken: u64,
+    /// When the machine woke this process late, for which no gateway is to blame.
+    pub(crate) lags: Vec<Lag>,
 }

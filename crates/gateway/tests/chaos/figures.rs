@@ -1,0 +1,113 @@
+//! A test's figures, which become one line of output.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::record::{Event, Evidence, History, Lag, Operation};
+
+/// What happened in a test.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figures {
+    /// How often the fault struck in each round.
+    pub(crate) strikes: Vec<u64>,
+    pub(crate) sent: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) refused: u64,
+    pub(crate) unanswered: u64,
+    /// Sends that were refused because another connection had used their id.
+    pub(crate) conflicts: u64,
+    pub(crate) stored: u64,
+    pub(crate) received: u64,
+    pub(crate) reconnects: u64,
+    /// Joins of a room that the connection had joined.
+    pub(crate) rejoins: u64,
+    pub(crate) missed: u64,
+    pub(crate) cut_off: u64,
+    pub(crate) swallowed: u64,
+    pub(crate) stalls: u64,
+    /// The longest time from a message's acknowledgement to a member, while no fault struck.
+    pub(crate) slowest: Duration,
+    /// How late the machine woke this process at worst.
+    pub(crate) lag: Duration,
+}
+
+impl Figures {
+    /// Counts what the histories contain.
+    pub(crate) fn of(evidence: &Evidence) -> Self {
+        let mut figures = Self {
+            stored: evidence.rows.len() as u64,
+            lag: longest(&evidence.lags),
+            ..Self::default()
+        };
+        for history in &evidence.histories {
+            figures.count(history);
+        }
+        figures.unanswered =
+            figures.sent - figures.acknowledged - figures.refused - figures.conflicts;
+        figures
+    }
+
+    fn count(&mut self, history: &History) {
+        let mut connections = 0_u64;
+        let mut joined = Vec::new();
+        for event in history.events() {
+            match event {
+                Event::Connected => {
+                    connections += 1;
+                    joined.clear();
+                }
+                Event::Joining { room, .. } => self.rejoins += u64::from(joined.contains(room)),
+                Event::Left { room } => joined.retain(|joined| joined != room),
+                Event::Joined(answer) => {
+                    joined.push(answer.room);
+                    self.missed += u64::from(answer.missed.is_some());
+                }
+                Event::Received(_) => self.received += 1,
+                Event::Sent { .. } => self.sent += 1,
+                Event::Acknowledged { .. } => self.acknowledged += 1,
+                Event::Refused {
+                    operation: Operation::Send { .. },
+                    code,
+                } => match code.as_str() {
+                    "conflict" => self.conflicts += 1,
+                    _ => self.refused += 1,
+                },
+                _ => {}
+            }
+        }
+        self.reconnects += connections.saturating_sub(1);
+    }
+}
+
+fn longest(lags: &[Lag]) -> Duration {
+    let lags = lags.iter().map(|lag| lag.end - lag.begin);
+    lags.max().unwrap_or_default()
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
+             {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
+             {} cut off, {} acknowledgements lost, {} stalls, slowest delivery {} ms, machine late by {} ms",
+            self.strikes.iter().sum::<u64>(),
+            self.strikes.len(),
+            self.sent,
+            self.acknowledged,
+            self.refused,
+            self.unanswered,
+            self.conflicts,
+            self.stored,
+            self.received,
+            self.reconnects,
+            self.rejoins,
+            self.missed,
+            self.cut_off,
+            self.swallowed,
+            self.stalls,
+            self.slowest.as_millis(),
+            self.lag.as_millis(),
+        )
+    }
+}

@@ -1,0 +1,50 @@
+//! The clients that take part in a test.
+
+use crate::client::{Profile, Role, Transport};
+
+/// The clients. Two of the senders are connections of one user.
+pub(crate) const CLIENTS: [Profile; 12] = [
+    sender("sender-1", "ada", &[1, 2]),
+    sender("sender-2", "ada", &[1, 3]),
+    sender("sender-3", "sender-3", &[2, 3]),
+    sender("sender-4", "sender-4", &[1]),
+    sender("sender-5", "sender-5", &[2]),
+    polling(sender("sender-6", "sender-6", &[3])),
+    reader("reader-1", &[1, 2, 3]),
+    reader("reader-2", &[1]),
+    reader("reader-3", &[2]),
+    polling(reader("reader-4", &[3])),
+    visitor("visitor-1", &[1, 2]),
+    polling(visitor("visitor-2", &[2, 3])),
+];
+
+const fn sender(name: &'static str, user: &'static str, rooms: &'static [u64]) -> Profile {
+    Profile {
+        name,
+        user,
+        role: Role::Sender,
+        transport: Transport::WebSocket,
+        rooms,
+    }
+}
+
+const fn reader(name: &'static str, rooms: &'static [u64]) -> Profile {
+    Profile {
+        role: Role::Reader,
+        ..sender(name, name, rooms)
+    }
+}
+
+const fn visitor(name: &'static str, rooms: &'static [u64]) -> Profile {
+    Profile {
+        role: Role::Visitor,
+        ..sender(name, name, rooms)
+    }
+}
+
+const fn polling(profile: Profile) -> Profile {
+    Profile {
+        transport: Transport::Polling,
+        ..profile
+    }
+}

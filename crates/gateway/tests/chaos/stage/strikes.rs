@@ -1,0 +1,195 @@
+//! What strikes: each method has its effect before it returns, and records when it struck.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
+
+use super::{DEADLINE, Stage, is_up_to_date, start};
+use crate::client::Progress;
+use crate::random::seed;
+use crate::record::Window;
+use crate::support::client::get;
+
+/// How long answers that the gateway has given may be on their way.
+const IN_FLIGHT: Duration = Duration::from_millis(200);
+/// How often the gateway's metrics are read while a test waits for them.
+const METRICS_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Stage<'_> {
+    /// Begins a strike on all clients.
+    pub(crate) fn begin_strike(&mut self) {
+        self.begin_strike_on(None);
+    }
+
+    fn begin_strike_on(&mut self, clients: Option<Vec<String>>) {
+        self.windows.push(Window {
+            begin: self.now(),
+            end: Duration::MAX - DEADLINE,
+            clients,
+            is_graceful: false,
+        });
+    }
+
+    /// Ends a strike that has had its effect.
+    pub(crate) fn end_strike(&mut self) {
+        self.end_strike_without_effect();
+        self.struck(1);
+    }
+
+    /// Ends a strike that does not count.
+    pub(crate) fn end_strike_without_effect(&mut self) {
+        let now = self.now();
+        self.windows.last_mut().unwrap().end = now;
+    }
+
+    fn struck(&mut self, times: u64) {
+        *self.strikes.last_mut().unwrap() += times;
+    }
+
+    /// Waits until the proxy has broken this many more connections.
+    pub(crate) async fn broken(&mut self, more: u64) {
+        let proxy = self.proxy.take().unwrap();
+        let wanted = proxy.broken() + more;
+        self.until("the proxy breaks connections", || proxy.broken() >= wanted)
+            .await;
+        self.proxy = Some(proxy);
+        self.struck(more);
+    }
+
+    /// Waits until the proxy has swallowed this many more acknowledgements.
+    pub(crate) async fn swallowed(&mut self, more: u64) {
+        let proxy = self.proxy.take().unwrap();
+        let wanted = proxy.swallowed() + more;
+        self.until("the proxy swallows acknowledgements", || {
+            proxy.swallowed() >= wanted
+        })
+        .await;
+        self.proxy = Some(proxy);
+        self.struck(more);
+    }
+
+    /// Waits until the proxy has tampered with a message, and returns its room and number.
+    pub(crate) async fn tampered(&mut self) -> (u64, u64) {
+        let proxy = self.proxy.take().unwrap();
+        self.until("the proxy tampers with a message", || {
+            proxy.tampered().is_some()
+        })
+        .await;
+        let tampered = proxy.tampered().unwrap();
+        self.proxy = Some(proxy);
+        tampered
+    }
+
+    /// Lasts for a random time (in milliseconds) in which no send may be acknowledged.
+    pub(crate) async fn stall(&mut self, from: u64, to: u64) {
+        sleep(IN_FLIGHT).await;
+        let before = self.acknowledged_so_far();
+        self.pause(from, to).await;
+        self.stalls += u64::from(self.acknowledged_so_far() == before);
+    }
+
+    /// Kills the gateway and starts it again on its port.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.begin_strike();
+        block_in_place(|| {
+            let mut gateway = self.gateway.take().unwrap();
+            gateway.signal("KILL");
+            assert_eq!(gateway.wait().code(), None, "it is killed by the signal");
+            self.gateway = Some(start(self.database, self.port));
+        });
+        self.end_strike();
+    }
+
+    /// Has the gateway shut down and starts it again on its port.
+    pub(crate) fn terminate_and_restart(&mut self) {
+        self.begin_strike();
+        self.windows.last_mut().unwrap().is_graceful = true;
+        block_in_place(|| {
+            let mut gateway = self.gateway.take().unwrap();
+            gateway.signal("TERM");
+            assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
+            self.gateway = Some(start(self.database, self.port));
+        });
+        self.end_strike();
+    }
+
+    /// Suspends the gateway for a random time (in milliseconds).
+    pub(crate) async fn suspend(&mut self, from: u64, to: u64) {
+        self.begin_strike();
+        self.gateway.as_ref().unwrap().signal("STOP");
+        self.stall(from, to).await;
+        self.gateway.as_ref().unwrap().signal("CONT");
+        self.end_strike();
+    }
+
+    /// Pauses these clients until the gateway has disconnected all of them.
+    pub(crate) async fn pause_until_cut_off(&mut self, clients: &[&'static str]) {
+        self.begin_pause(clients);
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let wanted = self.progresses.len() - clients.len();
+        let deadline = Instant::now() + DEADLINE;
+        while connections(address).await > wanted {
+            assert!(
+                Instant::now() < deadline,
+                "{} (CHAOS_SEED={}): {clients:?} are not disconnected",
+                self.name,
+                seed()
+            );
+            sleep(METRICS_INTERVAL).await;
+        }
+        self.end_pause().await;
+    }
+
+    /// Pauses these clients for a random time (in milliseconds).
+    pub(crate) async fn pause_briefly(&mut self, clients: &[&'static str], from: u64, to: u64) {
+        self.begin_pause(clients);
+        self.pause(from, to).await;
+        self.end_pause().await;
+    }
+
+    fn begin_pause(&mut self, clients: &[&'static str]) {
+        let names = clients.iter().map(|&name| name.to_owned()).collect();
+        self.begin_strike_on(Some(names));
+        self.crowd.paused.send_replace(clients.to_vec());
+    }
+
+    /// The clients read again. Until they have read what waited for them, which takes as long
+    /// as they need, they do not have what is new.
+    async fn end_pause(&mut self) {
+        let paused = self.crowd.paused.send_replace(Vec::new());
+        let newest = newest_seen(&self.progresses);
+        let progresses = self.progresses.clone();
+        self.until("the paused clients have caught up", || {
+            let mut progresses = progresses
+                .iter()
+                .filter(|(client, _)| paused.contains(client));
+            progresses.all(|(_, progress)| is_up_to_date(progress, &newest))
+        })
+        .await;
+        self.end_strike();
+    }
+}
+
+/// Returns the gateway's number of connected clients.
+async fn connections(address: SocketAddr) -> usize {
+    let (_, metrics) = get(address, "/metrics").await;
+    let mut lines = metrics.lines();
+    let connections = lines.find_map(|line| line.strip_prefix("chat_connections "));
+    connections.unwrap().parse().unwrap()
+}
+
+/// Returns the newest message of each room that a client has seen.
+fn newest_seen(progresses: &[(&'static str, Arc<Mutex<Progress>>)]) -> BTreeMap<u64, u64> {
+    let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
+    for (_, progress) in progresses {
+        for (room, seq) in &progress.lock().unwrap().seen {
+            let newest = newest.entry(*room).or_default();
+            *newest = (*seq).max(*newest);
+        }
+    }
+    newest
+}
