@@ -305,3 +305,135 @@ impl Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::RoomSequencer;
+
+    use super::*;
+    use crate::recipient::Gone;
+
+    /// A recipient that records what it is given.
+    struct Recorder {
+        id: ConnectionId,
+        given: Mutex<Vec<Bytes>>,
+    }
+
+    impl Recipient for Recorder {
+        fn id(&self) -> ConnectionId {
+            self.id
+        }
+
+        fn give(&self, frames: Bytes) {
+            lock(&self.given).push(frames);
+        }
+
+        fn give_live(&self, frames: &Bytes) -> LiveGive {
+            self.give(frames.clone());
+            LiveGive::Taken
+        }
+
+        async fn space(&self) -> Result<(), Gone> {
+            Ok(())
+        }
+
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
+    }
+
+    fn enter(members: &mut Members<Recorder>, id: u64, start: Start) -> Arc<Member<Recorder>> {
+        let recorder = Recorder {
+            id: ConnectionId::new(id),
+            given: Mutex::default(),
+        };
+        members.enter(Arc::new(recorder), seq(4), start)
+    }
+
+    fn given(member: &Member<Recorder>) -> Vec<Bytes> {
+        std::mem::take(&mut lock(&member.recipient.given))
+    }
+
+    fn frame(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn updates(at: u64, text: &'static str) -> Updates {
+        let update = Update {
+            seq: seq(at),
+            frame: frame(text),
+        };
+        Updates {
+            list: vec![(UserId::new("7").unwrap(), update)],
+            frames: frame(text),
+            newest: seq(at),
+        }
+    }
+
+    #[test]
+    fn every_group_but_the_last_is_full_whatever_member_leaves() {
+        let mut members = Members::default();
+        let sizes = |members: &Members<Recorder>| -> Vec<usize> {
+            members.snapshot().iter().map(|group| group.len()).collect()
+        };
+        let size = GROUP as u64;
+        for id in 0..2 * size + 2 {
+            enter(&mut members, id, Start::Live);
+        }
+        assert_eq!(sizes(&members), [GROUP, GROUP, 2]);
+        for (id, expected) in [
+            (0, vec![GROUP, GROUP, 1]),
+            (2 * size, vec![GROUP, GROUP]),
+            (2 * size + 1, vec![GROUP, GROUP - 1]),
+            (2 * size - 1, vec![GROUP, GROUP - 2]),
+        ] {
+            members.leave(ConnectionId::new(id));
+            assert_eq!(sizes(&members), expected, "{id} leaves");
+        }
+        assert_eq!(members.len(), members.iter().count());
+        for id in 0..2 * size {
+            members.leave(ConnectionId::new(id));
+        }
+        assert!(members.is_empty() && sizes(&members).is_empty());
+    }
+
+    /// Two tasks may serve a member after one of them panicked.
+    #[test]
+    fn a_member_is_not_given_a_message_that_it_has() {
+        let member = enter(&mut Members::default(), 1, Start::Behind);
+        for n in [4, 5, 5, 6] {
+            assert!(member.give(seq(n), frame("x")).is_ok());
+        }
+        assert_eq!(given(&member).len(), 2);
+    }
+
+    #[test]
+    fn a_batch_that_overlaps_what_a_member_has_is_handed_over_in_part() {
+        let mut sequencer = RoomSequencer::start(seq(3), 9);
+        for (n, text) in [(4, "4"), (5, "5"), (6, "6")] {
+            sequencer.offer(seq(n), frame(text));
+        }
+        let batch = Batch::release(&mut sequencer).unwrap();
+        let member = enter(&mut Members::default(), 1, Start::Live);
+        for expected in [vec![frame("56")], Vec::new()] {
+            assert_eq!(member.hand_out(&batch), Handed::Done);
+            assert_eq!(given(&member), expected);
+        }
+    }
+
+    /// A room forgets users when there are very many, and may then hand out an old pointer.
+    #[test]
+    fn an_older_read_pointer_does_not_replace_a_newer_one_that_waits() {
+        let member = enter(&mut Members::default(), 1, Start::Behind);
+        for updates in [updates(3, "3"), updates(4, "4"), updates(2, "2")] {
+            assert_eq!(member.hand_out_reads(&updates), Handed::Done);
+        }
+        assert!(given(&member).is_empty());
+        assert_eq!(member.catch_up(seq(4)), NextRead::CaughtUp);
+        assert_eq!(given(&member), [frame("4")]);
+    }
+}
