@@ -51,9 +51,8 @@ async fn a_large_gap_is_filled_without_pauses() {
     let clients = world.crowd(MANY).await;
     let began = Instant::now();
     world.log.store_up_to(50_000);
-    let last = |client: &Client| client.messages().last() == Some(&50_000);
     for client in &clients {
-        client.until(|_| last(client)).await;
+        client.until(|all| all.ends_with(";50000;")).await;
         assert_eq!(client.messages(), (1..=50_000).collect::<Vec<_>>());
     }
     assert!(
@@ -100,6 +99,26 @@ async fn a_member_that_falls_behind_is_served_from_the_log() {
     assert_eq!(slow.received(), format!("joined 0;{expected}"));
 }
 
+/// What is read for one member waits in memory until its client takes it.
+#[tokio::test(start_paused = true)]
+async fn a_page_for_one_member_has_at_most_64_kib_and_one_for_a_room_at_most_1_mib() {
+    for (space, bounds) in [(false, 62_000..=65_536), (true, 1_000_000..=1_048_576)] {
+        let world = World::with(0);
+        let client = Client::new(1);
+        world.join(&client, None).await;
+        client.set_space(space);
+        world.log.store_texts_up_to(500, &"x".repeat(4000));
+        if !space {
+            // The room has all of them, so that only the member reads.
+            (1..=500).for_each(|n| world.hint(n));
+            client.set_space(true);
+        }
+        client.until(|all| all.ends_with(";500;")).await;
+        let largest = world.log.largest_page.load(Ordering::SeqCst);
+        assert!(bounds.contains(&largest), "{largest}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replay_ends_at_the_resume_point_and_the_rest_follows_live() {
     let world = World::with(250);
@@ -121,6 +140,16 @@ async fn a_replay_ends_at_the_resume_point_and_the_rest_follows_live() {
     assert!((250..=350).contains(&seam), "{seam}");
     assert_eq!(replayed, numbers(101..=seam));
     assert_eq!(live, numbers(seam + 1..=600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_of_nothing_reads_nothing_and_is_followed_by_live_messages_at_once() {
+    let world = World::without_reconciliation(5);
+    let client = Client::new(1);
+    world.join(&client, Some(5)).await;
+    world.send(6);
+    assert_eq!(client.received(), "joined 5;6;", "before any other turn");
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,6 +228,29 @@ async fn a_member_that_is_behind_receives_a_read_pointer_after_the_message_it_na
     assert_eq!(slow.received(), "joined 0;1;2;7:2;", "the newest wins");
 }
 
+/// A client that reads nothing must not cost unbounded memory.
+#[tokio::test(start_paused = true)]
+async fn a_member_that_is_behind_keeps_the_newest_read_pointers_of_1000_users() {
+    let world = World::with(0);
+    let (slow, fast) = (Client::new(1), Client::new(2));
+    world.join(&slow, None).await;
+    world.join(&fast, None).await;
+    slow.set_space(false);
+    world.send(1);
+    for user in 0..1001 {
+        world.read(&user.to_string(), 1);
+    }
+    fast.until(|all| all.ends_with(";1000:1;")).await;
+    world.send(2);
+    world.read("0", 2);
+    fast.until(|all| all.ends_with(";0:2;")).await;
+    slow.set_space(true);
+    slow.until(|all| all.matches(':').count() == 1000).await;
+    let received = slow.received();
+    assert!(received.starts_with("joined 0;1;2;0:2;"), "{received}");
+    assert!(!received.contains(";1000:1;"));
+}
+
 /// A hint may be delayed by minutes, for example in a paused Redis.
 #[tokio::test(start_paused = true)]
 async fn a_late_read_pointer_never_follows_a_newer_one() {
@@ -237,6 +289,75 @@ async fn a_read_that_is_not_fresh_enough_is_repeated_with_pauses() {
     client.until(|all| all == "joined 5;6;7;8;9;").await;
 }
 
+/// Hints of two commits may cross: what arrives a moment later is not read from the log.
+#[tokio::test(start_paused = true)]
+async fn hints_that_cross_cause_no_read() {
+    let world = World::without_reconciliation(0);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    world.log.store_up_to(2);
+    world.hint(2);
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    world.hint(1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(client.received(), "joined 0;1;2;");
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn up_to_32_members_are_served_by_the_task_that_announces() {
+    for (size, received) in [(32, "joined 0;1;"), (33, "joined 0;")] {
+        let world = World::without_reconciliation(0);
+        let clients = world.crowd(size).await;
+        world.send(1);
+        let is_served = |client: &Arc<Client>| client.received() == received;
+        assert!(clients.iter().all(is_served), "before any other turn");
+        for client in &clients {
+            client.until(|all| all == "joined 0;1;").await;
+        }
+    }
+}
+
+/// While a task walks the members, only that task hands out messages: otherwise the members
+/// that it has not reached would fall behind.
+#[tokio::test(start_paused = true)]
+async fn a_room_that_shrinks_while_a_message_is_handed_out_reads_nothing() {
+    let world = World::without_reconciliation(0);
+    let clients = world.crowd(300).await;
+    world.send(1);
+    clients[0].until(|all| all == "joined 0;1;").await;
+    let (left, staying) = clients.split_at(280);
+    assert!(staying.iter().all(|client| client.messages().is_empty()));
+    for client in left {
+        world.rooms.leave(room(), client.id());
+    }
+    world.send(2);
+    for client in staying {
+        client.until(|all| all == "joined 0;1;2;").await;
+    }
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
+}
+
+/// A pointer may name a message that never arrives, for example when its room has no
+/// members any more.
+#[tokio::test(start_paused = true)]
+async fn no_task_waits_without_work_or_without_members() {
+    let world = World::without_reconciliation(0);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    world.send(1);
+    world.read("7", 1);
+    client.until(|all| all == "joined 0;1;7:1;").await;
+    tokio::task::yield_now().await;
+    assert!(world.tasks.is_empty(), "nothing is left to do");
+    world.read("7", 9);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.tasks.len(), 1, "the pointer waits for its message");
+    world.rooms.leave(room(), client.id());
+    tokio::task::yield_now().await;
+    assert!(world.tasks.is_empty(), "nothing is left to wait for");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_room_without_members_is_not_read() {
     let world = World::without_reconciliation(0);
@@ -262,10 +383,10 @@ async fn a_member_whose_task_panicked_is_served_by_another() {
     slow.until(|all| all == "joined 0;1;").await;
     assert_eq!(world.log.panicking.load(Ordering::SeqCst), 0);
     // A task that ends well is not followed by another.
-    let reads = world.log.reads.load(Ordering::SeqCst);
-    slow.disconnect();
+    let waits = slow.waits.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(world.log.reads.load(Ordering::SeqCst), reads);
+    assert_eq!(slow.waits.load(Ordering::SeqCst), waits);
+    assert!(world.tasks.is_empty());
 }
 
 /// Whatever panics, the room goes on: flags are cleared, and a member that a task left

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,14 +33,14 @@ pub(crate) fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
 }
 
-fn message(n: u64) -> Message {
+fn message(n: u64, content: &str) -> Message {
     NewMessage {
         room_id: room(),
         author: User {
             id: UserId::new("42").unwrap(),
             name: DisplayName::from_text("Ada"),
         },
-        content: Content::new("hello").unwrap(),
+        content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
     }
@@ -55,14 +56,21 @@ pub(crate) struct Log {
     pub(crate) failing: AtomicUsize,
     pub(crate) panicking: AtomicUsize,
     pub(crate) reads: AtomicUsize,
+    /// The largest page so far, in bytes of content.
+    pub(crate) largest_page: AtomicUsize,
 }
 
 impl Log {
     /// Stores messages up to this number.
     pub(crate) fn store_up_to(&self, newest: u64) {
+        self.store_texts_up_to(newest, "hello");
+    }
+
+    /// Stores messages with this text up to this number.
+    pub(crate) fn store_texts_up_to(&self, newest: u64, text: &str) {
         let stored = self.newest.swap(newest as usize, Ordering::SeqCst) as u64;
         let mut messages = self.messages.lock().unwrap();
-        messages.extend((stored + 1..=newest).map(|n| (n, message(n))));
+        messages.extend((stored + 1..=newest).map(|n| (n, message(n, text))));
     }
 
     /// Makes reads see an earlier state.
@@ -100,6 +108,8 @@ impl MessageRepository for Log {
         position: Seq,
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
+        // Time passes, so that reads in an endless loop reach the deadline of their test.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         self.reads.fetch_add(1, Ordering::SeqCst);
         assert!(!Self::take(&self.panicking), "a read panics on purpose");
         if Self::take(&self.failing) {
@@ -107,11 +117,23 @@ impl MessageRepository for Log {
         }
         let newest = self.newest_seq();
         let messages = self.messages.lock().unwrap();
-        let mut rest = messages.range(position.get() + 1..).map(|(_, m)| m.clone());
-        let messages = rest.by_ref().take(limit.messages).collect();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut rest = messages.range(position.get() + 1..).map(|(_, m)| m);
+        let mut next = rest.next();
+        while let Some(message) = next {
+            let size = message.content.as_str().len();
+            let is_full = page.len() == limit.messages || bytes + size > limit.bytes;
+            if is_full && !page.is_empty() {
+                break;
+            }
+            bytes += size;
+            page.push(message.clone());
+            next = rest.next();
+        }
+        self.largest_page.fetch_max(bytes, Ordering::SeqCst);
         Ok(LogPage {
-            messages,
-            has_more: rest.next().is_some(),
+            messages: page,
+            has_more: next.is_some(),
             newest,
         })
     }
@@ -191,6 +213,8 @@ pub(crate) struct Client {
     id: ConnectionId,
     state: Mutex<State>,
     changed: Notify,
+    /// How often delivery has waited for space.
+    pub(crate) waits: AtomicUsize,
 }
 
 struct State {
@@ -211,6 +235,7 @@ impl Client {
                 panics: false,
             }),
             changed: Notify::new(),
+            waits: AtomicUsize::new(0),
         })
     }
 
@@ -244,20 +269,20 @@ impl Client {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the condition holds, as it must within an hour of the test's time.
+    /// Waits until the condition holds, as it must within a minute of the test's time.
     pub(crate) async fn until(&self, condition: impl Fn(&str) -> bool) {
         let wait = async {
             loop {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if condition(&self.received()) {
+                if condition(&self.state.lock().unwrap().received) {
                     return;
                 }
                 changed.await;
             }
         };
-        let deadline = std::time::Duration::from_secs(3600);
+        let deadline = Duration::from_secs(60);
         if tokio::time::timeout(deadline, wait).await.is_err() {
             panic!("received only {}", self.received());
         }
@@ -287,6 +312,7 @@ impl Recipient for Client {
     }
 
     async fn space(&self) -> Result<(), Gone> {
+        self.waits.fetch_add(1, Ordering::SeqCst);
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -314,6 +340,8 @@ pub(crate) struct World {
     pub(crate) log: Arc<Log>,
     pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms<Client>>,
+    /// The tasks that delivery runs.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl World {
@@ -327,15 +355,20 @@ impl World {
     pub(crate) fn without_reconciliation(newest: u64) -> Self {
         let log = Arc::new(Log::default());
         log.store_up_to(newest);
-        let events = Arc::new(Events::default());
+        let (events, tasks) = (Arc::new(Events::default()), TaskTracker::new());
         let rooms = Rooms::new(
             log.clone(),
             log.clone(),
             events.clone(),
             Arc::new(Text),
-            TaskTracker::new(),
+            tasks.clone(),
         );
-        Self { log, events, rooms }
+        Self {
+            log,
+            events,
+            rooms,
+            tasks,
+        }
     }
 
     /// Joins without catching up, or after a message.
@@ -376,7 +409,7 @@ impl World {
 
     /// Announces a message.
     pub(crate) fn hint(&self, n: u64) {
-        let message = StoredMessage::new(message(n), "".into());
+        let message = StoredMessage::new(message(n, "hello"), "".into());
         self.announce(RoomEntry::Message(Arc::new(message)));
     }
 
