@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use chat_domain::RoomId;
 use tokio::sync::Notify;
 
-use crate::members::{Member, Members};
+use crate::member::Member;
+use crate::members::Members;
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
 use crate::recipient::Recipient;

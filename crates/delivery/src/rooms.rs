@@ -16,7 +16,7 @@ use crate::batch::Batch;
 use crate::claim::Claim;
 use crate::encoder::Encoder;
 use crate::lock;
-use crate::members::{Handed, Member};
+use crate::member::{Handed, Member};
 use crate::order::Order;
 use crate::read_pointers;
 use crate::recipient::Recipient;
