@@ -70,7 +70,7 @@ impl Client {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the condition holds, as it must within a minute of the test's time.
+    /// Waits until the condition holds, as it must within ten seconds of the test's time.
     pub(crate) async fn until(&self, condition: impl Fn(&str) -> bool) {
         let wait = async {
             loop {
@@ -83,7 +83,7 @@ impl Client {
                 changed.await;
             }
         };
-        let deadline = Duration::from_secs(60);
+        let deadline = Duration::from_secs(10);
         if tokio::time::timeout(deadline, wait).await.is_err() {
             panic!("received only {}", self.received());
         }

@@ -140,6 +140,22 @@ async fn a_member_that_falls_behind_is_served_from_the_log() {
     assert_eq!(slow.received(), format!("joined 0;{expected}"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn members_of_a_large_room_that_fall_behind_together_read_no_log() {
+    let world = World::without_reconciliation(0);
+    let clients = world.crowd(MANY).await;
+    let (slow, fast) = clients.split_at(50);
+    slow.iter().for_each(|client| client.set_space(false));
+    (1..=200).for_each(|n| world.send(n));
+    fast[0].until(|all| all.ends_with(";200;")).await;
+    for client in slow {
+        client.set_space(true);
+        client.until(|all| all.ends_with(";200;")).await;
+        assert_eq!(client.received(), format!("joined 0;{}", numbers(1..=200)));
+    }
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
+}
+
 /// What is read for one member waits in memory until its client takes it.
 #[tokio::test(start_paused = true)]
 async fn a_page_for_one_member_has_at_most_64_kib_and_one_for_a_room_at_most_1_mib() {

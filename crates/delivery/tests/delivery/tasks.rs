@@ -1,10 +1,13 @@
 //! The tasks of a room: what they read and repeat, when they end, and what follows a panic.
 
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use chat_delivery::Recipient as _;
 use chat_domain::ports::RoomDelivery as _;
+use tokio::runtime::Builder;
 
 use crate::MANY;
 use crate::client::Client;
@@ -115,4 +118,26 @@ async fn a_panic_leaves_no_room_frozen_and_no_member_with_a_gap() {
         client.until(|all| all.ends_with("6;")).await;
         assert_eq!(client.received(), "joined 0;1;2;3;4;5;6;");
     }
+}
+
+/// A runtime that has shut down drops a task where it is spawned: under the room's lock.
+#[test]
+fn a_hint_after_the_runtime_has_shut_down_does_not_block() {
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let world = runtime.block_on(async {
+        let world = World::without_reconciliation(0);
+        world.crowd(MANY).await;
+        world
+    });
+    let handle = runtime.handle().clone();
+    drop(runtime);
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        let _guard = handle.enter();
+        world.send(1);
+        world.hint(3);
+        world.read("7", 1);
+        done.send(()).unwrap();
+    });
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok(()));
 }
