@@ -151,7 +151,7 @@ impl ReadPointers {
     }
 }
 
-/// Encodes updates, which are at least one.
+/// Encodes updates; `None` if there are none.
 pub(crate) fn encode(
     room_id: RoomId,
     due: Vec<(UserId, Seq)>,
@@ -165,14 +165,13 @@ pub(crate) fn encode(
             (user_id, Update { seq, frame })
         })
         .collect();
-    let frames = join(
-        list.iter()
-            .map(|(_, update)| update.frame.clone())
-            .collect(),
-    )?;
+    let frames: Vec<_> = list
+        .iter()
+        .map(|(_, update)| update.frame.clone())
+        .collect();
     Some(Updates {
+        frames: join(&frames),
         list,
-        frames,
         newest,
     })
 }
