@@ -15,6 +15,10 @@ pub enum StorageError {
     /// meanwhile, or the disk failed. The data may have been stored.
     #[error("the outcome of the commit is unknown")]
     OutcomeUnknown(#[source] BoxError),
+    /// Storage contains data that is not valid, and that the operation needed. A retry
+    /// meets the same data. No message was stored.
+    #[error("stored data is not valid")]
+    Corrupt(#[source] BoxError),
 }
 
 impl StorageError {
@@ -26,6 +30,11 @@ impl StorageError {
     /// Creates the error for an operation that may have stored its data.
     pub fn outcome_unknown(reason: impl Into<BoxError>) -> Self {
         Self::OutcomeUnknown(reason.into())
+    }
+
+    /// Creates the error for stored data that is not valid.
+    pub fn corrupt(reason: impl Into<BoxError>) -> Self {
+        Self::Corrupt(reason.into())
     }
 }
 

@@ -122,17 +122,21 @@ enum Kind {
     ReadUnavailable,
     WriteUnavailable,
     WriteOutcomeUnknown,
+    /// What is read is not valid, also by an operation that writes.
+    Corrupt,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [
+    const ALL: [Self; 4] = [
         Self::ReadUnavailable,
         Self::WriteUnavailable,
         Self::WriteOutcomeUnknown,
+        Self::Corrupt,
     ];
 
     fn of(operation: Operation, error: &StorageError) -> Self {
         match (operation, error) {
+            (_, StorageError::Corrupt(_)) => Self::Corrupt,
             (Operation::Read, _) => Self::ReadUnavailable,
             (Operation::Write, StorageError::Unavailable(_)) => Self::WriteUnavailable,
             (Operation::Write, StorageError::OutcomeUnknown(_)) => Self::WriteOutcomeUnknown,
@@ -141,7 +145,7 @@ impl Kind {
 
     fn operation(self) -> Operation {
         match self {
-            Self::ReadUnavailable => Operation::Read,
+            Self::ReadUnavailable | Self::Corrupt => Operation::Read,
             Self::WriteUnavailable | Self::WriteOutcomeUnknown => Operation::Write,
         }
     }
@@ -152,6 +156,7 @@ impl Kind {
             Self::ReadUnavailable => "reads unavailable",
             Self::WriteUnavailable => "writes unavailable",
             Self::WriteOutcomeUnknown => "outcome of writes unknown",
+            Self::Corrupt => "stored data not valid",
         }
     }
 }

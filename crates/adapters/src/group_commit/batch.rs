@@ -149,12 +149,14 @@ impl Writing {
                     self.outcome.repeats += repeats;
                     self.parts.push(rest);
                 }
+                // Storing the messages finds out whose original it is.
+                Err(StorageError::Corrupt(_)) => self.parts.push(part),
                 Err(error) => part.fail(&error.into()),
             }
         }
     }
 
-    async fn store<S: Store>(&mut self, store: &mut S, mut part: Part) {
+    async fn store<S: Store>(&mut self, store: &mut S, part: Part) {
         let stored = match self.kind {
             Kind::Regular => store.store(&part.messages()).await,
             Kind::LeftBehind => store.store_left_behind(&part.messages()).await,
@@ -163,6 +165,8 @@ impl Writing {
             Ok(stored) => self.outcome.stored.extend(part.stored(stored)),
             Err(StoreError::Repeat) => match store.originals(&part.messages()).await {
                 Ok(originals) => self.repeat(part, &originals),
+                // One of the originals; the other messages are not affected.
+                Err(StorageError::Corrupt(_)) if part.leads.len() > 1 => self.halve(part),
                 Err(error) => part.fail(&error.into()),
             },
             Err(StoreError::Part {
@@ -173,8 +177,7 @@ impl Writing {
                     part.fail(&BatchError::unavailable(reason));
                     return;
                 }
-                let second = part.split_off_half();
-                self.parts.extend([second, part]);
+                self.halve(part);
             }
             Err(StoreError::Part {
                 unavailable,
@@ -191,6 +194,12 @@ impl Writing {
                 self.parts.drain(..).for_each(|part| part.fail(&error));
             }
         }
+    }
+
+    /// Stores the halves of a part on their own, because one of its messages is at fault.
+    fn halve(&mut self, mut part: Part) {
+        let second = part.split_off_half();
+        self.parts.extend([second, part]);
     }
 
     /// Answers the repeats in a part, and keeps the rest of it to be stored.

@@ -10,6 +10,7 @@ use chat_domain::{BoxError, StorageError};
 pub(super) enum BatchError {
     Unavailable(SharedError),
     OutcomeUnknown(SharedError),
+    Corrupt(SharedError),
 }
 
 impl BatchError {
@@ -19,7 +20,8 @@ impl BatchError {
 
     /// Returns the same error for requests that were certainly not carried out.
     pub(super) fn for_untried(self) -> Self {
-        let (Self::Unavailable(reason) | Self::OutcomeUnknown(reason)) = self;
+        let (Self::Unavailable(reason) | Self::OutcomeUnknown(reason) | Self::Corrupt(reason)) =
+            self;
         Self::Unavailable(reason)
     }
 
@@ -27,6 +29,7 @@ impl BatchError {
         match self.clone() {
             Self::Unavailable(reason) => StorageError::unavailable(reason),
             Self::OutcomeUnknown(reason) => StorageError::outcome_unknown(reason),
+            Self::Corrupt(reason) => StorageError::corrupt(reason),
         }
     }
 }
@@ -38,6 +41,7 @@ impl From<StorageError> for BatchError {
             StorageError::OutcomeUnknown(reason) => {
                 Self::OutcomeUnknown(SharedError(Arc::from(reason)))
             }
+            StorageError::Corrupt(reason) => Self::Corrupt(SharedError(Arc::from(reason))),
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
         Ok(since) => i64::try_from(since.as_millis()),
         Err(before) => i64::try_from(before.duration().as_millis()).map(|millis| -millis),
     };
-    let millis = millis.map_err(StorageError::unavailable)?;
+    let millis = millis.map_err(StorageError::corrupt)?;
     message((
         row.get(0),
         row.get(1),
@@ -57,23 +57,23 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
         seq: position(seq)?,
         author: User {
             name: DisplayName::from_text(name.as_deref().unwrap_or(&user_id)),
-            id: UserId::new(user_id).map_err(StorageError::unavailable)?,
+            id: UserId::new(user_id).map_err(StorageError::corrupt)?,
         },
-        content: Content::new(content).map_err(StorageError::unavailable)?,
+        content: Content::new(content).map_err(StorageError::corrupt)?,
         client_message_id: client_message_id
             .map(ClientMessageId::new)
             .transpose()
-            .map_err(StorageError::unavailable)?,
+            .map_err(StorageError::corrupt)?,
         created_at: Timestamp::from_unix_millis(created_at.0 / 1000 + EPOCH_MILLIS),
     })
 }
 
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
-    RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
+    RoomId::new(id.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
 pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
-    Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
+    Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
 /// Converts a room's newest position and a user's read pointer, if there are any.

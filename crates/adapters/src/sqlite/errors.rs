@@ -40,8 +40,11 @@ pub(super) fn of_row(error: Error) -> StoreError {
         CheckViolation, ForeignKeyViolation, NotNullViolation, UniqueViolation,
     };
 
-    let Error::DatabaseError(kind, information) = &error else {
-        return StoreError::Whole(StorageError::unavailable(error));
+    let (kind, information) = match &error {
+        Error::DatabaseError(kind, information) => (kind, information),
+        // The row has a value that is not valid.
+        Error::DeserializationError(_) => return StoreError::row(error),
+        _ => return StoreError::Whole(StorageError::unavailable(error)),
     };
     let message = information.message();
     match kind {

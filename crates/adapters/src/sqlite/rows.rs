@@ -26,25 +26,25 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
         seq: position(seq)?,
         author: User {
             name: DisplayName::from_text(name.as_deref().unwrap_or(&user_id)),
-            id: UserId::new(user_id).map_err(StorageError::unavailable)?,
+            id: UserId::new(user_id).map_err(StorageError::corrupt)?,
         },
-        content: Content::new(content).map_err(StorageError::unavailable)?,
+        content: Content::new(content).map_err(StorageError::corrupt)?,
         client_message_id: client_message_id
             .map(ClientMessageId::new)
             .transpose()
-            .map_err(StorageError::unavailable)?,
+            .map_err(StorageError::corrupt)?,
         created_at: created_at
             .parse::<Timestamp>()
-            .map_err(StorageError::unavailable)?,
+            .map_err(StorageError::corrupt)?,
     })
 }
 
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
-    RoomId::new(id.unsigned_abs()).map_err(StorageError::unavailable)
+    RoomId::new(id.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
 pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
-    Seq::new(seq.unsigned_abs()).map_err(StorageError::unavailable)
+    Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
 /// Converts a room's newest position and a user's read pointer. Without a row, the room

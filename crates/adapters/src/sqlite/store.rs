@@ -15,6 +15,7 @@ use chat_domain::ports::MarkedRead;
 use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, Seq, StorageError};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::prelude::*;
+use diesel::result::Error;
 use diesel::upsert::excluded;
 
 use super::message_repository::with_author;
@@ -86,19 +87,13 @@ fn append(
     connection: &mut SqliteConnection,
     batch: &[Arc<NewMessage>],
 ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
-    let stored = transaction(connection, |connection| {
+    transaction(connection, |connection| {
         if batch.is_empty() {
             // BEGIN IMMEDIATE alone succeeds on a read-only file.
             diesel::sql_query(WRITE_NOTHING).execute(connection)?;
         }
         batch.iter().map(|m| insert(connection, m)).collect()
-    });
-    let stored: Vec<(i64, i64)> = stored?;
-    let stored = stored.into_iter().map(|(id, seq)| {
-        let seq = rows::position(seq).map_err(StoreError::Whole)?;
-        Ok((MessageId::new(id), seq))
-    });
-    stored.collect()
+    })
 }
 
 /// Carries out a transaction, and classifies its failure.
@@ -146,7 +141,10 @@ fn find_original(
 }
 
 /// Numbers and stores one message and its author's name, and moves the author's pointer.
-fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<(i64, i64)> {
+fn insert(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+) -> QueryResult<(MessageId, Seq)> {
     let room_id = rows::number(message.room_id.get());
     let author = &message.author;
     let seq: i64 = diesel::insert_into(rooms::table)
@@ -156,6 +154,9 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
         .set(rooms::last_seq.eq(rooms::last_seq + 1))
         .returning(rooms::last_seq)
         .get_result(connection)?;
+    // After the commit it would be too late to refuse a counter that is not valid.
+    let position =
+        rows::position(seq).map_err(|error| Error::DeserializationError(Box::new(error)))?;
     let known = users::table
         .find(author.id.as_str())
         .select(users::name)
@@ -197,7 +198,7 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
         .do_update()
         .set(read_pointers::seq.eq(excluded(read_pointers::seq)))
         .execute(connection)?;
-    Ok((id, seq))
+    Ok((MessageId::new(id), position))
 }
 
 #[cfg(test)]

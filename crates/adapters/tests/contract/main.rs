@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod authenticator;
+mod changed_rows;
 mod clock;
 mod databases;
 mod group_commit;

@@ -5,9 +5,6 @@ use std::sync::Arc;
 use chat_domain::ports::{AppendError, Appended, MessageRepository, RoomRepository};
 use chat_domain::{Message, Seq, UserId};
 
-use diesel::connection::SimpleConnection as _;
-
-use crate::databases::{Postgres, Sqlite};
 use crate::{append, by, hello, room, seq, up_to, with_id};
 
 crate::on_each_database!(
@@ -282,51 +279,4 @@ async fn sending_moves_the_senders_own_pointer(store: &(impl MessageRepository +
     assert_eq!(state("2").await, (2, 0, 2));
     append(store, by("2", "Grace", room(1), "z")).await.unwrap();
     assert_eq!((state("1").await, state("2").await), ((3, 2, 1), (3, 3, 0)));
-}
-
-/// The id stands in for the name, as it does for a token without a name.
-async fn a_missing_author_hides_no_message(log: &impl MessageRepository, sql: impl Fn(&str)) {
-    let sent = with_id(by("42", "Ada", room(1), "x"), "c0ffee");
-    append(log, sent.clone()).await.unwrap();
-    append(log, by("43", "Grace", room(1), "y")).await.unwrap();
-    sql("DELETE FROM users WHERE id = '42'");
-    let names = |read: Vec<Message>| {
-        let names = read.iter().map(|m| m.author.name.as_str().to_owned());
-        names.collect::<Vec<_>>()
-    };
-    let read = log
-        .after(room(1), Seq::START, up_to(10))
-        .await
-        .unwrap()
-        .messages;
-    assert_eq!(names(read), ["42", "Grace"]);
-    let read = log.before(room(1), None, up_to(10)).await.unwrap().messages;
-    assert_eq!(names(read), ["42", "Grace"]);
-    let repeat = log.append(sent).await.unwrap();
-    assert!(matches!(repeat, Appended::Repeat(m) if m.author.name.as_str() == "42"));
-    // The next message of the author stores the name again.
-    append(log, by("42", "Ada", room(1), "z")).await.unwrap();
-    let read = log
-        .after(room(1), Seq::START, up_to(10))
-        .await
-        .unwrap()
-        .messages;
-    assert_eq!(names(read), ["Ada", "Grace", "Ada"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_author_hides_no_message_on_postgres() {
-    let postgres = Postgres::fresh().await;
-    let sql = |sql: &str| drop(postgres.server.psql(sql).unwrap());
-    a_missing_author_hides_no_message(&postgres.database, sql).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_missing_author_hides_no_message_on_sqlite() {
-    let sqlite = Sqlite::fresh().await;
-    let sql = |sql: &str| {
-        let off = format!("PRAGMA foreign_keys = OFF; {sql}");
-        sqlite.other().batch_execute(&off).unwrap();
-    };
-    a_missing_author_hides_no_message(&sqlite.database, sql).await;
 }

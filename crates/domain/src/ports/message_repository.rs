@@ -26,7 +26,8 @@ pub trait MessageRepository: Send + Sync {
     ///   [`Appended::Repeat`] if the content is the same.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`] if the id was already used with different content.
+    /// [`AppendError::Conflict`] if the id was already used with different content, and
+    /// [`StorageError::Corrupt`] if the stored message is not valid.
     /// Otherwise [`StorageError::Unavailable`] if the message is certainly not stored, or
     /// [`StorageError::OutcomeUnknown`] if the outcome of the commit is unknown. The result
     /// arrives within seconds in every case; when too many calls are waiting, a further one
@@ -37,7 +38,7 @@ pub trait MessageRepository: Send + Sync {
     /// latest stored names.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`].
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn after(
         &self,
         room_id: RoomId,
@@ -50,7 +51,7 @@ pub trait MessageRepository: Send + Sync {
     /// names.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`].
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn before(
         &self,
         room_id: RoomId,

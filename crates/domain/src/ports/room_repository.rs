@@ -13,14 +13,14 @@ pub trait RoomRepository: Send + Sync {
     /// included. Writes nothing.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`].
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError>;
 
     /// Returns how far the room has come and how far the user has read it. Every append
     /// that returned before this call is included. Writes nothing.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`].
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn read_state(
         &self,
         room_id: RoomId,
@@ -33,8 +33,7 @@ pub trait RoomRepository: Send + Sync {
     /// are combined, so that they do not delay appends.
     ///
     /// # Errors
-    /// [`StorageError::Unavailable`] or [`StorageError::OutcomeUnknown`]. In either case
-    /// the pointer may have moved; a retry is harmless.
+    /// [`StorageError`]. In each case the pointer may have moved; a retry is harmless.
     async fn mark_read(
         &self,
         room_id: RoomId,

@@ -1,12 +1,13 @@
 //! Replies: the result of an event, or its failure in the wire's codes.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
     JoinRoomError, ListMessagesError, MarkReadError, Page, SendMessageError,
 };
-use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage};
+use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage, one_line};
 use serde::Serialize;
 
 use super::packet;
@@ -72,16 +73,26 @@ impl Failure {
         )
     }
 
-    /// An error in the gateway itself. It is logged here, with an id that the client
-    /// receives.
-    pub(crate) fn internal(what: &str) -> Self {
+    /// The task of an event panicked with this payload.
+    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
+        let text = payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("without a text");
+        Self::internal(&format!("a handler panicked: {text}"))
+    }
+
+    /// An error that is not the client's and that no retry repairs. It is logged here with
+    /// its cause, under an id that the client receives.
+    fn internal(cause: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!(
             "{:x}-{}",
             std::process::id(),
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
-        tracing::error!(id, "internal server error: {what}");
+        tracing::error!(id, error = cause, "internal server error");
         Self::new(
             Code::Internal,
             format!("internal server error, logged as {id}"),
@@ -95,7 +106,7 @@ impl Failure {
         }
     }
 
-    /// Storage failed. The cause is not sent; `storage_watch` logs it.
+    /// Storage failed. The cause is not sent; `storage_watch` logs outages.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
         match error {
             StorageError::Unavailable(_) => Self::new(Code::Unavailable, unavailable),
@@ -103,6 +114,7 @@ impl Failure {
                 Code::OutcomeUnknown,
                 "the connection to storage broke during the commit: the message may be stored",
             ),
+            StorageError::Corrupt(_) => Self::internal(&one_line(error)),
         }
     }
 }
@@ -265,6 +277,8 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::socket::packet::{Parts, parts};
 
@@ -317,8 +331,52 @@ mod tests {
 
     #[test]
     fn the_cause_of_a_storage_error_is_not_sent() {
-        let secret = StorageError::unavailable("password=hunter2");
-        let failure = Failure::from(SendMessageError::Storage(secret));
-        assert!(!failure.message.contains("hunter2"));
+        for secret in [
+            StorageError::unavailable("password=hunter2"),
+            StorageError::outcome_unknown("password=hunter2"),
+            StorageError::corrupt("password=hunter2"),
+        ] {
+            let failure = Failure::from(SendMessageError::Storage(secret));
+            assert!(!failure.message.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn an_internal_error_is_logged_with_its_cause_under_the_id_that_the_client_receives() {
+        let causes = [
+            "stored data is not valid: no content",
+            "a handler panicked: a text",
+            "a handler panicked: a formatted text",
+            "a handler panicked: without a text",
+        ];
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(Arc::new(log.reopen().unwrap()))
+            .finish();
+        let failures = tracing::subscriber::with_default(subscriber, || {
+            [
+                MarkReadError::Storage(StorageError::corrupt("no content")).into(),
+                Failure::panicked(&"a text"),
+                Failure::panicked(&"a formatted text".to_owned()),
+                Failure::panicked(&7),
+            ]
+        });
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        assert_eq!(log.lines().count(), failures.len());
+        for ((line, failure), cause) in log.lines().zip(failures).zip(causes) {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let id = line["id"].as_str().unwrap();
+            assert_eq!(
+                (&line["level"], &line["error"]),
+                (&"ERROR".into(), &cause.into())
+            );
+            assert_eq!(failure.code, Code::Internal);
+            assert_eq!(
+                failure.message,
+                format!("internal server error, logged as {id}")
+            );
+        }
     }
 }

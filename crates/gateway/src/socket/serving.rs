@@ -192,7 +192,7 @@ async fn finish(
     let outcome = AssertUnwindSafe(handled)
         .catch_unwind()
         .await
-        .unwrap_or_else(|_| Err(Failure::internal("a handler panicked")));
+        .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
     if let Err(failure) = outcome {
         client.send(request.failure(&failure));
     }

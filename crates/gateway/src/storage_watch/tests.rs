@@ -255,6 +255,26 @@ async fn an_outage_lasts_while_nothing_succeeds_or_fails() {
     );
 }
 
+/// Delivery reads what is not valid too, and reports it to no client.
+#[tokio::test(start_paused = true)]
+async fn data_that_is_not_valid_is_logged_as_its_own_kind_whatever_needed_it() {
+    let storage = Watched::new();
+    storage.fail_next(StorageError::corrupt("content must not be empty"));
+    storage.read().await;
+    storage.fail_next(StorageError::corrupt("content must not be empty"));
+    assert!(storage.append().await.is_err());
+    assert_eq!(
+        storage.lines(),
+        ["storage outage began, stored data not valid"]
+    );
+    advance(Duration::from_secs(1)).await;
+    storage.read().await;
+    assert_eq!(
+        storage.lines(),
+        ["storage outage ended, stored data not valid, 2"]
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn reads_writes_and_unknown_outcomes_are_separate_outages() {
     let storage = Watched::new();

@@ -188,38 +188,6 @@ async fn refused_clients_leave_no_open_files() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_ends_when_its_token_expires() {
-    let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("JWT_LEEWAY", "1")]);
-    let expires = now() + 1;
-    let short = sign(&json!({"sub": "1", "name": "Ada", "exp": expires}));
-    let mut client = Client::connect(gateway.address, &short).await;
-    let polling = Polling::connect(gateway.address, &short).await;
-    client.join(1).await;
-
-    let error = client.event("error").await;
-    // The leeway is one second, and ending the connection may take another.
-    assert!((expires + 1..=expires + 3).contains(&now()));
-    assert_eq!(
-        error,
-        json!({"message": error["message"], "code": "token_expired", "retryable": false})
-    );
-    let rest = client.read_to_end(CLOSE_DEADLINE).await;
-    assert_eq!(
-        rest,
-        ["41"],
-        "a Socket.IO disconnect is the last packet before the end"
-    );
-
-    let packets = polling.packets().await;
-    assert!(packets[0].contains("token_expired"), "{packets:?}");
-    assert_eq!(packets[1], "41");
-    assert_eq!(polling.get().await.0, 400);
-    let auth = json!({ "token": short }).to_string();
-    assert_eq!(connect(&gateway, &auth, "", None).await, "token_expired");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn leaving_the_namespace_closes_the_connection() {
     let (_database, gateway) = start();
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;

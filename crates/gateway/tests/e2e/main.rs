@@ -7,16 +7,25 @@
 mod support;
 
 mod backpressure;
+mod deleted_rows;
 mod dev;
 mod draining;
 mod events;
+mod expiry;
+mod freshness;
 mod handshake;
 mod history;
+mod internal_error;
 mod loadtest;
+mod names;
 mod operations;
 mod origins;
 mod outage;
+mod packet_size;
+mod payloads;
+mod read_pace;
 mod read_pointers;
+mod rejoins;
 mod repeats;
 mod rooms;
 mod storage;

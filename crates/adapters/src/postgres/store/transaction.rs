@@ -35,6 +35,10 @@ impl Session {
         wait: LockWait,
     ) -> Result<Vec<(MessageId, Seq)>, TransactionError> {
         let seqs = self.count(batch, wait).await?;
+        // After the commit it would be too late to refuse a counter that is not valid.
+        let positions: Result<Vec<_>, _> = seqs.iter().map(|seq| rows::position(*seq)).collect();
+        let positions =
+            positions.map_err(|error| TransactionError::Refused(StoreError::row(error)))?;
         let columns = Columns::new(batch, &seqs);
         let count = rows::number(batch.len() as u64);
         let parameters: [&(dyn ToSql + Sync); 12] = [
@@ -70,12 +74,12 @@ impl Session {
             .iter()
             .map(|row| ((row.get(1), row.get(2)), row.get(0)))
             .collect();
-        let stored = columns.rooms.iter().zip(&seqs).map(|(room_id, seq)| {
+        let stored = columns.rooms.iter().zip(&seqs).zip(positions);
+        let stored = stored.map(|((room_id, seq), position)| {
             let id = ids.get(&(*room_id, *seq)).copied().unwrap_or_default();
-            Ok((MessageId::new(id), rows::position(*seq)?))
+            (MessageId::new(id), position)
         });
-        let stored: Result<_, StorageError> = stored.collect();
-        stored.map_err(|error| TransactionError::Refused(StoreError::Whole(error)))
+        Ok(stored.collect())
     }
 
     /// Begins the transaction, and takes a number for each message.
