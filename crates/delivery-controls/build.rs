@@ -15,7 +15,7 @@ struct Plant {
 const PLANTS: &[Plant] = &[
     Plant {
         name: "a_cursor_moves_before_the_push",
-        file: "members.rs",
+        file: "member.rs",
         from: "let frames = batch.after(place.cursor);",
         to: "let frames = batch.after(place.cursor); place.cursor = batch.end();",
     },
@@ -40,7 +40,7 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_member_that_has_left_is_still_served",
         file: "members.rs",
-        from: "group.swap_remove(place).lock().standing = Standing::Left;",
+        from: "group.swap_remove(place).leave();",
         to: "group.swap_remove(place);",
     },
     Plant {
@@ -63,7 +63,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "a_read_pointer_does_not_wait_for_its_message",
-        file: "members.rs",
+        file: "member.rs",
         from: "Standing::Live if updates.newest <= place.cursor => {",
         to: "Standing::Live => {",
     },
@@ -75,7 +75,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "a_member_has_caught_up_one_message_early",
-        file: "members.rs",
+        file: "member.rs",
         from: "if place.cursor < released {",
         to: "if place.cursor.next() < released {",
     },
@@ -105,7 +105,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "a_live_batch_is_not_compared_with_the_cursor",
-        file: "members.rs",
+        file: "member.rs",
         from: "let frames = batch.after(place.cursor);",
         to: "let frames = batch.after(batch.start());",
     },

@@ -1,6 +1,6 @@
 //! Messages that are handed over together.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use chat_domain::{RoomSequencer, Seq};
 
 /// The maximum number of messages in a batch, and the approximate maximum of bytes.
@@ -30,11 +30,14 @@ impl Batch {
                 break;
             }
         }
+        if parts.is_empty() {
+            return None;
+        }
         Some(Self {
             start,
             end: sequencer.released(),
             ends,
-            frames: join(parts)?,
+            frames: join(&parts),
         })
     }
 
@@ -67,16 +70,12 @@ impl Batch {
     }
 }
 
-/// Joins frames into one piece; `None` if there are none. A single frame is not copied.
-pub(crate) fn join(parts: Vec<Bytes>) -> Option<Bytes> {
-    if parts.len() <= 1 {
-        return parts.into_iter().next();
+/// Joins frames into one piece. A single frame is not copied.
+pub(crate) fn join(frames: &[Bytes]) -> Bytes {
+    match frames {
+        [single] => single.clone(),
+        _ => frames.concat().into(),
     }
-    let mut joined = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-    for part in parts {
-        joined.extend_from_slice(&part);
-    }
-    Some(joined.freeze())
 }
 
 #[cfg(test)]
@@ -115,6 +114,12 @@ mod tests {
         assert_eq!(parts[0], (seq(8), Bytes::from("<8>")));
         assert_eq!(parts[3], (seq(11), Bytes::from("<11>")));
         assert!(Batch::release(&mut RoomSequencer::start(seq(7), 1)).is_none());
+    }
+
+    #[test]
+    fn a_single_frame_is_not_copied() {
+        let frame = Bytes::from("<1>".to_owned());
+        assert_eq!(join(std::slice::from_ref(&frame)).as_ptr(), frame.as_ptr());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use chat_domain::{Message, Seq, one_line};
 
 use crate::claim::Claim;
 use crate::lock;
-use crate::members::{Member, NextRead};
+use crate::member::{Member, NextRead};
 use crate::recipient::Recipient;
 use crate::room::Room;
 use crate::rooms::Rooms;

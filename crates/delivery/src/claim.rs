@@ -1,40 +1,73 @@
-//! The guards that clear the flags which a room's tasks set.
+//! The right of one task to do a job in a room, and the flags of all jobs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::lock;
 use crate::recipient::Recipient;
-use crate::room::{Job, Room, State};
+use crate::room::{Room, State};
+
+/// A kind of task of which a room has at most one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Job {
+    /// Reads missing messages from the log.
+    FillGap,
+    /// Hands released messages to many members.
+    HandOut,
+    /// Hands out read pointers, paced.
+    PaceReads,
+}
+
+/// The jobs that have a task now. The flags are not part of the room's state, because a
+/// claim may end while the state is locked: when the runtime has shut down, a task is
+/// dropped where it is spawned.
+#[derive(Debug, Default)]
+pub(crate) struct Claimed {
+    fill_gap: AtomicBool,
+    hand_out: AtomicBool,
+    pace_reads: AtomicBool,
+}
+
+impl Claimed {
+    fn flag(&self, job: Job) -> &AtomicBool {
+        match job {
+            Job::FillGap => &self.fill_gap,
+            Job::HandOut => &self.hand_out,
+            Job::PaceReads => &self.pace_reads,
+        }
+    }
+
+    /// Returns whether a task hands out messages.
+    pub(crate) fn is_handing_out(&self) -> bool {
+        self.hand_out.load(Ordering::Acquire)
+    }
+}
 
 /// The right to do a job in a room. It ends when this is dropped, even if the task panics:
 /// a room must never wait for a task that no longer exists.
 pub(crate) struct Claim<R: Recipient> {
-    room: Option<Arc<Room<R>>>,
+    room: Arc<Room<R>>,
     job: Job,
 }
 
 impl<R: Recipient> Claim<R> {
-    /// Claims a job; `None` if a task already does it.
-    pub(crate) fn take(room: &Arc<Room<R>>, state: &mut State<R>, job: Job) -> Option<Self> {
-        let is_claimed = std::mem::replace(state.claimed.flag(job), true);
+    /// Claims a job under the lock that showed that there is something to do; `None` if a
+    /// task already does it.
+    pub(crate) fn take(room: &Arc<Room<R>>, _: &mut State<R>, job: Job) -> Option<Self> {
+        let is_claimed = room.claimed.flag(job).swap(true, Ordering::AcqRel);
         (!is_claimed).then(|| Self {
-            room: Some(room.clone()),
+            room: room.clone(),
             job,
         })
     }
 
     /// Gives the job up under the lock that showed that nothing is left to do: whatever
     /// comes next claims it anew.
-    pub(crate) fn release(mut self, state: &mut State<R>) {
-        self.room = None;
-        *state.claimed.flag(self.job) = false;
-    }
+    pub(crate) fn release(self, _: &mut State<R>) {}
 }
 
 impl<R: Recipient> Drop for Claim<R> {
     fn drop(&mut self) {
-        if let Some(room) = &self.room {
-            *lock(&room.state).claimed.flag(self.job) = false;
-        }
+        let flag = self.room.claimed.flag(self.job);
+        flag.store(false, Ordering::Release);
     }
 }

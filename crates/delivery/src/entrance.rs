@@ -9,7 +9,7 @@ use chat_domain::{Membership, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
 use crate::lock;
-use crate::members::Start;
+use crate::member::Start;
 use crate::recipient::{Gone, Recipient};
 use crate::room::Room;
 use crate::rooms::Rooms;

@@ -29,6 +29,7 @@ mod catch_up;
 mod claim;
 mod encoder;
 mod entrance;
+mod member;
 mod members;
 mod order;
 mod read_pointers;

@@ -1,23 +1,16 @@
-//! The members of a room, and what each has been handed.
+//! The members of a room, in groups.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use chat_domain::{ConnectionId, Seq, UserId};
+use chat_domain::{ConnectionId, Seq};
 
-use crate::batch::Batch;
-use crate::lock;
-use crate::read_pointers::{Update, Updates};
-use crate::recipient::{LiveGive, Recipient};
+use crate::member::{Member, Start};
+use crate::recipient::Recipient;
 
 /// How many members are in one group. A change of the members copies one group, and a task
 /// that walks a room yields after each.
 pub(crate) const GROUP: usize = 128;
-
-/// For how many users a member that has fallen behind keeps read pointers; those of further
-/// users are dropped, because a client that reads nothing must not cost unbounded memory.
-const MAX_LATE_READS: usize = 1000;
 
 /// A part of a room's members.
 pub(crate) type Group<R> = Arc<Vec<Arc<Member<R>>>>;
@@ -30,67 +23,6 @@ pub(crate) struct Members<R> {
     groups_by_id: HashMap<ConnectionId, usize>,
     groups: Vec<Group<R>>,
 }
-
-/// A connection in a room, from one join to the next leave.
-pub(crate) struct Member<R> {
-    pub(crate) recipient: Arc<R>,
-    place: Mutex<Place>,
-}
-
-/// What a member has been handed. Lock order: a room's state, then a member's place, then
-/// the recipient.
-struct Place {
-    /// The last message that was handed to it.
-    cursor: Seq,
-    standing: Standing,
-    /// Read pointers to be handed over once the member has the messages that they name. It
-    /// is empty unless the member has fallen behind, or is about to be handed a batch.
-    late_reads: BTreeMap<UserId, Update>,
-}
-
-/// How a member is served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It is handed what is live.
-    Live,
-    /// A task serves it from the log.
-    Behind,
-    /// Nothing from the room is handed to it any more.
-    Left,
-}
-
-/// How a member enters a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Start {
-    /// It has everything that was released.
-    Live,
-    /// It has to be served from the log first.
-    Behind,
-}
-
-/// The result of handing something live to a member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use]
-pub(crate) enum Handed {
-    /// The member has it, or does not need it from here.
-    Done,
-    /// The member has just fallen behind: the caller starts a task that serves it.
-    FellBehind,
-}
-
-/// What a task that serves a member from the log does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NextRead {
-    /// It reads on after the member's cursor.
-    After(Seq),
-    /// The member has caught up and is live again.
-    CaughtUp,
-    /// The member has left.
-    Left,
-}
-
-/// The error for a member that has left the room.
-pub(crate) struct HasLeft;
 
 impl<R> Default for Members<R> {
     fn default() -> Self {
@@ -115,18 +47,7 @@ impl<R: Recipient> Members<R> {
     pub(crate) fn enter(&mut self, recipient: Arc<R>, cursor: Seq, start: Start) -> Arc<Member<R>> {
         let id = recipient.id();
         self.leave(id);
-        let standing = match start {
-            Start::Live => Standing::Live,
-            Start::Behind => Standing::Behind,
-        };
-        let member = Arc::new(Member {
-            recipient,
-            place: Mutex::new(Place {
-                cursor,
-                standing,
-                late_reads: BTreeMap::new(),
-            }),
-        });
+        let member = Arc::new(Member::enter(recipient, cursor, start));
         if self.groups.last().is_none_or(|group| group.len() == GROUP) {
             self.groups.push(Arc::default());
         }
@@ -144,7 +65,7 @@ impl<R: Recipient> Members<R> {
         };
         let group = Arc::make_mut(&mut self.groups[index]);
         if let Some(place) = group.iter().position(|m| m.recipient.id() == id) {
-            group.swap_remove(place).lock().standing = Standing::Left;
+            group.swap_remove(place).leave();
         }
         // The last group alone may have space, so that it is where members enter.
         let last = self.groups.len() - 1;
@@ -169,139 +90,64 @@ impl<R: Recipient> Members<R> {
     }
 }
 
-impl<R: Recipient> Member<R> {
-    fn lock(&self) -> MutexGuard<'_, Place> {
-        lock(&self.place)
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::recipient::{Gone, LiveGive};
+
+    struct Silent(ConnectionId);
+
+    impl Recipient for Silent {
+        fn id(&self) -> ConnectionId {
+            self.0
+        }
+
+        fn give(&self, _: Bytes) {}
+
+        fn give_live(&self, _: &Bytes) -> LiveGive {
+            LiveGive::Taken
+        }
+
+        async fn space(&self) -> Result<(), Gone> {
+            Ok(())
+        }
+
+        fn is_gone(&self) -> bool {
+            false
+        }
     }
 
-    /// Hands over the part of a batch that comes after what the member has.
-    pub(crate) fn hand_out(&self, batch: &Batch) -> Handed {
-        let mut place = self.lock();
-        // A member that was served from the log may be ahead of the hints.
-        if place.standing != Standing::Live || batch.end() <= place.cursor {
-            return Handed::Done;
-        }
-        // A task that panicked did not reach this member: only the log has what it lacks.
-        if place.cursor < batch.start() {
-            place.standing = Standing::Behind;
-            return Handed::FellBehind;
-        }
-        let frames = batch.after(place.cursor);
-        match self.give_live(&mut place, &frames) {
-            Handed::Done => {
-                place.cursor = batch.end();
-                self.give_late_reads(&mut place)
-            }
-            Handed::FellBehind => Handed::FellBehind,
-        }
+    fn enter(members: &mut Members<Silent>, id: u64) {
+        let recipient = Silent(ConnectionId::new(id));
+        members.enter(Arc::new(recipient), Seq::START, Start::Live);
     }
 
-    /// Hands over a message that the member missed, unless it has it.
-    ///
-    /// # Errors
-    /// [`HasLeft`].
-    pub(crate) fn give(&self, seq: Seq, frame: Bytes) -> Result<(), HasLeft> {
-        let mut place = self.staying()?;
-        if seq > place.cursor {
-            self.recipient.give(frame);
-            place.cursor = seq;
-        }
-        Ok(())
-    }
-
-    /// Notes that the member has everything that is stored up to a position.
-    pub(crate) fn pass(&self, complete_to: Seq) {
-        let mut place = self.lock();
-        place.cursor = place.cursor.max(complete_to);
-    }
-
-    /// Returns what is left to do for a member that has fallen behind. If it has everything
-    /// that was released, it is live again from here on.
-    pub(crate) fn catch_up(&self, released: Seq) -> NextRead {
-        let Ok(mut place) = self.staying() else {
-            return NextRead::Left;
+    #[test]
+    fn every_group_but_the_last_is_full_whatever_member_leaves() {
+        let mut members = Members::default();
+        let sizes = |members: &Members<Silent>| -> Vec<usize> {
+            members.snapshot().iter().map(|group| group.len()).collect()
         };
-        if place.cursor < released {
-            return NextRead::After(place.cursor);
+        let size = GROUP as u64;
+        for id in 0..2 * size + 2 {
+            enter(&mut members, id);
         }
-        place.standing = Standing::Live;
-        match self.give_late_reads(&mut place) {
-            Handed::Done => NextRead::CaughtUp,
-            Handed::FellBehind => NextRead::After(place.cursor),
+        assert_eq!(sizes(&members), [GROUP, GROUP, 2]);
+        for (id, expected) in [
+            (0, vec![GROUP, GROUP, 1]),
+            (2 * size, vec![GROUP, GROUP]),
+            (2 * size + 1, vec![GROUP, GROUP - 1]),
+            (2 * size - 1, vec![GROUP, GROUP - 2]),
+        ] {
+            members.leave(ConnectionId::new(id));
+            assert_eq!(sizes(&members), expected, "{id} leaves");
         }
-    }
-
-    /// Hands over read pointers, now or once the member has the messages that they name.
-    pub(crate) fn hand_out_reads(&self, updates: &Updates) -> Handed {
-        let mut place = self.lock();
-        match place.standing {
-            Standing::Left => Handed::Done,
-            Standing::Live if updates.newest <= place.cursor => {
-                let handed = self.give_live(&mut place, &updates.frames);
-                if handed == Handed::FellBehind {
-                    place.postpone(updates);
-                }
-                handed
-            }
-            Standing::Live | Standing::Behind => {
-                place.postpone(updates);
-                Handed::Done
-            }
+        assert_eq!(members.len(), members.iter().count());
+        for id in 0..2 * size {
+            members.leave(ConnectionId::new(id));
         }
-    }
-
-    fn give_late_reads(&self, place: &mut Place) -> Handed {
-        if place.late_reads.is_empty() {
-            return Handed::Done;
-        }
-        let cursor = place.cursor;
-        let due: Vec<_> = place
-            .late_reads
-            .extract_if(.., |_, update| update.seq <= cursor)
-            .collect();
-        let mut due = due.into_iter();
-        while let Some((user_id, update)) = due.next() {
-            if self.give_live(place, &update.frame) == Handed::FellBehind {
-                place.late_reads.insert(user_id, update);
-                place.late_reads.extend(due);
-                return Handed::FellBehind;
-            }
-        }
-        Handed::Done
-    }
-
-    fn give_live(&self, place: &mut Place, frames: &Bytes) -> Handed {
-        match self.recipient.give_live(frames) {
-            LiveGive::Taken => Handed::Done,
-            LiveGive::Full => {
-                place.standing = Standing::Behind;
-                Handed::FellBehind
-            }
-        }
-    }
-
-    fn staying(&self) -> Result<MutexGuard<'_, Place>, HasLeft> {
-        let place = self.lock();
-        match place.standing {
-            Standing::Left => Err(HasLeft),
-            Standing::Live | Standing::Behind => Ok(place),
-        }
-    }
-}
-
-impl Place {
-    /// Keeps read pointers for later: the newest of each user.
-    fn postpone(&mut self, updates: &Updates) {
-        for (user_id, update) in &updates.list {
-            let is_full = self.late_reads.len() >= MAX_LATE_READS;
-            match self.late_reads.get_mut(user_id) {
-                Some(late) if late.seq >= update.seq => {}
-                Some(late) => *late = update.clone(),
-                None if is_full => {}
-                None => {
-                    self.late_reads.insert(user_id.clone(), update.clone());
-                }
-            }
-        }
+        assert!(members.is_empty() && sizes(&members).is_empty());
     }
 }

@@ -108,3 +108,98 @@ impl Order {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use chat_domain::{
+        Content, DisplayName, Message, MessageId, NewMessage, RoomId, Timestamp, User, UserId,
+    };
+
+    use super::*;
+
+    /// An encoder that records what it encodes.
+    #[derive(Default)]
+    struct Recorder(Mutex<Vec<u64>>);
+
+    impl Recorder {
+        fn record(&self, seq: Seq) -> Bytes {
+            self.0.lock().unwrap().push(seq.get());
+            Bytes::from_static(b"x")
+        }
+
+        fn encoded(&self) -> Vec<u64> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+    }
+
+    impl Encoder for Recorder {
+        fn message(&self, message: &StoredMessage) -> Bytes {
+            self.record(message.seq)
+        }
+
+        fn logged_message(&self, message: Message) -> Bytes {
+            self.record(message.seq)
+        }
+
+        fn read_pointer(&self, _: RoomId, _: &UserId, seq: Seq) -> Bytes {
+            self.record(seq)
+        }
+    }
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
+    }
+
+    fn message(n: u64) -> StoredMessage {
+        let message = NewMessage {
+            room_id: RoomId::new(1).unwrap(),
+            author: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            content: Content::new("hello").unwrap(),
+            client_message_id: None,
+            created_at: Timestamp::from_unix_millis(0),
+        };
+        StoredMessage::new(message.stored(MessageId::new(1), seq(n)), "".into())
+    }
+
+    #[test]
+    fn a_repeated_hint_for_a_released_message_is_not_encoded() {
+        let encoder = Recorder::default();
+        let mut order = Order::Unknown(Vec::new());
+        order.start(seq(4));
+        for n in [4, 5] {
+            order.offer(&message(n), &encoder);
+        }
+        assert_eq!(order.next_batch(1).map(|batch| batch.end()), Some(seq(5)));
+        order.offer(&message(5), &encoder);
+        assert_eq!(encoder.encoded(), [5]);
+        assert!(!order.has_next());
+    }
+
+    #[test]
+    fn a_bounded_number_of_hints_is_kept_until_the_newest_position_is_known() {
+        let encoder = Recorder::default();
+        let mut order = Order::Unknown(Vec::new());
+        let bound = MAX_WAITING as u64;
+        for n in 1..=bound + 2 {
+            order.offer(&message(n), &encoder);
+        }
+        assert_eq!(encoder.encoded(), (1..=bound).collect::<Vec<_>>());
+        order.start(seq(0));
+        while order.next_batch(1).is_some() {}
+        assert_eq!(order.released(), seq(bound));
+    }
+
+    #[test]
+    fn a_room_whose_newest_position_is_unknown_releases_nothing() {
+        let mut order = Order::Unknown(Vec::new());
+        order.offer(&message(1), &Recorder::default());
+        order.reaches(seq(9));
+        assert!(!order.has_next() && order.next_batch(1).is_none());
+        assert_eq!((order.released(), order.missing()), (Seq::START, None));
+    }
+}

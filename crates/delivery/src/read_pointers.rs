@@ -151,7 +151,7 @@ impl ReadPointers {
     }
 }
 
-/// Encodes updates, which are at least one.
+/// Encodes updates; `None` if there are none.
 pub(crate) fn encode(
     room_id: RoomId,
     due: Vec<(UserId, Seq)>,
@@ -165,14 +165,13 @@ pub(crate) fn encode(
             (user_id, Update { seq, frame })
         })
         .collect();
-    let frames = join(
-        list.iter()
-            .map(|(_, update)| update.frame.clone())
-            .collect(),
-    )?;
+    let frames: Vec<_> = list
+        .iter()
+        .map(|(_, update)| update.frame.clone())
+        .collect();
     Some(Updates {
+        frames: join(&frames),
         list,
-        frames,
         newest,
     })
 }
@@ -244,6 +243,50 @@ mod tests {
         let next = due(&mut pointers, 1, 1000);
         assert_eq!(next.len(), 10);
         assert!(next.iter().all(|read| !first.contains(read)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_room_of_any_size_has_one_update_per_interval() {
+        let mut pointers = ReadPointers::default();
+        for n in 0..2 {
+            pointers.note(user(n), seq(1));
+        }
+        for n in ["0", "1"] {
+            let members = PACKETS_PER_INTERVAL + 1;
+            assert_eq!(due(&mut pointers, 1, members), [(n.to_owned(), 1)]);
+            tokio::time::advance(INTERVAL).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_look_is_at_the_end_of_the_interval_in_which_updates_were_handed_out() {
+        let mut pointers = ReadPointers::default();
+        let began = Instant::now();
+        assert_eq!(pointers.next_look(), began + INTERVAL);
+        pointers.note(user(1), seq(1));
+        assert_eq!(due(&mut pointers, 1, 1).len(), 1);
+        tokio::time::advance(INTERVAL / 5).await;
+        assert_eq!(pointers.next_look(), began + INTERVAL);
+        tokio::time::advance(INTERVAL / 5 * 4).await;
+        assert_eq!(pointers.next_look(), began + 2 * INTERVAL);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_user_is_remembered_while_an_update_waits_or_is_recent() {
+        let mut pointers = ReadPointers::default();
+        for n in 0..MAX_REMEMBERED {
+            pointers.note(user(n), seq(1));
+        }
+        pointers.note(user(0), seq(9));
+        assert_eq!(due(&mut pointers, 1, 1).len(), MAX_REMEMBERED - 1);
+        tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
+        pointers.note(user(MAX_REMEMBERED), seq(1));
+        assert_eq!(pointers.users.len(), MAX_REMEMBERED + 1);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        pointers.note(user(1), seq(2));
+        // Two wait, and one of these was forgotten before.
+        assert_eq!(pointers.users.len(), 3);
+        assert_eq!(due(&mut pointers, 9, 1).len(), 3);
     }
 
     #[tokio::test(start_paused = true)]

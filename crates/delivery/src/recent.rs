@@ -36,10 +36,7 @@ impl Recent {
     /// Records a batch that was released to this many members.
     pub(crate) fn record(&mut self, batch: &Batch, members: usize) {
         if members < FEW_MEMBERS {
-            if !self.frames.is_empty() {
-                *self = Self::start(batch.end());
-            }
-            self.after = batch.end();
+            *self = Self::start(batch.end());
             return;
         }
         for (seq, frame) in batch.iter() {
@@ -81,7 +78,7 @@ mod tests {
     fn batch(numbers: Range<u64>) -> Batch {
         let mut sequencer = RoomSequencer::start(seq(numbers.start - 1), usize::MAX);
         for n in numbers {
-            sequencer.offer(seq(n), Bytes::from(format!("{n:0100}")));
+            sequencer.offer(seq(n), Bytes::from(format!("{n:0128}")));
         }
         Batch::release(&mut sequencer).unwrap()
     }
@@ -103,9 +100,19 @@ mod tests {
         for start in 0..100 {
             recent.record(&batch(9 + start * 100..109 + start * 100), FEW_MEMBERS);
         }
-        assert!(recent.bytes <= FEW_MEMBERS * BYTES_PER_MEMBER);
+        assert_eq!(recent.bytes, FEW_MEMBERS * BYTES_PER_MEMBER);
+        assert_eq!(recent.frames.len() * 128, recent.bytes);
         assert!(recent.within(&(seq(4)..seq(8)), 10).is_none());
         assert!(recent.within(&(recent.after..seq(20_000)), 10).is_some());
+    }
+
+    #[test]
+    fn a_room_with_many_members_keeps_at_most_1_mib() {
+        let mut recent = Recent::start(seq(0));
+        for start in 0..100 {
+            recent.record(&batch(1 + start * 100..101 + start * 100), 5000);
+        }
+        assert_eq!(recent.bytes, 1_048_576);
     }
 
     #[test]

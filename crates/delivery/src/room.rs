@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use chat_domain::RoomId;
 use tokio::sync::Notify;
 
-use crate::members::{Member, Members};
+use crate::claim::Claimed;
+use crate::member::Member;
+use crate::members::Members;
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
 use crate::recipient::Recipient;
@@ -14,6 +16,7 @@ use crate::recipient::Recipient;
 pub(crate) struct Room<R> {
     pub(crate) id: RoomId,
     pub(crate) state: Mutex<State<R>>,
+    pub(crate) claimed: Claimed,
     /// Wakes the task that paces read pointers.
     pub(crate) reads_changed: Notify,
 }
@@ -25,7 +28,6 @@ pub(crate) struct State<R> {
     pub(crate) reads: ReadPointers,
     /// How many connections are about to join.
     pub(crate) entering: usize,
-    pub(crate) claimed: Claimed,
     /// Whether the last page that filled a gap was cut short: the log is ahead of the
     /// hints, so waiting for them is pointless.
     pub(crate) is_log_ahead: bool,
@@ -42,10 +44,10 @@ impl<R: Recipient> Room<R> {
                 members: Members::default(),
                 reads: ReadPointers::default(),
                 entering: 0,
-                claimed: Claimed::default(),
                 is_log_ahead: false,
                 unserved: Vec::new(),
             }),
+            claimed: Claimed::default(),
             reads_changed: Notify::new(),
         }
     }
@@ -55,40 +57,5 @@ impl<R: Recipient> State<R> {
     /// Returns whether no connection is in the room or about to join.
     pub(crate) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.entering == 0
-    }
-}
-
-/// A kind of task of which a room has at most one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Job {
-    /// Reads missing messages from the log.
-    FillGap,
-    /// Hands released messages to many members.
-    HandOut,
-    /// Hands out read pointers, paced.
-    PaceReads,
-}
-
-/// The jobs that have a task now.
-#[derive(Debug, Default)]
-pub(crate) struct Claimed {
-    fill_gap: bool,
-    hand_out: bool,
-    pace_reads: bool,
-}
-
-impl Claimed {
-    /// Returns the flag of a job.
-    pub(crate) fn flag(&mut self, job: Job) -> &mut bool {
-        match job {
-            Job::FillGap => &mut self.fill_gap,
-            Job::HandOut => &mut self.hand_out,
-            Job::PaceReads => &mut self.pace_reads,
-        }
-    }
-
-    /// Returns whether a task hands out messages.
-    pub(crate) fn is_handing_out(&self) -> bool {
-        self.hand_out
     }
 }

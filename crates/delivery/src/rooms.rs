@@ -13,14 +13,14 @@ use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
 use crate::batch::Batch;
-use crate::claim::Claim;
+use crate::claim::{Claim, Job};
 use crate::encoder::Encoder;
 use crate::lock;
-use crate::members::{Handed, Member};
+use crate::member::{Handed, Member};
 use crate::order::Order;
 use crate::read_pointers;
 use crate::recipient::Recipient;
-use crate::room::{Job, Room, State};
+use crate::room::{Room, State};
 
 /// How often active rooms are compared with the log. A message whose hint was lost is
 /// delivered within a second: this, and the time to read it.
@@ -110,7 +110,7 @@ impl<R: Recipient> Rooms<R> {
 
     /// Hands out what can be released, and reads what is missing.
     pub(crate) fn hand_out(&self, room: &Arc<Room<R>>, mut state: MutexGuard<'_, State<R>>) {
-        if state.claimed.is_handing_out() {
+        if room.claimed.is_handing_out() {
             return;
         }
         if state.order.has_next() && state.members.len() > FEW_MEMBERS {

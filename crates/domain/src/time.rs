@@ -11,13 +11,11 @@ impl Timestamp {
     /// Creates a timestamp from milliseconds since 1970-01-01 (negative: before).
     /// Saturates at the years -9999 and 9999.
     pub fn from_unix_millis(millis: i64) -> Self {
-        Self(
-            jiff::Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 {
-                jiff::Timestamp::MIN
-            } else {
-                jiff::Timestamp::MAX
-            }),
-        )
+        let nearest = match millis.is_negative() {
+            true => jiff::Timestamp::MIN,
+            false => jiff::Timestamp::MAX,
+        };
+        Self(jiff::Timestamp::from_millisecond(millis).unwrap_or(nearest))
     }
 
     /// Returns the milliseconds since 1970-01-01.
@@ -67,11 +65,10 @@ mod tests {
     }
 
     #[test]
-    fn the_far_future_saturates() {
-        assert!(
-            Timestamp::from_unix_millis(i64::MAX)
-                .to_string()
-                .starts_with("9999-")
-        );
+    fn the_distant_past_and_future_saturate() {
+        for (millis, year) in [(i64::MIN, "-009999-"), (i64::MAX, "9999-")] {
+            let at = Timestamp::from_unix_millis(millis);
+            assert!(at.to_string().starts_with(year), "{at}");
+        }
     }
 }

@@ -105,6 +105,16 @@ mod tests {
     }
 
     #[pollster::test]
+    async fn a_token_without_a_scheme_is_verified_as_it_is() {
+        let connect = connect(|token| {
+            assert_eq!(token, "header.payload.signature");
+            Ok(ada())
+        });
+        let verified = connect.execute(Some("header.payload.signature")).await;
+        assert_eq!(verified.unwrap(), ada());
+    }
+
+    #[pollster::test]
     async fn an_absent_token_is_missing_and_an_empty_one_is_invalid() {
         let connect = connect(|_| unreachable!("there is nothing to verify"));
         assert!(matches!(

@@ -192,6 +192,11 @@ mod tests {
         "{}".into()
     }
 
+    /// Two of these fill a page.
+    fn half(_: &Message) -> Box<str> {
+        "x".repeat(ListMessages::MAX_PAGE_BYTES / 2).into()
+    }
+
     /// Two of these exceed a page.
     fn large(_: &Message) -> Box<str> {
         "x".repeat(ListMessages::MAX_PAGE_BYTES / 2 + 1).into()
@@ -216,6 +221,8 @@ mod tests {
     #[pollster::test]
     async fn a_page_of_large_messages_ends_early_and_states_that_there_is_more() {
         let at = |n| Seq::new(n).unwrap();
+        assert_eq!(ListMessages::MAX_PAGE_BYTES, 196_608);
+        assert_eq!(page(PageStart::Newest, half).await, (vec![4, 5], true));
         assert_eq!(page(PageStart::Newest, large).await, (vec![5], true));
         assert_eq!(page(PageStart::Before(at(3)), large).await, (vec![2], true));
         assert_eq!(page(PageStart::After(at(3)), large).await, (vec![4], true));

@@ -1,0 +1,147 @@
+//! A log in memory, whose reads can fail, panic, or see an earlier state.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chat_domain::ports::{
+    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
+};
+use chat_domain::{
+    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
+    Timestamp, User, UserId,
+};
+
+use crate::world::{room, seq};
+
+pub(crate) fn message(n: u64, content: &str) -> Message {
+    NewMessage {
+        room_id: room(),
+        author: User {
+            id: UserId::new("42").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        },
+        content: Content::new(content).unwrap(),
+        client_message_id: None,
+        created_at: Timestamp::from_unix_millis(0),
+    }
+    .stored(MessageId::new(1), seq(n))
+}
+
+/// The room's log.
+#[derive(Default)]
+pub(crate) struct Log {
+    messages: Mutex<BTreeMap<u64, Message>>,
+    newest: AtomicUsize,
+    /// How many of the next reads fail, and how many panic.
+    pub(crate) failing: AtomicUsize,
+    pub(crate) panicking: AtomicUsize,
+    pub(crate) reads: AtomicUsize,
+    /// The largest page so far, in bytes of content.
+    pub(crate) largest_page: AtomicUsize,
+}
+
+impl Log {
+    /// Stores messages up to this number.
+    pub(crate) fn store_up_to(&self, newest: u64) {
+        self.store_texts_up_to(newest, "hello");
+    }
+
+    /// Stores messages with this text up to this number.
+    pub(crate) fn store_texts_up_to(&self, newest: u64, text: &str) {
+        let stored = self.newest.swap(newest as usize, Ordering::SeqCst) as u64;
+        let mut messages = self.messages.lock().unwrap();
+        messages.extend((stored + 1..=newest).map(|n| (n, message(n, text))));
+    }
+
+    /// Makes reads see an earlier state.
+    pub(crate) fn forget_after(&self, newest: u64) {
+        self.newest.store(newest as usize, Ordering::SeqCst);
+        let mut messages = self.messages.lock().unwrap();
+        messages.split_off(&(newest + 1));
+    }
+
+    pub(crate) fn delete(&self, n: u64) {
+        self.messages.lock().unwrap().remove(&n);
+    }
+
+    pub(crate) fn newest_seq(&self) -> Seq {
+        seq(self.newest.load(Ordering::SeqCst) as u64)
+    }
+
+    fn take(counter: &AtomicUsize) -> bool {
+        let taken = |n: usize| n.checked_sub(1);
+        counter
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, taken)
+            .is_ok()
+    }
+}
+
+#[async_trait]
+impl MessageRepository for Log {
+    async fn append(&self, _: NewMessage) -> Result<Appended, AppendError> {
+        unreachable!("delivery appends nothing")
+    }
+
+    async fn after(
+        &self,
+        _: RoomId,
+        position: Seq,
+        limit: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        // Time passes, so that reads in an endless loop reach the deadline of their test.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        assert!(!Self::take(&self.panicking), "a read panics on purpose");
+        if Self::take(&self.failing) {
+            return Err(StorageError::unavailable("on purpose"));
+        }
+        let newest = self.newest_seq();
+        let messages = self.messages.lock().unwrap();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        let mut rest = messages.range(position.get() + 1..).map(|(_, m)| m);
+        let mut next = rest.next();
+        while let Some(message) = next {
+            let size = message.content.as_str().len();
+            let is_full = page.len() == limit.messages || bytes + size > limit.bytes;
+            if is_full && !page.is_empty() {
+                break;
+            }
+            bytes += size;
+            page.push(message.clone());
+            next = rest.next();
+        }
+        self.largest_page.fetch_max(bytes, Ordering::SeqCst);
+        Ok(LogPage {
+            messages: page,
+            has_more: next.is_some(),
+            newest,
+        })
+    }
+
+    async fn before(
+        &self,
+        _: RoomId,
+        _: Option<Seq>,
+        _: ReadLimit,
+    ) -> Result<LogPage, StorageError> {
+        unreachable!("delivery reads forwards")
+    }
+}
+
+#[async_trait]
+impl RoomRepository for Log {
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+        Ok(rooms.iter().map(|id| (*id, self.newest_seq())).collect())
+    }
+
+    async fn read_state(&self, _: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
+        unreachable!("a use case reads it")
+    }
+
+    async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {
+        unreachable!("a use case moves it")
+    }
+}

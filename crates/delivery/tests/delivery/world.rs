@@ -1,0 +1,145 @@
+//! The delivery of one room: its log, hints within the test, and joining.
+
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::Bytes;
+use chat_delivery::{Admission, Rooms};
+use chat_domain::ports::{Hint, HintListener, RoomEvents};
+use chat_domain::use_cases::{CatchUp, Joining};
+use chat_domain::{Membership, ReadState, RoomEntry, RoomId, Seq, StoredMessage, UserId};
+use tokio_util::task::TaskTracker;
+
+use crate::client::{Client, Text};
+use crate::log::{Log, message};
+
+pub(crate) const ROOM: u64 = 1;
+
+pub(crate) fn room() -> RoomId {
+    RoomId::new(ROOM).unwrap()
+}
+
+pub(crate) fn seq(n: u64) -> Seq {
+    Seq::new(n).unwrap()
+}
+
+/// The delivery of one room.
+pub(crate) struct World {
+    pub(crate) log: Arc<Log>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) rooms: Arc<Rooms<Client>>,
+    /// The tasks that delivery runs.
+    pub(crate) tasks: TaskTracker,
+}
+
+impl World {
+    /// A room with this many stored messages, compared with its log in the background.
+    pub(crate) fn with(newest: u64) -> Self {
+        let world = Self::without_reconciliation(newest);
+        tokio::spawn(world.rooms.clone().reconcile());
+        world
+    }
+
+    pub(crate) fn without_reconciliation(newest: u64) -> Self {
+        let log = Arc::new(Log::default());
+        log.store_up_to(newest);
+        let (events, tasks) = (Arc::new(Events::default()), TaskTracker::new());
+        let rooms = Rooms::new(
+            log.clone(),
+            log.clone(),
+            events.clone(),
+            Arc::new(Text),
+            tasks.clone(),
+        );
+        Self {
+            log,
+            events,
+            rooms,
+            tasks,
+        }
+    }
+
+    /// Joins without catching up, or after a message.
+    pub(crate) async fn join(&self, client: &Arc<Client>, after: Option<u64>) {
+        let catch_up = match after {
+            Some(after) => CatchUp::Replay { after: seq(after) },
+            None => CatchUp::None,
+        };
+        let state = ReadState {
+            newest: self.log.newest_seq(),
+            read: Seq::START,
+        };
+        let joining = Joining { state, catch_up };
+        let welcome = |Admission { seam, missed }| {
+            let missed = missed.map(|missed| format!(" missed {}-{}", missed.from, missed.to));
+            Bytes::from(format!("joined {seam}{};", missed.unwrap_or_default()))
+        };
+        let entrance = self.rooms.open(room());
+        let mut membership = Membership::default();
+        let admitted = entrance.admit(client, &mut membership, joining, welcome);
+        admitted.await.ok();
+    }
+
+    /// Joins this many clients.
+    pub(crate) async fn crowd(&self, size: u64) -> Vec<Arc<Client>> {
+        let clients: Vec<_> = (0..size).map(Client::new).collect();
+        for client in &clients {
+            self.join(client, None).await;
+        }
+        clients
+    }
+
+    /// Stores a message and announces it.
+    pub(crate) fn send(&self, n: u64) {
+        self.log.store_up_to(n);
+        self.hint(n);
+    }
+
+    /// Announces a message.
+    pub(crate) fn hint(&self, n: u64) {
+        let message = StoredMessage::new(message(n, "hello"), "".into());
+        self.announce(RoomEntry::Message(Arc::new(message)));
+    }
+
+    /// Announces a read pointer.
+    pub(crate) fn read(&self, user: &str, n: u64) {
+        self.announce(RoomEntry::ReadPointer {
+            user_id: UserId::new(user).unwrap(),
+            seq: seq(n),
+        });
+    }
+
+    fn announce(&self, entry: RoomEntry) {
+        self.events.announce(Hint {
+            room_id: room(),
+            entry,
+        });
+    }
+}
+
+/// Hints within the test, and the rooms that are served.
+#[derive(Default)]
+pub(crate) struct Events {
+    listener: Mutex<Option<Weak<dyn HintListener>>>,
+    pub(crate) served: Mutex<Vec<RoomId>>,
+}
+
+impl RoomEvents for Events {
+    fn announce(&self, hint: Hint) {
+        let listener = self.listener.lock().unwrap().clone();
+        if let Some(listener) = listener.and_then(|listener| listener.upgrade()) {
+            listener.on_hint(hint);
+        }
+    }
+
+    fn serve(&self, room_id: RoomId) {
+        self.served.lock().unwrap().push(room_id);
+    }
+
+    fn release(&self, room_id: RoomId) {
+        self.served.lock().unwrap().retain(|id| *id != room_id);
+    }
+
+    fn subscribe(&self, listener: Weak<dyn HintListener>) {
+        *self.listener.lock().unwrap() = Some(listener);
+    }
+}
