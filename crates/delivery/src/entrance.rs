@@ -56,9 +56,9 @@ impl<R: Recipient> Entrance<'_, R> {
     /// admission, and then everything that follows. A connection that is already in the
     /// room leaves it and joins anew.
     ///
-    /// The replay ends at the position that was released when it began; what is stored
-    /// meanwhile follows the welcome. If the log cannot be read to that position, the rest
-    /// is reported as missed.
+    /// The resume point is the newest position that was known when the replay began; what
+    /// is stored meanwhile follows the welcome. If the log cannot be read to that position,
+    /// the rest is reported as missed.
     ///
     /// # Errors
     /// [`Gone`] if the client has disconnected. The connection is not in the room then.
@@ -69,8 +69,8 @@ impl<R: Recipient> Entrance<'_, R> {
         joining: Joining,
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> Result<(), Gone> {
-        self.start(joining.state.newest);
-        let released = self.released();
+        let newest = joining.state.newest;
+        self.start(newest);
         let (cursor, missed) = match joining.catch_up {
             CatchUp::None => (None, None),
             CatchUp::Missed { after } => (None, Some(after)),
@@ -78,13 +78,13 @@ impl<R: Recipient> Entrance<'_, R> {
                 // Joining again is leaving and joining: nothing live comes in between.
                 self.rooms.leave(self.room.id, recipient.id());
                 membership.leave(self.room.id);
-                let target = released.max(after);
+                let target = self.released().max(newest).max(after);
                 let replayed = self.replay(recipient, after, target).await?;
                 let rest = (replayed < target).then_some(replayed);
                 (Some(replayed.max(target)), rest)
             }
         };
-        if self.enter(recipient, cursor, missed, welcome) {
+        if self.enter(recipient, newest, cursor, missed, welcome) {
             membership.join(self.room.id);
         }
         Ok(())
@@ -117,18 +117,20 @@ impl<R: Recipient> Entrance<'_, R> {
         Ok(cursor)
     }
 
-    /// Lets the connection in after `cursor`, or after what was released. Returns whether it
-    /// is in the room.
+    /// Lets the connection in after `cursor`, or after the newest known position. Returns
+    /// whether it is in the room.
     fn enter(
         &self,
         recipient: &Arc<R>,
+        newest: Seq,
         cursor: Option<Seq>,
         missed_after: Option<Seq>,
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> bool {
         let mut state = lock(&self.room.state);
         let released = state.order.released();
-        let seam = cursor.unwrap_or(released);
+        // What is stored may not be released yet.
+        let seam = cursor.unwrap_or(newest.max(released));
         // Nothing of an earlier stay goes to it from here on.
         state.members.leave(recipient.id());
         recipient.give(welcome(Admission {

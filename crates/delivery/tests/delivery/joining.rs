@@ -33,6 +33,34 @@ async fn a_replay_ends_at_the_resume_point_and_the_rest_follows_live() {
     assert_eq!(live, numbers(seam + 1..=600));
 }
 
+/// A hint may be late: the message is stored and acknowledged, but not released.
+#[tokio::test(start_paused = true)]
+async fn a_resume_point_covers_what_was_stored_before_the_join_and_is_not_released() {
+    let world = World::without_reconciliation(5);
+    world.join(&Client::new(1), None).await;
+    world.log.store_up_to(8);
+    let (fresh, replaying) = (Client::new(2), Client::new(3));
+    world.join(&fresh, None).await;
+    world.join(&replaying, Some(4)).await;
+    (6..=9).for_each(|n| world.send(n));
+    for client in [&fresh, &replaying] {
+        client.until(|all| all.ends_with(";9;")).await;
+    }
+    assert_eq!(fresh.received(), "joined 8;9;");
+    assert_eq!(replaying.received(), "5;6;7;8;joined 8;9;");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejoin_replays_what_arrives_until_it_leaves() {
+    let world = World::without_reconciliation(5);
+    let client = Client::new(1);
+    world.join(&client, Some(5)).await;
+    world.send(6);
+    world.join(&client, Some(5)).await;
+    world.send(7);
+    assert_eq!(client.received(), "joined 5;6;6;joined 6;7;");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_replay_of_nothing_reads_nothing_and_is_followed_by_live_messages_at_once() {
     let world = World::without_reconciliation(5);
