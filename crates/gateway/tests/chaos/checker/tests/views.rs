@@ -65,7 +65,7 @@ fn a_join_of_a_joined_room_may_replay_what_arrived_after_the_request() {
             for at in [100, 105, 170] {
                 evidence.remove(GRACE, at);
             }
-            evidence.insert(GRACE, 162, [joining(2)]);
+            evidence.insert(GRACE, 155, [joining(2)]);
             evidence.insert(GRACE, 165, [received(&c)]);
             evidence.insert(GRACE, 170, replayed);
         })
@@ -73,7 +73,7 @@ fn a_join_of_a_joined_room_may_replay_what_arrived_after_the_request() {
     assert_eq!(joins_again(vec![received(&c), joined(3, 2)]), []);
     // What looks live may have been the replay.
     assert_eq!(joins_again(vec![joined(3, 2)]), []);
-    // The gateway read the room's position before c, and c belongs to both stays.
+    // The gateway read the room's position before c was stored, and c belongs to both stays.
     assert_eq!(joins_again(vec![joined(2, 2), received(&c)]), []);
     let twice = joins_again(vec![received(&c), received(&c), joined(3, 2)]);
     let is_found = |found: &Violation| {
