@@ -1,10 +1,16 @@
-//! Access to internals for the micro benchmarks. Nothing else may use it.
+//! The internals whose instructions are counted. Only `benches/instructions` uses them.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chat_delivery::Encoder;
 use chat_domain::Message;
-use chat_domain::use_cases::SentMessage;
+use chat_domain::use_cases::{Page, SentMessage};
 
+use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
-use crate::socket::{Event, packet, protocol};
+use crate::socket::reply::Request;
+use crate::socket::{Event, protocol};
 
 /// Parses a packet `["sendMessage",{…}]`; `None` if it is something else.
 pub fn read_send_message(packet: &str) -> Option<SentMessage> {
@@ -15,11 +21,20 @@ pub fn read_send_message(packet: &str) -> Option<SentMessage> {
 }
 
 /// Encodes a message as JSON.
-pub fn to_json(message: &Message) -> Box<str> {
+pub fn encode_message(message: &Message) -> Box<str> {
     message_json(message)
 }
 
-/// Frames `newMessage` with an encoded message; returns the length in bytes.
-pub fn frame(json: &str) -> usize {
-    packet::event_of_json("newMessage", json).len()
+/// Returns what encodes the frames of a room's members.
+pub fn encoder() -> Arc<dyn Encoder> {
+    Arc::new(SocketIoEncoder)
+}
+
+/// Encodes the acknowledgement of a `listMessages`.
+pub fn acknowledge_page(page: &Page) -> Option<Bytes> {
+    let request = Request {
+        ack: Some(1),
+        ..Request::default()
+    };
+    request.page(page)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: starts a database and the servers, runs the load test's scenarios
-//! against each, and checks the results against the database.
+//! against each, and checks the results against the database. With `--micro`, it counts the
+//! instructions of the hot code paths instead ([`micro`]).
 //!
 //! The load test runs as the gateway's release binary and not within this process, which
 //! is a debug build and compiles within seconds because it depends on none of the chat's
@@ -10,6 +11,7 @@ mod database;
 mod figure;
 mod filling;
 mod growth;
+mod micro;
 mod pinning;
 mod plan;
 mod results;
@@ -38,8 +40,10 @@ use crate::needs::{install_missing, postgres, python};
 
 /// Runs everything, or ends at the first run whose figures cannot be trusted.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    if arguments == ["--micro"] {
-        return run_micro();
+    if let [first, rest @ ..] = arguments
+        && first == "--micro"
+    {
+        return micro::run(rest);
     }
     let plan = Plan::parse(arguments)?;
     let bench = Bench::prepare(&plan)?;
@@ -76,15 +80,6 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         plan.repeats, bench.conditions
     );
     print!("{}", table(&plan.scenarios, &names, &runs));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the packages' own benchmarks, which need neither network nor database.
-fn run_micro() -> Result<ExitCode, Error> {
-    let packages = ["chat-domain", "chat-adapters", "chat-gateway"];
-    let mut bench = cargo("bench");
-    bench.args(packages.iter().flat_map(|package| ["--package", package]));
-    run_command(&mut bench)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -47,6 +47,8 @@ Developer commands.
         how throughput, CPU time and the latency of pages change as these grow:
         one table each (all of them)
 
-    cargo xtask bench --micro
-        the benchmarks of the hot code paths, which need neither network nor database
+    cargo xtask bench --micro [--update]
+        counts the instructions of the hot code paths and compares them with the
+        committed figures; fails if one rose by more than 15%, and names it
+            --update       writes the figures instead
 ";

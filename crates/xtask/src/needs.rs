@@ -1,9 +1,10 @@
-//! What the tests need and cargo cannot provide, one file each.
+//! What the tests and benchmarks need and cargo cannot provide, one file each.
 
 pub(crate) mod browser;
 pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod python;
+pub(crate) mod valgrind;
 
 use crate::apt;
 use crate::error::Error;
