@@ -60,12 +60,17 @@ impl World {
 
     /// Joins without catching up, or after a message.
     pub(crate) async fn join(&self, client: &Arc<Client>, after: Option<u64>) {
+        self.join_at(client, after, self.log.newest_seq()).await;
+    }
+
+    /// Joins with this newest position, which was read before.
+    pub(crate) async fn join_at(&self, client: &Arc<Client>, after: Option<u64>, newest: Seq) {
         let catch_up = match after {
             Some(after) => CatchUp::Replay { after: seq(after) },
             None => CatchUp::None,
         };
         let state = ReadState {
-            newest: self.log.newest_seq(),
+            newest,
             read: Seq::START,
         };
         let joining = Joining { state, catch_up };
