@@ -12,8 +12,10 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use super::polling::Polling;
 use crate::support::DEADLINE;
 
-/// Small, so that backpressure from a reader that has stopped reaches the gateway soon.
-const RECEIVE_BUFFER: u32 = 16 * 1024;
+/// Bounded, so that backpressure from a reader that has stopped reaches the gateway soon.
+/// Larger than a segment on the loopback interface (64 KiB): with a smaller window, the kernel
+/// sends one window every 200 ms, however fast the client reads.
+const RECEIVE_BUFFER: u32 = 256 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
