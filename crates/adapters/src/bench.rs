@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chat_domain::ports::{AppendError, Appended, MarkedRead};
 use chat_domain::{Message, MessageId, NewMessage, ReadState, Seq, StorageError};
 
-use crate::group_commit::{GroupCommit as Inner, Mark, Store, StoreError};
+use crate::group_commit::{GroupCommit as Inner, Mark, Placed, Store, StoreError};
 
 /// Group commit over a store that keeps nothing and returns at once.
 #[derive(Clone)]
@@ -32,16 +32,13 @@ struct NullStore {
 }
 
 impl Store for NullStore {
-    async fn store(
-        &mut self,
-        batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         Ok(batch
             .iter()
             .map(|_| {
                 self.last += 1;
                 let seq = Seq::new(self.last).unwrap_or_default();
-                (MessageId::new(self.last.cast_signed()), seq)
+                Some((MessageId::new(self.last.cast_signed()), seq))
             })
             .collect())
     }

@@ -24,9 +24,12 @@
 //!   [`REPEATS_EXPECTED_FOR`] after a repeat, batches look their ids up first, so that a
 //!   client that resends constantly does not cost every batch its first attempt.
 //! - A row that cannot be stored: the batch is halved until the row is alone.
-//! - A room that is not available, because another transaction has locked it: its messages
-//!   are left behind, the others are stored, and the messages left behind wait on a lane of
-//!   their own. Later batches do not contain the room until it is available again.
+//! - A room that another transaction has locked: its messages are left behind, the others
+//!   are stored, and the messages left behind wait on a lane of their own. Later batches do
+//!   not contain the room until it is free again.
+//! - A batch whose outcome is unknown: its senders are answered, and nothing else is stored
+//!   in its rooms until it has certainly ended ([`Unsettled`]). What is sent to them
+//!   meanwhile waits, and is refused if that cannot be determined.
 //! - A batch that takes long for any other reason, such as its commit: after [`PATIENCE`],
 //!   the messages of other rooms overtake it on another lane.
 //!
@@ -43,11 +46,13 @@ mod batch;
 mod committer;
 mod error;
 mod marks;
+mod settling;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use chat_domain::ports::{AppendError, Appended, MarkedRead};
 use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId};
 use tokio::sync::mpsc::error::TrySendError;
@@ -76,26 +81,35 @@ const REPEATS_EXPECTED_FOR: Duration = Duration::from_secs(5);
 
 const CLOSED: &str = "the task that stores messages has ended";
 
+/// The id and the position of a stored message; `None` if another transaction has locked
+/// the message's room, so that none of the room's messages was stored.
+pub(crate) type Placed = Option<(MessageId, Seq)>;
+
 /// Stores batches, one at a time.
 pub(crate) trait Store: Send + 'static {
     /// Stores the messages in their order, with their authors' names and read pointers:
-    /// all or nothing. No two of them are repeats of each other. An empty batch stores
-    /// nothing, and fails if the database would refuse any message.
+    /// all those whose rooms are free, or nothing. No two of them are repeats of each
+    /// other. An empty batch stores nothing, and fails if the database would refuse any
+    /// message.
     ///
-    /// Returns the id and the position of each message, in the order of the batch.
+    /// Returns the place of each message, in the order of the batch.
     fn store(
         &mut self,
         batch: &[Arc<NewMessage>],
-    ) -> impl Future<Output = Result<Vec<(MessageId, Seq)>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Placed>, StoreError>> + Send;
 
-    /// Stores messages that were left behind because their rooms were not available. In
-    /// contrast to [`store`](Self::store), it may wait for the rooms for as long as a
-    /// sender waits, because it delays no other message.
+    /// Stores messages that were left behind because their rooms were locked. In contrast
+    /// to [`store`](Self::store), it waits for a short time if no room is free.
     fn store_left_behind(
         &mut self,
         batch: &[Arc<NewMessage>],
-    ) -> impl Future<Output = Result<Vec<(MessageId, Seq)>, StoreError>> + Send {
+    ) -> impl Future<Output = Result<Vec<Placed>, StoreError>> + Send {
         self.store(batch)
+    }
+
+    /// Returns the last batch if its outcome is unknown and it may still be stored.
+    fn take_unsettled(&mut self) -> Option<Arc<dyn Unsettled>> {
+        None
     }
 
     /// Returns the stored messages that these would repeat, in any order.
@@ -116,30 +130,32 @@ pub(crate) trait Store: Send + 'static {
     ) -> impl Future<Output = Result<Vec<MarkedRead>, StoreError>> + Send;
 }
 
+/// A batch whose outcome is unknown.
+#[async_trait]
+pub(crate) trait Unsettled: Send + Sync {
+    /// Waits until the batch is stored or can no longer be stored, for at most a few
+    /// seconds.
+    ///
+    /// # Errors
+    /// When that cannot be determined now.
+    async fn settle(&self) -> Result<(), BoxError>;
+}
+
 /// Why a batch was not stored, or possibly not stored.
 #[derive(Debug)]
 pub(crate) enum StoreError {
     /// A message repeats a stored one. Nothing was stored.
     Repeat,
-    /// Nothing was stored, because some of the messages cannot be stored now. The others
-    /// can be stored without them.
-    Part {
-        /// The rooms that are not available now. If there are none, one of the rows is at
-        /// fault, or may be.
-        unavailable: Vec<RoomId>,
-        reason: BoxError,
-    },
+    /// One of the rows is at fault, or may be. Nothing was stored; the other rows can be
+    /// stored without it.
+    Row(BoxError),
     /// The database failed. The error states whether the batch may have been stored.
     Whole(StorageError),
 }
 
 impl StoreError {
-    /// Creates the error for a batch in which a row is at fault, or may be.
     pub(crate) fn row(reason: impl Into<BoxError>) -> Self {
-        Self::Part {
-            unavailable: Vec::new(),
-            reason: reason.into(),
-        }
+        Self::Row(reason.into())
     }
 }
 

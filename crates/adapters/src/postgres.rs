@@ -49,8 +49,8 @@ impl Database {
     pub fn open(url: &PostgresUrl, pool_size: usize) -> Result<Self, BoxError> {
         let connector = connect::Connector::new(url)?;
         let pool = pool::Pool::new(connector.clone(), pool_size)?;
-        let stores = connector.clone();
-        let open = move || store::PostgresStore::new(stores.clone());
+        let (stores, names) = (connector.clone(), store::Names::default());
+        let open = move || store::PostgresStore::new(stores.clone(), names.clone());
         Ok(Self {
             pool,
             connector,

@@ -11,7 +11,7 @@ use chat_domain::{
 };
 
 use super::error::BatchError;
-use super::{Answer, BATCH_DEADLINE, Check, Store, StoreError, Waiting};
+use super::{Answer, BATCH_DEADLINE, Check, Placed, Store, StoreError, Unsettled, Waiting};
 
 /// How often a repeat is looked up whose original is being deleted meanwhile.
 const ATTEMPTS: usize = 3;
@@ -19,8 +19,8 @@ const ATTEMPTS: usize = 3;
 /// What a batch consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Messages of rooms that are expected to be available. The other messages wait while
-    /// the batch is being stored.
+    /// Messages of rooms that are expected to be free. The other messages wait while the
+    /// batch is being stored.
     Regular,
     /// Messages that a regular batch left behind.
     LeftBehind,
@@ -40,11 +40,12 @@ pub(super) struct Outcome {
     /// The stored messages, whose senders are to be answered. The senders of all others
     /// are already answered, except for those left behind.
     pub(super) stored: Vec<Stored>,
-    /// The messages of unavailable rooms, in their order, for another attempt. A batch of
-    /// messages that were left behind leaves none behind again.
+    /// The messages of locked rooms, in their order, for another attempt.
     pub(super) left_behind: Vec<Waiting>,
-    /// The rooms that were not available.
-    pub(super) unavailable: HashSet<RoomId>,
+    /// The rooms that another transaction had locked.
+    pub(super) locked: HashSet<RoomId>,
+    /// The rooms whose messages may still be stored although their senders are answered.
+    pub(super) unsettled: Option<(HashSet<RoomId>, Arc<dyn Unsettled>)>,
     /// The number of messages that repeated a stored one.
     pub(super) repeats: usize,
 }
@@ -107,7 +108,7 @@ pub(super) async fn answer_checks<S: Store>(store: &mut S, outcome: &Outcome, ch
 async fn check_writable<S: Store>(store: &mut S) -> Result<(), BatchError> {
     match store.store(&[]).await {
         Ok(_) | Err(StoreError::Repeat) => Ok(()),
-        Err(StoreError::Part { reason, .. }) => Err(BatchError::unavailable(reason)),
+        Err(StoreError::Row(reason)) => Err(BatchError::unavailable(reason)),
         Err(StoreError::Whole(error)) => Err(BatchError::from(error).for_untried()),
     }
 }
@@ -162,36 +163,47 @@ impl Writing {
             Kind::LeftBehind => store.store_left_behind(&part.messages()).await,
         };
         match stored {
-            Ok(stored) => self.outcome.stored.extend(part.stored(stored)),
+            Ok(places) => self.stored(part, places),
             Err(StoreError::Repeat) => match store.originals(&part.messages()).await {
                 Ok(originals) => self.repeat(part, &originals),
                 // One of the originals; the other messages are not affected.
                 Err(StorageError::Corrupt(_)) if part.leads.len() > 1 => self.halve(part),
                 Err(error) => part.fail(&error.into()),
             },
-            Err(StoreError::Part {
-                unavailable,
-                reason,
-            }) if unavailable.is_empty() => {
-                if part.leads.len() == 1 {
-                    part.fail(&BatchError::unavailable(reason));
-                    return;
-                }
-                self.halve(part);
+            Err(StoreError::Row(reason)) if part.leads.len() == 1 => {
+                part.fail(&BatchError::unavailable(reason));
             }
-            Err(StoreError::Part {
-                unavailable,
-                reason,
-            }) => {
-                self.parts.push(part);
-                self.leave_behind(unavailable, &BatchError::unavailable(reason));
-            }
+            Err(StoreError::Row(_)) => self.halve(part),
             Err(StoreError::Whole(error)) => {
+                if let Some(unsettled) = store.take_unsettled() {
+                    self.outcome.unsettled = Some((part.rooms(), unsettled));
+                }
                 let error = BatchError::from(error);
                 part.fail(&error);
                 // The rest was not tried, whatever happened to this part.
                 let error = error.for_untried();
                 self.parts.drain(..).for_each(|part| part.fail(&error));
+            }
+        }
+    }
+
+    /// Keeps what was stored, and leaves the messages of locked rooms behind: also those in
+    /// later parts, so that a room's messages keep their order.
+    fn stored(&mut self, part: Part, places: Vec<Placed>) {
+        let before = self.outcome.locked.len();
+        for (lead, place) in part.leads.into_iter().zip(places) {
+            match place {
+                Some(place) => self.outcome.stored.push(lead.stored(place)),
+                None => {
+                    self.outcome.locked.insert(lead.first.room_id());
+                    self.outcome.left_behind.extend(lead.all());
+                }
+            }
+        }
+        if self.outcome.locked.len() > before {
+            for part in &mut self.parts {
+                let left_behind = part.take_rooms(&self.outcome.locked);
+                self.outcome.left_behind.extend(left_behind);
             }
         }
     }
@@ -214,21 +226,6 @@ impl Writing {
         } else {
             let reason = "the original of a repeated message appears and disappears";
             rest.fail(&BatchError::unavailable(reason));
-        }
-    }
-
-    /// Takes the messages of these rooms out of all parts, also out of those that come
-    /// later, so that a room's messages keep their order.
-    fn leave_behind(&mut self, rooms: Vec<RoomId>, reason: &BatchError) {
-        self.outcome.unavailable.extend(rooms);
-        for part in &mut self.parts {
-            for waiting in part.take_rooms(&self.outcome.unavailable) {
-                match self.kind {
-                    Kind::Regular => self.outcome.left_behind.push(waiting),
-                    // It has waited long enough.
-                    Kind::LeftBehind => waiting.fail(reason),
-                }
-            }
         }
     }
 }
@@ -281,18 +278,8 @@ impl Part {
         messages.any(|message| message.client_message_id.is_some())
     }
 
-    /// Returns the stored messages; answers those that repeat one of them.
-    fn stored(self, stored: Vec<(MessageId, Seq)>) -> impl Iterator<Item = Stored> {
-        self.leads.into_iter().zip(stored).map(|(lead, (id, seq))| {
-            let Waiting {
-                message, answer, ..
-            } = lead.first;
-            let message = Arc::unwrap_or_clone(message).stored(id, seq);
-            for follower in lead.followers {
-                follower.answer_repeat(&message);
-            }
-            Stored { message, answer }
-        })
+    fn rooms(&self) -> HashSet<RoomId> {
+        self.leads.iter().map(|lead| lead.first.room_id()).collect()
     }
 
     fn fail(self, error: &BatchError) {
@@ -344,6 +331,18 @@ impl Part {
 }
 
 impl Lead {
+    /// Returns the stored message; answers those that repeat it.
+    fn stored(self, (id, seq): (MessageId, Seq)) -> Stored {
+        let Waiting {
+            message, answer, ..
+        } = self.first;
+        let message = Arc::unwrap_or_clone(message).stored(id, seq);
+        for follower in self.followers {
+            follower.answer_repeat(&message);
+        }
+        Stored { message, answer }
+    }
+
     fn all(self) -> impl Iterator<Item = Waiting> {
         std::iter::once(self.first).chain(self.followers)
     }

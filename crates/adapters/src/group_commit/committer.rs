@@ -10,14 +10,14 @@ use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
 
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
+use super::settling::{Settled, Settling};
 use super::{
-    BATCH, BATCH_BYTES, Check, PATIENCE, QUEUE, QUEUE_DEADLINE, REPEATS_EXPECTED_FOR, Request,
-    Store, Waiting,
+    BATCH, BATCH_BYTES, BATCH_DEADLINE, Check, PATIENCE, QUEUE, QUEUE_DEADLINE,
+    REPEATS_EXPECTED_FOR, Request, Store, Waiting,
 };
 
-/// How long an unavailable room is kept out of regular batches, unless a batch stores it
-/// before.
-const UNAVAILABLE_FOR: Duration = Duration::from_secs(10);
+/// How long a locked room is kept out of regular batches, unless a batch stores it before.
+const LOCKED_FOR: Duration = Duration::from_secs(10);
 
 /// The task's state. A lane is a store, which is either idle or busy with one batch.
 pub(super) struct Committer<S, F> {
@@ -27,13 +27,16 @@ pub(super) struct Committer<S, F> {
     /// of the queue.
     next: VecDeque<Waiting>,
     checks: Vec<Check>,
-    /// What waits for a room that is being stored, or is unavailable.
+    /// What waits for a room that is being stored, is locked, or is unsettled.
     held: HashMap<RoomId, VecDeque<Waiting>>,
     held_count: usize,
-    /// The rooms that are being stored.
+    /// The rooms that are being stored, or may still be stored by a batch whose outcome is
+    /// unknown.
     busy: HashSet<RoomId>,
-    /// The rooms that were found unavailable, and when this is forgotten.
-    unavailable: HashMap<RoomId, Instant>,
+    /// The rooms that another transaction had locked, and when this is forgotten.
+    locked: HashMap<RoomId, Instant>,
+    /// The batches whose outcome is unknown.
+    settling: Settling,
     /// Until when the ids of a batch are looked up before it is stored.
     repeats_until: Option<Instant>,
     /// What is stored and not answered yet.
@@ -52,20 +55,32 @@ enum Input {
 }
 
 /// The messages of a batch that is being formed.
-#[derive(Default)]
 struct Gathered {
+    kind: Kind,
     batch: Vec<Waiting>,
     bytes: usize,
 }
 
 impl Gathered {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            batch: Vec::new(),
+            bytes: 0,
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.batch.len() >= BATCH || self.bytes >= BATCH_BYTES
     }
 
     fn push(&mut self, waiting: Waiting) {
-        if waiting.since.elapsed() > QUEUE_DEADLINE {
-            waiting.refuse("the message waited too long to be stored");
+        let (deadline, reason) = match self.kind {
+            Kind::Regular => (QUEUE_DEADLINE, "the message waited too long to be stored"),
+            Kind::LeftBehind => (BATCH_DEADLINE, "another transaction has locked the room"),
+        };
+        if waiting.since.elapsed() > deadline {
+            waiting.refuse(reason);
             return;
         }
         self.bytes += waiting.message.content.as_str().len();
@@ -96,7 +111,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             held: HashMap::new(),
             held_count: 0,
             busy: HashSet::new(),
-            unavailable: HashMap::new(),
+            locked: HashMap::new(),
+            settling: Settling::default(),
             repeats_until: None,
             stored: Vec::new(),
             running: JoinSet::new(),
@@ -128,6 +144,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             tokio::select! {
                 biased;
                 Some(done) = self.running.join_next_with_id() => self.finish(done),
+                Some(settled) = self.settling.next() => self.settled(settled),
                 received = self.queue.recv(), if may_take && self.input == Input::Open => {
                     match received {
                         Some(Request::Append(waiting)) => self.next.push_back(waiting),
@@ -146,6 +163,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             && self.running.is_empty()
             && self.next.is_empty()
             && self.checks.is_empty()
+            && self.held_count == 0
     }
 
     /// Returns until when the batches in progress keep others waiting, so that the others
@@ -159,23 +177,23 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
     }
 
     /// Starts a batch of everything that waits, except for rooms that are being stored or
-    /// are unavailable.
+    /// are locked.
     fn start_regular(&mut self) {
         let Some(store) = self.idle.pop() else {
             return;
         };
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(Kind::Regular);
         while !gathered.is_full()
             && let Some(waiting) = self.next_waiting()
         {
             let room_id = waiting.room_id();
-            if self.busy.contains(&room_id) || self.unavailable.contains_key(&room_id) {
+            if self.busy.contains(&room_id) || self.locked.contains_key(&room_id) {
                 self.hold(waiting);
             } else {
                 gathered.push(waiting);
             }
         }
-        self.start(store, gathered.batch, Kind::Regular);
+        self.start(store, gathered);
     }
 
     fn next_waiting(&mut self) -> Option<Waiting> {
@@ -190,14 +208,14 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         }
     }
 
-    /// Starts a batch of unavailable rooms, as long as a lane is left for the others.
+    /// Starts a batch of locked rooms, as long as a lane is left for the others.
     fn start_left_behind(&mut self) {
-        if self.unavailable.is_empty() {
+        if self.locked.is_empty() {
             return;
         }
         let now = Instant::now();
         let held = &self.held;
-        self.unavailable
+        self.locked
             .retain(|room_id, until| *until > now || held.contains_key(room_id));
         let batches = self.batches.values();
         let running = batches.filter(|batch| batch.kind == Kind::LeftBehind);
@@ -205,7 +223,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             return;
         }
         let rooms: Vec<_> = self
-            .unavailable
+            .locked
             .keys()
             .filter(|room_id| self.held.contains_key(room_id) && !self.busy.contains(room_id))
             .copied()
@@ -213,7 +231,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let Some(store) = (!rooms.is_empty()).then(|| self.idle.pop()).flatten() else {
             return;
         };
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered::new(Kind::LeftBehind);
         for room_id in rooms {
             let mut released = self.release(room_id);
             while !gathered.is_full()
@@ -223,10 +241,11 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             }
             released.into_iter().for_each(|waiting| self.hold(waiting));
         }
-        self.start(store, gathered.batch, Kind::LeftBehind);
+        self.start(store, gathered);
     }
 
-    fn start(&mut self, mut store: S, batch: Vec<Waiting>, kind: Kind) {
+    fn start(&mut self, mut store: S, gathered: Gathered) {
+        let Gathered { kind, batch, .. } = gathered;
         // A batch of messages that were left behind takes too long for a check.
         let checks = match kind {
             Kind::Regular => std::mem::take(&mut self.checks),
@@ -268,7 +287,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let Outcome {
             stored,
             left_behind,
-            unavailable,
+            locked,
+            unsettled,
             repeats,
         } = done.outcome;
         self.stored.extend(stored);
@@ -285,17 +305,43 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             let held = self.held.entry(waiting.room_id()).or_default();
             held.push_front(waiting);
         }
-        for room_id in &batch.rooms {
-            self.busy.remove(room_id);
-            if unavailable.contains(room_id) {
-                self.unavailable.insert(*room_id, now + UNAVAILABLE_FOR);
+        let unsettled = unsettled.map(|(rooms, batch)| {
+            self.settling.start(rooms.clone(), batch);
+            rooms
+        });
+        for room_id in batch.rooms {
+            if locked.contains(&room_id) {
+                self.busy.remove(&room_id);
+                self.locked.insert(room_id, now + LOCKED_FOR);
             } else {
-                self.unavailable.remove(room_id);
-                // Before what is next, which arrived later.
-                for waiting in self.release(*room_id).into_iter().rev() {
-                    self.next.push_front(waiting);
+                self.locked.remove(&room_id);
+                let is_unsettled = unsettled
+                    .as_ref()
+                    .is_some_and(|rooms| rooms.contains(&room_id));
+                if !is_unsettled {
+                    self.free(room_id);
                 }
             }
+        }
+    }
+
+    fn settled(&mut self, settled: Settled) {
+        match settled {
+            Settled::Ended(rooms) => rooms.into_iter().for_each(|room_id| self.free(room_id)),
+            Settled::Unknown(rooms) => {
+                for waiting in rooms.into_iter().flat_map(|room_id| self.release(room_id)) {
+                    waiting.refuse("an earlier message may still be stored");
+                }
+            }
+        }
+    }
+
+    /// Lets the next batch contain the room.
+    fn free(&mut self, room_id: RoomId) {
+        self.busy.remove(&room_id);
+        // Before what is next, which arrived later.
+        for waiting in self.release(room_id).into_iter().rev() {
+            self.next.push_front(waiting);
         }
     }
 

@@ -110,7 +110,7 @@ async fn write<S: Store>(store: &mut S, pointers: Pointers) {
                 let second = part.split_off(part.len() / 2);
                 parts.extend([second, part]);
             }
-            Err(StoreError::Part { reason, .. }) => fail(part, &BatchError::unavailable(reason)),
+            Err(StoreError::Row(reason)) => fail(part, &BatchError::unavailable(reason)),
             Err(StoreError::Repeat) => {
                 fail(
                     part,

@@ -1,12 +1,13 @@
 //! Group commit over a store in memory, whose faults a test controls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 
 use chat_domain::{ClientMessageId, Content, DisplayName, ReadState, Timestamp, User};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use super::*;
 
@@ -28,6 +29,8 @@ struct State {
     marks: Vec<Vec<Mark>>,
     lookups: usize,
     refusals: usize,
+    /// The attempts to settle a batch.
+    attempts: usize,
     fault: Fault,
 }
 
@@ -42,14 +45,28 @@ enum Fault {
     Panic,
     /// A batch with a bad message panics, and no further store can be opened.
     PanicAndStayClosed,
-    /// The rooms of bad messages are unavailable to regular batches.
-    Unavailable,
+    /// The rooms of bad messages are locked for regular batches.
+    Locked,
+    /// The outcome of a batch with a bad message is unknown. It ends when the gate opens.
+    Unknown,
     /// Everything is refused.
     Down,
 }
 
-#[derive(Clone)]
-struct MemoryStore(Arc<Database>);
+struct MemoryStore(Arc<Database>, Option<Arc<dyn Unsettled>>);
+
+/// A batch that ends when the gate has a permit. Without one, that remains unknown.
+struct UnsettledBatch(Arc<Database>);
+
+#[async_trait]
+impl Unsettled for UnsettledBatch {
+    async fn settle(&self) -> Result<(), BoxError> {
+        self.0.state().attempts += 1;
+        let permit = timeout(Duration::from_secs(2), self.0.gate.acquire()).await??;
+        permit.forget();
+        Ok(())
+    }
+}
 
 impl MemoryStore {
     fn start(lanes: usize) -> (GroupCommit, Arc<Database>) {
@@ -64,7 +81,7 @@ impl MemoryStore {
                 Fault::PanicAndStayClosed,
                 "as the test wants"
             );
-            Self(shared.clone())
+            Self(shared.clone(), None)
         };
         (GroupCommit::start(lanes, open), database)
     }
@@ -77,7 +94,7 @@ impl Database {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn store(&self, batch: &[Arc<NewMessage>]) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    fn store(&self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let mut state = self.state();
         let contents = batch.iter().map(|m| m.content.as_str().to_owned());
         state.batches.push(contents.collect());
@@ -93,7 +110,7 @@ impl Database {
             let seq = seq(1 + state.log.iter().filter(in_room).count() as u64);
             let id = MessageId::new(1);
             state.log.push(NewMessage::clone(message).stored(id, seq));
-            (id, seq)
+            Some((id, seq))
         });
         Ok(stored.collect())
     }
@@ -108,22 +125,29 @@ impl State {
 }
 
 impl Store for MemoryStore {
-    async fn store(
-        &mut self,
-        batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let fault = self.0.state().fault;
         let bad = batch.iter().filter(|m| m.content.as_str() == BAD);
-        let bad: Vec<_> = bad.map(|message| message.room_id).collect();
+        let bad: HashSet<_> = bad.map(|message| message.room_id).collect();
         match fault {
             Fault::Down => Err(StoreError::Whole(StorageError::unavailable("down"))),
             Fault::Panic | Fault::PanicAndStayClosed if !bad.is_empty() => {
                 panic!("as the test wants")
             }
-            Fault::Unavailable if !bad.is_empty() => Err(StoreError::Part {
-                unavailable: bad,
-                reason: "locked".into(),
-            }),
+            Fault::Locked if !bad.is_empty() => {
+                let is_free = |message: &&Arc<NewMessage>| !bad.contains(&message.room_id);
+                let free: Vec<_> = batch.iter().filter(is_free).cloned().collect();
+                let mut stored = self.0.store(&free)?.into_iter();
+                let places = batch.iter().map(|message| match is_free(&message) {
+                    true => stored.next().flatten(),
+                    false => None,
+                });
+                Ok(places.collect())
+            }
+            Fault::Unknown if !bad.is_empty() => {
+                self.1 = Some(Arc::new(UnsettledBatch(self.0.clone())));
+                Err(StoreError::Whole(StorageError::outcome_unknown("broken")))
+            }
             _ => self.0.store(batch),
         }
     }
@@ -131,9 +155,13 @@ impl Store for MemoryStore {
     async fn store_left_behind(
         &mut self,
         batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    ) -> Result<Vec<Placed>, StoreError> {
         self.0.gate.acquire().await.unwrap().forget();
         self.0.store(batch)
+    }
+
+    fn take_unsettled(&mut self) -> Option<Arc<dyn Unsettled>> {
+        self.1.take()
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
@@ -292,9 +320,9 @@ async fn a_stored_message_answers_the_checks_of_its_batch() {
 }
 
 #[tokio::test]
-async fn messages_of_an_unavailable_room_wait_in_their_order_while_others_are_stored() {
+async fn messages_of_a_locked_room_wait_in_their_order_while_others_are_stored() {
     let (commits, database) = MemoryStore::start(2);
-    database.state().fault = Fault::Unavailable;
+    database.state().fault = Fault::Locked;
     let (locked, free) = (room(1), room(2));
     let mut waiting = pin!(async {
         tokio::join!(
@@ -314,6 +342,42 @@ async fn messages_of_an_unavailable_room_wait_in_their_order_while_others_are_st
     let (first, second) = waiting.await;
     assert!(matches!(first.unwrap(), Appended::Stored(m) if m.seq == seq(1)));
     assert!(matches!(second.unwrap(), Appended::Stored(m) if m.seq == seq(2)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_stored_in_a_room_until_a_batch_with_an_unknown_outcome_has_ended() {
+    let (commits, database) = MemoryStore::start(2);
+    database.state().fault = Fault::Unknown;
+    let (unsettled, free) = (room(1), room(2));
+    let unknown = commits.append(message(unsettled, BAD)).await;
+    assert!(matches!(
+        unknown,
+        Err(AppendError::Storage(StorageError::OutcomeUnknown(_)))
+    ));
+    database.state().fault = Fault::None;
+
+    // Without an end, what waits for the room is refused after a while.
+    let began = tokio::time::Instant::now();
+    let refused = commits.append(message(unsettled, "refused")).await;
+    assert!(matches!(
+        refused,
+        Err(AppendError::Storage(StorageError::Unavailable(_)))
+    ));
+    assert_eq!(began.elapsed().as_secs(), 2);
+
+    let mut waiting = pin!(commits.append(message(unsettled, "waits")));
+    for n in 1..=20 {
+        let stored = tokio::select! {
+            biased;
+            _ = &mut waiting => panic!("the batch has not ended"),
+            stored = commits.append(message(free, "free")) => stored.unwrap(),
+        };
+        assert!(matches!(stored, Appended::Stored(m) if m.seq == seq(n)));
+    }
+    database.gate.add_permits(1);
+    let stored = waiting.await.unwrap();
+    assert!(matches!(stored, Appended::Stored(m) if m.content.as_str() == "waits"));
+    assert_eq!(database.state().attempts, 2);
 }
 
 #[tokio::test]

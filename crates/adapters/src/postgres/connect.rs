@@ -24,6 +24,8 @@ pub(super) const STATEMENT_DEADLINE: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(4500);
 /// How long a read waits for a lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a batch waits for a lock before its messages wait on a lane of their own.
+const ROOM_LOCK_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long a migration waits for a lock, for example for another process that migrates.
 const MIGRATION_LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a transaction whose client is unreachable keeps its locks.
@@ -167,15 +169,16 @@ impl Purpose {
     fn settings(self) -> String {
         let (statement, lock) = match self {
             Self::Read => (STATEMENT_TIMEOUT, LOCK_TIMEOUT),
-            // Its transactions set lock_timeout themselves; see `statements::COUNT`.
-            Self::Store => (STATEMENT_TIMEOUT, Duration::ZERO),
+            Self::Store => (STATEMENT_TIMEOUT, ROOM_LOCK_TIMEOUT),
             Self::Migrate => (Duration::ZERO, MIGRATION_LOCK_TIMEOUT),
         };
+        // A stricter level, which may be the database's default, would refuse instead of wait.
         // No table is read as a whole: plans are made once, perhaps while the tables are
         // empty.
         let plans = match self {
             Self::Read | Self::Store => {
-                "; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
+                "; SET default_transaction_isolation = 'read committed'; \
+                 SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; \
                  SET jit = off"
             }
             Self::Migrate => "",

@@ -1,48 +1,52 @@
 //! Stores batches on PostgreSQL, on a session of its own.
 //!
-//! **Locks.** A transaction that stores messages locks rooms first, then users, then read
-//! pointers, each in ascending order, and one that moves read pointers locks only those, in
-//! the same order. No two transactions can therefore wait for each other. The ids of
-//! messages belong to rooms and are protected by them.
+//! **Messages** are stored by the function `append_messages` of the database, in one call
+//! and in autocommit: no lock is held between two messages of this process, so that a
+//! process that is paused or cut off keeps no room locked. A call never waits for a room
+//! while it has locked another; see the function.
 //!
-//! **What is certain.** Before the second round trip nothing can be stored: without a
-//! `COMMIT` the server rolls back. After it, an error that the server reports is a rollback
-//! (a statement that hangs ends in one, before its caller stops waiting for it); a
-//! connection that breaks, or an answer that does not arrive in time, leaves the outcome
-//! unknown. The old transaction then holds its rooms' counters until it ends: whatever is
-//! stored later in these rooms, on any session, waits for it and is numbered after it. No
-//! other lock is needed for that.
+//! **Read pointers** are moved by transactions that lock nothing else, in the same order as
+//! the function. No two transactions can therefore wait for each other.
+//!
+//! **What is certain.** An error that the server reports instead of a result is a rollback,
+//! and so is one that it reports instead of the commit (a statement that hangs ends in one,
+//! before its caller stops waiting for it). A connection that breaks, or an answer that does
+//! not arrive in time, leaves the outcome unknown: the backend may still carry out the call.
+//! It holds an advisory lock of its own until it ends, and until that lock is free, nothing
+//! else is stored in the rooms of the batch ([`unsettled`]).
 //!
 //! The store uses the driver directly: diesel does not pass on the server's error code,
 //! which decides what becomes of the other messages of a batch.
 
+mod append;
 mod error;
-mod locks;
 mod marks;
+mod names;
 mod session;
 mod statements;
-mod transaction;
+mod unsettled;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use chat_domain::ports::MarkedRead;
-use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError};
+use chat_domain::{BoxError, Message, NewMessage, StorageError};
 
-use self::error::{TransactionError, unavailable};
-use self::session::{Session, in_time};
-use self::transaction::LockWait;
-use super::connect::{Connector, STATEMENT_DEADLINE};
+use self::error::{CallError, unavailable};
+pub(super) use self::names::Names;
+use self::session::Session;
+use self::unsettled::UnsettledCall;
+use super::connect::Connector;
 use super::rows;
-use crate::group_commit::{Mark, Store, StoreError};
-
-/// How long a batch is tried again whose locks are taken by transactions that come and go.
-const LOCK_DEADLINE: Duration = STATEMENT_DEADLINE.saturating_sub(Duration::from_millis(1500));
+use crate::group_commit::{Mark, Placed, Store, StoreError, Unsettled};
 
 /// A session that stores, opened when it is needed.
 pub(super) struct PostgresStore {
     connector: Connector,
+    names: Names,
     session: Option<Session>,
+    unsettled: Option<UnsettledCall>,
+    /// The number of batches of locked rooms so far.
+    left_behind: usize,
 }
 
 /// Whether a session was used before. An error of a used one may be due to its state.
@@ -53,18 +57,69 @@ enum Age {
 }
 
 impl Store for PostgresStore {
-    async fn store(
-        &mut self,
-        batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
-        self.store_waiting(batch, LockWait::Short).await
+    async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
+        self.unsettled = None;
+        loop {
+            let (mut session, age) = self.take_session().await.map_err(unavailable)?;
+            match session.append(batch).await {
+                Ok(places) => {
+                    self.session = Some(session);
+                    return Ok(places);
+                }
+                // Tried again on a new session.
+                Err(CallError::Session(_)) if age == Age::Used => {}
+                Err(CallError::Session(error)) => return Err(unavailable(error)),
+                Err(CallError::Lock(reason)) => {
+                    self.session = Some(session);
+                    return match batch {
+                        [] => Err(unavailable(reason)),
+                        _ => Ok(vec![None; batch.len()]),
+                    };
+                }
+                Err(CallError::Refused(error)) => {
+                    self.session = Some(session);
+                    return Err(error);
+                }
+                Err(CallError::Broken(error)) => {
+                    self.unsettled = Some(UnsettledCall {
+                        connector: self.connector.clone(),
+                        key: session.key,
+                    });
+                    return Err(error);
+                }
+            }
+        }
     }
 
     async fn store_left_behind(
         &mut self,
         batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
-        self.store_waiting(batch, LockWait::Long).await
+    ) -> Result<Vec<Placed>, StoreError> {
+        let places = self.store(batch).await?;
+        if places.iter().any(Option::is_some) {
+            return Ok(places);
+        }
+        // Waits for one of the rooms, another one each time.
+        self.left_behind += 1;
+        let room_id = batch[self.left_behind % batch.len()].room_id;
+        let is_of_room = |message: &&Arc<NewMessage>| message.room_id == room_id;
+        let messages: Vec<_> = batch.iter().filter(is_of_room).cloned().collect();
+        if messages.len() == batch.len() {
+            return Ok(places);
+        }
+        let mut of_room = self.store(&messages).await?.into_iter();
+        let places = batch
+            .iter()
+            .map(|message| match message.room_id == room_id {
+                true => of_room.next().flatten(),
+                false => None,
+            });
+        Ok(places.collect())
+    }
+
+    fn take_unsettled(&mut self) -> Option<Arc<dyn Unsettled>> {
+        let unsettled = self.unsettled.take()?;
+        Some(Arc::new(unsettled))
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
@@ -93,89 +148,40 @@ impl Store for PostgresStore {
                     self.session = Some(session);
                     return Ok(marked);
                 }
-                Err(TransactionError::Session(_)) if age == Age::Used => {}
-                Err(TransactionError::Session(error)) => return Err(unavailable(error)),
-                Err(TransactionError::Lock(error)) => {
+                Err(CallError::Session(_)) if age == Age::Used => {}
+                Err(CallError::Session(error)) => return Err(unavailable(error)),
+                Err(CallError::Lock(error)) => {
                     self.session = session.rolled_back().await;
                     return Err(StoreError::row(error));
                 }
-                Err(TransactionError::Refused(error)) => {
+                Err(CallError::Refused(error)) => {
                     self.session = session.rolled_back().await;
                     return Err(error);
                 }
-                Err(TransactionError::Broken(error)) => return Err(error),
+                Err(CallError::Broken(error)) => return Err(error),
             }
         }
     }
 }
 
 impl PostgresStore {
-    pub(super) fn new(connector: Connector) -> Self {
+    pub(super) fn new(connector: Connector, names: Names) -> Self {
         Self {
             connector,
+            names,
             session: None,
-        }
-    }
-
-    async fn store_waiting(
-        &mut self,
-        batch: &[Arc<NewMessage>],
-        wait: LockWait,
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
-        let began = Instant::now();
-        loop {
-            let (session, age) = self.take_session().await.map_err(unavailable)?;
-            match session.store(batch, wait).await {
-                Ok(stored) => {
-                    self.session = Some(session);
-                    return Ok(stored);
-                }
-                // Tried again on a new session.
-                Err(TransactionError::Session(_)) if age == Age::Used => {}
-                Err(TransactionError::Session(error)) => return Err(unavailable(error)),
-                Err(TransactionError::Lock(reason)) => {
-                    self.session = session.rolled_back().await;
-                    let rooms = self.locked(batch).await;
-                    if !rooms.is_empty() {
-                        return Err(StoreError::Part {
-                            unavailable: rooms,
-                            reason,
-                        });
-                    }
-                    // Something else is locked, or the rooms are free by now.
-                    if began.elapsed() > LOCK_DEADLINE {
-                        return Err(unavailable(reason));
-                    }
-                }
-                Err(TransactionError::Refused(error)) => {
-                    self.session = session.rolled_back().await;
-                    return Err(error);
-                }
-                Err(TransactionError::Broken(error)) => return Err(error),
-            }
+            unsettled: None,
+            left_behind: 0,
         }
     }
 
     async fn take_session(&mut self) -> Result<(Session, Age), BoxError> {
-        let usable = self.session.take().filter(|s| !s.client.is_closed());
-        match usable {
-            Some(session) => Ok((session, Age::Used)),
-            None => Ok((Session::open(&self.connector).await?, Age::New)),
+        if let Some(session) = self.session.take()
+            && let Some(session) = session.usable().await
+        {
+            return Ok((session, Age::Used));
         }
-    }
-
-    /// Returns the rooms of the batch that another transaction has locked or is creating;
-    /// none if that cannot be determined.
-    async fn locked(&mut self, batch: &[Arc<NewMessage>]) -> Vec<RoomId> {
-        let Some(session) = &self.session else {
-            return Vec::new();
-        };
-        match in_time(session.find_locked(batch)).await {
-            Ok(Ok(locked)) => locked,
-            Ok(Err(_)) | Err(_) => {
-                self.session = None;
-                Vec::new()
-            }
-        }
+        let session = Session::open(&self.connector, self.names.clone()).await?;
+        Ok((session, Age::New))
     }
 }

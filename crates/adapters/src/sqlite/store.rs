@@ -22,7 +22,7 @@ use super::message_repository::with_author;
 use super::schema::{messages, read_pointers, rooms, users};
 use super::writer::Writer;
 use super::{errors, rows};
-use crate::group_commit::{Mark, Store, StoreError};
+use crate::group_commit::{Mark, Placed, Store, StoreError};
 
 /// Needs a file that can be written, and changes no page of it.
 const WRITE_NOTHING: &str = "UPDATE rooms SET last_seq = last_seq WHERE false";
@@ -44,7 +44,7 @@ impl SqliteStore {
     ) -> Result<T, StoreError> {
         let written = self.writer.write(move |connection| match work(connection) {
             // The file is not at fault: the connection may be used again.
-            Err(error @ (StoreError::Repeat | StoreError::Part { .. })) => Ok(Err(error)),
+            Err(error @ (StoreError::Repeat | StoreError::Row(_))) => Ok(Err(error)),
             Err(StoreError::Whole(error)) => Err(error),
             outcome => Ok(outcome),
         });
@@ -53,13 +53,11 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    async fn store(
-        &mut self,
-        batch: &[Arc<NewMessage>],
-    ) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+    async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let batch = batch.to_vec();
         let append = move |connection: &mut SqliteConnection| append(connection, &batch);
-        self.write(append).await
+        let stored = self.write(append).await?;
+        Ok(stored.into_iter().map(Some).collect())
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {

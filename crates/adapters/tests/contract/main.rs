@@ -14,6 +14,7 @@ mod postgres_group_commit;
 mod postgres_reads;
 mod postgres_sessions;
 mod postgres_tls;
+mod postgres_unsettled;
 mod read_marks;
 mod room_events;
 mod room_repository;

@@ -182,11 +182,12 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
+    "0005_append_in_one_call",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,7 +47,7 @@ async fn the_documented_query_of_unread_counts_uses_an_index_on_sqlite() {
     connection
         .batch_execute(
             "WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 20) \
-             INSERT INTO rooms SELECT i, 9 FROM n; \
+             INSERT INTO rooms (id, last_seq) SELECT i, 9 FROM n; \
              WITH n(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 50) \
              INSERT INTO read_pointers SELECT rooms.id, n.i, 4 FROM rooms, n",
         )

@@ -9,7 +9,8 @@ use crate::{Message, NewMessage, RoomId, Seq, StorageError};
 #[async_trait]
 pub trait MessageRepository: Send + Sync {
     /// Stores a message as the next one in its room, its author's name as the latest
-    /// known, and moves the author's read pointer to the message: all or nothing.
+    /// known, and moves the author's read pointer to the message: all or nothing. (A name
+    /// that the same process stored in the last ten seconds may be taken as stored.)
     ///
     /// - When this returns [`Appended::Stored`], the message is committed, as durably as
     ///   the database is configured.

@@ -26,6 +26,9 @@ struct Shows {
     swallowed: u64,
     /// Strikes during which no send was acknowledged.
     stalls: u64,
+    /// Database sessions that were terminated. The gateway repeats what it can on new ones,
+    /// so that a client may notice nothing.
+    terminated: u64,
 }
 
 const NOTHING: Shows = Shows {
@@ -35,6 +38,7 @@ const NOTHING: Shows = Shows {
     cut_off: 0,
     swallowed: 0,
     stalls: 0,
+    terminated: 0,
 };
 
 /// The number of clients, each of which loses its connection to a gateway that ends.
@@ -159,7 +163,7 @@ pub(crate) const BACKENDS_TERMINATED: Fault = Fault {
         failed_reads: true,
     },
     shows: Shows {
-        refused: 1,
+        terminated: 5,
         ..NOTHING
     },
 };
@@ -213,6 +217,7 @@ impl Fault {
             cut_off,
             swallowed,
             stalls,
+            terminated,
         } = self.shows;
         let required = [
             ("sends unanswered", figures.unanswered, unanswered),
@@ -221,6 +226,7 @@ impl Fault {
             ("members cut off", figures.cut_off, cut_off),
             ("acknowledgements lost", figures.swallowed, swallowed),
             ("stalls", figures.stalls, stalls),
+            ("sessions terminated", figures.terminated, terminated),
         ];
         let shown = required
             .iter()

@@ -25,6 +25,7 @@ pub(crate) struct Figures {
     pub(crate) cut_off: u64,
     pub(crate) swallowed: u64,
     pub(crate) stalls: u64,
+    pub(crate) terminated: u64,
     /// The longest time from a message's acknowledgement to a member, while no fault struck.
     pub(crate) slowest: Duration,
     /// How late the machine woke this process at worst.
@@ -90,7 +91,7 @@ impl fmt::Display for Figures {
             f,
             "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
              {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
-             {} cut off, {} acknowledgements lost, {} stalls, slowest delivery {} ms, machine late by {} ms",
+             {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, slowest delivery {} ms, machine late by {} ms",
             self.strikes.iter().sum::<u64>(),
             self.strikes.len(),
             self.sent,
@@ -106,6 +107,7 @@ impl fmt::Display for Figures {
             self.cut_off,
             self.swallowed,
             self.stalls,
+            self.terminated,
             self.slowest.as_millis(),
             self.lag.as_millis(),
         )

@@ -55,6 +55,8 @@ pub(crate) struct Stage<'a> {
     /// How often the fault struck in each round.
     strikes: Vec<u64>,
     stalls: u64,
+    /// The database sessions that were terminated while the gateway used them.
+    pub(crate) terminated: u64,
     lag: LagMeter,
     /// Decides how long faults last and when they strike.
     random: Random,
@@ -99,6 +101,7 @@ impl<'a> Stage<'a> {
             windows: Vec::new(),
             strikes: Vec::new(),
             stalls: 0,
+            terminated: 0,
             lag: LagMeter::start(crowd.began),
             random,
         };
@@ -259,6 +262,7 @@ impl<'a> Stage<'a> {
             cut_off: cut_off(&evidence),
             swallowed: self.proxy.as_ref().map_or(0, Proxy::swallowed),
             stalls: self.stalls,
+            terminated: self.terminated,
             slowest: slowest_delivery(&evidence),
             ..Figures::of(&evidence)
         };

@@ -1,4 +1,4 @@
-//! What a failed transaction means for its batch and its session.
+//! What a failed call means for its batch and its session.
 
 use chat_domain::{BoxError, StorageError};
 use tokio_postgres::Error;
@@ -6,13 +6,13 @@ use tokio_postgres::error::{Severity, SqlState};
 
 use crate::group_commit::StoreError;
 
-/// Why a transaction was not carried out, or possibly not carried out.
-pub(super) enum TransactionError {
+/// Why a batch was not stored, or possibly not stored.
+pub(super) enum CallError {
     /// Nothing was stored, and the error would recur on this session, but perhaps not on a
     /// new one.
     Session(BoxError),
-    /// Nothing was stored, because the transaction waited too long for a lock, or was part
-    /// of a deadlock.
+    /// Nothing was stored, because it waited too long for a lock, or was part of a
+    /// deadlock.
     Lock(BoxError),
     /// The server refused the batch. The session may be used again.
     Refused(StoreError),
@@ -20,24 +20,38 @@ pub(super) enum TransactionError {
     Broken(StoreError),
 }
 
-/// How far a transaction has come.
+/// How far a call has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Nothing of it can have been stored; or it may be stored twice without harm.
-    Begin,
-    Insert,
-    Commit,
+pub(super) enum Progress {
+    /// It has no result yet, and commits only after it has one.
+    Called,
+    /// It has a result, and may be committed.
+    Committing,
+    /// It may be carried out twice without harm.
+    Harmless,
 }
 
-impl TransactionError {
+impl CallError {
     /// Classifies an error of the driver or the server.
-    pub(super) fn new(error: Error, step: Step) -> Self {
-        let Some(reported) = error.as_db_error().filter(|reported| {
-            // After anything more severe, the server closes the connection.
-            reported.parsed_severity() == Some(Severity::Error)
-        }) else {
-            return Self::of_connection(error, step);
+    pub(super) fn new(error: Error, progress: Progress) -> Self {
+        let Some(reported) = error.as_db_error() else {
+            return match progress {
+                Progress::Harmless => Self::Session(error.into()),
+                Progress::Called | Progress::Committing => {
+                    Self::Broken(StoreError::Whole(StorageError::outcome_unknown(error)))
+                }
+            };
         };
+        // After anything more severe, the server closes the connection.
+        if reported.parsed_severity() != Some(Severity::Error) {
+            return match progress {
+                // The server reports it instead of a result.
+                Progress::Called | Progress::Harmless => Self::Session(error.into()),
+                Progress::Committing => {
+                    Self::Broken(StoreError::Whole(StorageError::outcome_unknown(error)))
+                }
+            };
+        }
         let code = reported.code();
         if *code == SqlState::UNIQUE_VIOLATION
             && reported.constraint() == Some("messages_client_message_id")
@@ -45,7 +59,7 @@ impl TransactionError {
             return Self::Refused(StoreError::Repeat);
         }
         let waited_for_a_lock = *code == SqlState::LOCK_NOT_AVAILABLE
-            || (*code == SqlState::QUERY_CANCELED && step == Step::Begin)
+            || (*code == SqlState::QUERY_CANCELED && progress == Progress::Harmless)
             || code.code().starts_with("40");
         if waited_for_a_lock {
             return Self::Lock(error.into());
@@ -54,19 +68,6 @@ impl TransactionError {
             code if recurs_on_session(code) => Self::Session(error.into()),
             code if concerns_server(code) => Self::Refused(unavailable(error)),
             _ => Self::Refused(StoreError::row(error)),
-        }
-    }
-
-    /// Classifies an error after which the connection cannot be used.
-    fn of_connection(error: Error, step: Step) -> Self {
-        match step {
-            Step::Begin => Self::Session(error.into()),
-            // The server reported it instead of carrying out the statement, and will not
-            // commit.
-            Step::Insert if error.as_db_error().is_some() => Self::Broken(unavailable(error)),
-            Step::Insert | Step::Commit => {
-                Self::Broken(StoreError::Whole(StorageError::outcome_unknown(error)))
-            }
         }
     }
 }

@@ -5,7 +5,7 @@ use chat_domain::{ReadState, StorageError};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
-use super::error::{Step, TransactionError, unavailable};
+use super::error::{CallError, Progress, unavailable};
 use super::session::{Session, in_time};
 use super::statements::{BEGIN, BEGIN_MARKS};
 use crate::group_commit::{Mark, StoreError};
@@ -22,7 +22,7 @@ enum Moved {
 }
 
 impl Session {
-    pub(super) async fn mark(&self, marks: &[Mark]) -> Result<Vec<MarkedRead>, TransactionError> {
+    pub(super) async fn mark(&self, marks: &[Mark]) -> Result<Vec<MarkedRead>, CallError> {
         // A room without messages has no row, and so no result.
         let unmoved = MarkedRead {
             state: ReadState::default(),
@@ -34,7 +34,7 @@ impl Session {
             let mut overtaken = Vec::new();
             for row in self.move_pointers(marks, &places).await? {
                 let (place, moved) = result(&row, &places)
-                    .map_err(|error| TransactionError::Refused(StoreError::Whole(error)))?;
+                    .map_err(|error| CallError::Refused(StoreError::Whole(error)))?;
                 match moved {
                     Moved::To(to) => marked[place] = to,
                     Moved::Overtaken => overtaken.push(place),
@@ -47,15 +47,11 @@ impl Session {
             places = overtaken;
         }
         let reason = "other transactions keep moving the same read pointers";
-        Err(TransactionError::Refused(unavailable(reason)))
+        Err(CallError::Refused(unavailable(reason)))
     }
 
     /// Moves the pointers of the marks in these places, in one transaction.
-    async fn move_pointers(
-        &self,
-        marks: &[Mark],
-        places: &[usize],
-    ) -> Result<Vec<Row>, TransactionError> {
+    async fn move_pointers(&self, marks: &[Mark], places: &[usize]) -> Result<Vec<Row>, CallError> {
         let marks = || places.iter().map(|place| &marks[*place]);
         let rooms: Vec<_> = marks().map(|m| rows::number(m.room_id.get())).collect();
         let users: Vec<_> = marks().map(|m| m.user_id.as_str()).collect();
@@ -70,12 +66,12 @@ impl Session {
         // All are sent before the first is answered.
         let all = async { Ok::<_, Error>(tokio::join!(biased; begin, mark, commit)) };
         // A pointer may be moved twice without harm, so every step is like the first.
-        let failed = |error| TransactionError::new(error, Step::Begin);
+        let failed = |error| CallError::new(error, Progress::Harmless);
         let (begun, moved, committed) = match in_time(all).await {
             Ok(all) => all.map_err(failed)?,
             Err(error) => {
                 let unknown = StorageError::outcome_unknown(error);
-                return Err(TransactionError::Broken(StoreError::Whole(unknown)));
+                return Err(CallError::Broken(StoreError::Whole(unknown)));
             }
         };
         begun.map_err(failed)?;

@@ -1,6 +1,8 @@
 //! A session that stores.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chat_domain::{BoxError, NewMessage};
 use tokio::task::JoinHandle;
@@ -9,18 +11,29 @@ use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
-use super::statements::{COUNT, INSERT, MARK, ORIGINALS};
+use super::names::Names;
+use super::statements::{APPEND, MARK, ORIGINALS};
 use crate::postgres::connect::{Connector, Purpose, STATEMENT_DEADLINE};
 use crate::postgres::rows;
+
+/// How long a session may be idle until it is tested before it is used.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A session and its prepared statements.
 pub(super) struct Session {
     pub(super) client: Client,
-    pub(super) count: Statement,
-    pub(super) insert: Statement,
+    pub(super) append: Statement,
     pub(super) mark: Statement,
     originals: Statement,
-    driver: JoinHandle<()>,
+    /// Drives the connection until it ends, and returns why.
+    driver: JoinHandle<Option<Error>>,
+    /// The key of the advisory lock that the session's backend holds. No other session
+    /// uses it.
+    pub(super) key: i64,
+    /// The ids that the next messages get.
+    pub(super) ids: Range<i64>,
+    pub(super) names: Names,
+    used: Instant,
 }
 
 impl Drop for Session {
@@ -31,33 +44,58 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(super) async fn open(connector: &Connector) -> Result<Self, BoxError> {
+    pub(super) async fn open(connector: &Connector, names: Names) -> Result<Self, BoxError> {
+        let key = getrandom::u64()?.cast_signed();
         let (client, connection) = connector.connect_raw(Purpose::Store).await?;
-        let driver = tokio::spawn(async move {
-            // The user of the connection gets the error as well.
-            connection.await.ok();
-        });
+        let driver = tokio::spawn(async move { connection.await.err() });
+        let lock = format!("SELECT pg_advisory_lock({key})");
         let prepared = in_time(async {
             tokio::try_join!(
-                client.prepare(COUNT),
-                client.prepare(INSERT),
+                client.prepare(APPEND),
                 client.prepare(MARK),
                 client.prepare(ORIGINALS),
+                client.batch_execute(&lock),
             )
         });
         match flatten(prepared.await) {
-            Ok((count, insert, mark, originals)) => Ok(Self {
+            Ok((append, mark, originals, _)) => Ok(Self {
                 client,
-                count,
-                insert,
+                append,
                 mark,
                 originals,
                 driver,
+                key,
+                ids: 0..0,
+                names,
+                used: Instant::now(),
             }),
             Err(error) => {
                 driver.abort();
                 Err(error)
             }
+        }
+    }
+
+    /// Returns the session if it can be used. One that was idle is tested: if its connection
+    /// broke meanwhile, the outcome of a call would be unknown.
+    pub(super) async fn usable(mut self) -> Option<Self> {
+        if self.client.is_closed() {
+            return None;
+        }
+        if self.used.elapsed() > IDLE {
+            flatten(in_time(self.client.batch_execute("")).await).ok()?;
+        }
+        self.used = Instant::now();
+        Some(self)
+    }
+
+    /// Returns whether the server has ended the session while no call was in progress. A
+    /// call that failed was then never sent.
+    pub(super) async fn ended_while_unused(&mut self) -> bool {
+        // What the server reports during a call is the answer to the call.
+        match in_time(&mut self.driver).await {
+            Ok(Ok(Some(error))) => error.as_db_error().is_some(),
+            _ => false,
         }
     }
 
