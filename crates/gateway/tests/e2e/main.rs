@@ -18,6 +18,7 @@ mod history;
 mod internal_error;
 mod loadtest;
 mod names;
+mod nodes;
 mod operations;
 mod origins;
 mod outage;
