@@ -98,7 +98,7 @@ async fn the_id_of_a_deleted_message_is_free_again(
     assert_eq!(read.messages.len(), 1);
 }
 
-/// Data that is not valid is no outage: a retry would meet it again.
+/// Data that is not valid is not an outage: a retry would fail the same way.
 async fn a_row_that_is_not_valid_is_corrupt_and_harms_no_other(
     log: &impl MessageRepository,
     sql: impl Fn(&str),
