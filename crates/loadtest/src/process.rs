@@ -1,5 +1,5 @@
 //! The CPU time and memory of processes, read from `/proc`, and the CPU time of this thread.
-//! Without `/proc`, there are no figures of other processes.
+//! Other processes can only be measured where `/proc` exists.
 
 use std::fs;
 

@@ -13,7 +13,7 @@ use super::Unsettled;
 /// How long to wait after a failed attempt.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The batches whose outcome is unknown. Each is attempted to be settled until it is.
+/// The batches whose outcome is unknown. Each is tried again until it has ended.
 #[derive(Default)]
 pub(super) struct Settling {
     attempts: JoinSet<Result<(), BoxError>>,
@@ -50,7 +50,7 @@ impl Settling {
             return Some(Settled::Ended(batch.rooms));
         };
         let reason = one_line(&*error);
-        tracing::debug!(%reason, "whether a batch is stored is still unknown");
+        tracing::debug!(%reason, "it is still unknown whether a batch is stored");
         let rooms = batch.rooms.iter().copied().collect();
         self.attempt(batch, PAUSE);
         Some(Settled::Unknown(rooms))

@@ -1,7 +1,7 @@
 //! Stores batches on PostgreSQL, on a session of its own.
 //!
 //! **Messages** are stored by the function `append_messages` of the database, in one call
-//! and in autocommit: no lock is held between two messages of this process, so that a
+//! and in autocommit: no lock is held while the server waits for this process, so that a
 //! process that is paused or cut off keeps no room locked. A call never waits for a room
 //! while it has locked another; see the function.
 //!

@@ -12,11 +12,12 @@ use crate::support::{Database, Gateway};
 const ROOMS: u64 = 8;
 const SENDERS: u64 = 12;
 
-/// Runs senders on a node until `stop`. They write to the rooms in turn, each in an order of
-/// its own. Returns the number of answers, and the longest time that one took.
+/// Senders on one node. They write to the rooms in turn, each in an order of its own.
 struct Load {
+    /// Each returns the longest time that one of its answers took.
     senders: JoinSet<Duration>,
     stop: Arc<AtomicBool>,
+    /// The number of answers so far.
     answers: Arc<AtomicU64>,
 }
 
@@ -50,7 +51,7 @@ impl Load {
         load
     }
 
-    /// Returns the longest time that an answer took.
+    /// Stops the senders. Returns the longest time that an answer took.
     async fn stop(self) -> Duration {
         self.stop.store(true, Ordering::Relaxed);
         let longest = self.senders.join_all().await;
@@ -65,7 +66,8 @@ async fn a_suspended_node_delays_no_send_of_another_node() {
     let suspended = Load::start(&nodes[0]).await;
     let other = Load::start(&nodes[1]).await;
     for _ in 0..5 {
-        // Both are under load, at a random place of a batch.
+        // The pauses pace the fault: it strikes under load, anywhere in a batch, and lasts
+        // longer than a send may take.
         sleep(Duration::from_millis(200)).await;
         nodes[0].signal("STOP");
         let before = other.answers.load(Ordering::Relaxed);
