@@ -282,6 +282,9 @@ async fn try_get(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
     try_http(address, &request).await
 }
 
+/// Engine.IO's packet "ping".
+const HEARTBEAT: &str = "2";
+
 /// A long-polling session, whose requests the test sends one by one.
 pub(crate) struct Polling {
     address: SocketAddr,
@@ -326,17 +329,23 @@ impl Polling {
         body_of(get(self.address, &self.path()).await)
     }
 
-    /// Polls until there are packets that are not heartbeats, and returns these.
-    pub(crate) async fn packets(&self) -> Vec<String> {
+    /// Polls until the answer is more than a heartbeat, and returns it. The first heartbeat
+    /// comes at once, beside the first packets or on its own.
+    pub(crate) async fn get_past_heartbeats(&self) -> (u16, String) {
         loop {
-            let (status, body) = self.get().await;
-            assert_eq!(status, 200, "{body}");
-            let packets = body.split('\u{1e}').filter(|packet| *packet != "2");
-            let packets: Vec<_> = packets.map(str::to_owned).collect();
-            if !packets.is_empty() {
-                return packets;
+            let answer = self.get().await;
+            if answer.1 != HEARTBEAT {
+                return answer;
             }
         }
+    }
+
+    /// Polls until there are packets that are not heartbeats, and returns these.
+    pub(crate) async fn packets(&self) -> Vec<String> {
+        let (status, body) = self.get_past_heartbeats().await;
+        assert_eq!(status, 200, "{body}");
+        let packets = body.split('\u{1e}').filter(|packet| *packet != HEARTBEAT);
+        packets.map(str::to_owned).collect()
     }
 
     /// Polls until there are packets that are not heartbeats, and returns their events.
