@@ -157,7 +157,7 @@ impl Generator {
             State::Closed => return,
             State::Connecting => {
                 if let Ok(Some(error)) | Err(error) = self.clients[n].socket.take_error() {
-                    let address = self.target.address;
+                    let address = self.target.node(n).address;
                     return self.close(n, &format!("{address} cannot be reached: {error}"));
                 }
                 if event.is_writable() {
@@ -178,7 +178,7 @@ impl Generator {
     }
 
     fn request_upgrade(&mut self, n: usize) {
-        let request = self.target.upgrade();
+        let request = self.target.node(n).upgrade();
         if let Err(error) = self.clients[n].write(request.as_bytes()) {
             self.close(n, &error.to_string());
         }

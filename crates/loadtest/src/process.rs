@@ -7,10 +7,10 @@ use chat_domain::BoxError;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The processes to measure.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Processes {
-    /// The server's process id.
-    pub server: Option<u32>,
+    /// The process ids of the server's nodes, whose figures are added up.
+    pub server: Vec<u32>,
     /// The database's process id. Its children count too: PostgreSQL has one process per
     /// connection.
     pub database: Option<u32>,
@@ -29,13 +29,10 @@ impl Processes {
     /// # Errors
     /// Names the flag of a process that does not exist.
     pub(crate) fn check(&self) -> Result<(), BoxError> {
-        for (flag, process) in [
-            ("--server-pid", self.server),
-            ("--database-pid", self.database),
-        ] {
-            if let Some(process) = process
-                && seconds(process).is_none()
-            {
+        let servers = self.server.iter().map(|process| ("--server-pid", *process));
+        let database = self.database.map(|process| ("--database-pid", process));
+        for (flag, process) in servers.chain(database) {
+            if seconds(process).is_none() {
                 return Err(format!("{flag}: /proc has no process {process}").into());
             }
         }
@@ -44,7 +41,7 @@ impl Processes {
 
     pub(crate) fn usage(&self) -> Usage {
         Usage {
-            server: self.server.and_then(seconds),
+            server: self.sum(seconds),
             database: self.database.and_then(seconds_with_children),
             generator: thread_seconds(),
         }
@@ -52,9 +49,18 @@ impl Processes {
 
     /// Returns the server's resident memory in KiB.
     pub(crate) fn server_kib(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server?)).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_ascii_whitespace().nth(1)?.parse().ok()
+        self.sum(|process| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+            line.split_ascii_whitespace().nth(1)?.parse().ok()
+        })
+    }
+
+    /// Adds up a figure of the server's nodes; `None` if one of them has ended, or none was
+    /// named.
+    fn sum<T: std::iter::Sum>(&self, figure: impl Fn(u32) -> Option<T>) -> Option<T> {
+        let nodes = Some(&self.server).filter(|nodes| !nodes.is_empty())?;
+        nodes.iter().map(|process| figure(*process)).sum()
     }
 }
 
@@ -124,19 +130,25 @@ mod tests {
 
     #[test]
     fn a_running_process_is_measured_and_a_missing_one_is_refused() {
-        let this = Some(std::process::id());
+        let this = std::process::id();
+        let one = Processes {
+            server: vec![this],
+            database: Some(this),
+        };
         let processes = Processes {
-            server: this,
-            database: this,
+            server: vec![this, this],
+            ..one.clone()
         };
         processes.check().unwrap();
-        assert!(processes.server_kib().unwrap() > 100);
-        let usage = processes.usage();
+        let kib = one.server_kib().unwrap();
+        assert!(kib > 100 && processes.server_kib().unwrap() > kib * 3 / 2);
+        assert_eq!(Processes::default().server_kib(), None);
+        let usage = one.usage();
         assert!(usage.since(usage).server == Some(0.0) && usage.database >= usage.server);
         assert!(processes.usage().since(usage).generator > 0.0);
 
         let missing = Processes {
-            server: None,
+            server: Vec::new(),
             database: Some(u32::MAX),
         };
         let error = missing.check().unwrap_err().to_string();

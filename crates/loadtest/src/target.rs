@@ -1,5 +1,7 @@
-//! The server under load: its address, and the request that opens a WebSocket to it.
+//! The server under load: the addresses of its nodes, and the request that opens a WebSocket
+//! to one of them.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 
 use chat_domain::BoxError;
@@ -9,19 +11,52 @@ use url::Url;
 /// ephemeral ports quickly; for each of the rest, it searches through all of them.
 const CONNECTIONS_PER_SOURCE: usize = 10_000;
 
-/// The server to drive.
+/// The server to drive: one node or several, over which the connections are spread.
 pub struct Target {
+    nodes: Vec<Node>,
+}
+
+/// A process that accepts connections.
+pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     /// The value of the header `Host`.
     host: String,
 }
 
 impl Target {
-    /// Parses an `http://` or `ws://` URL and resolves its host.
+    /// Parses the `http://` or `ws://` URL of each node and resolves its host.
     ///
     /// # Errors
-    /// The URL is invalid, requires TLS, or its host cannot be resolved.
-    pub fn parse(text: &str) -> Result<Self, BoxError> {
+    /// There is no URL, or one of them is invalid, requires TLS, or its host cannot be
+    /// resolved.
+    pub fn parse(urls: &[&str]) -> Result<Self, BoxError> {
+        let nodes: Result<Vec<_>, _> = urls.iter().map(|url| Node::parse(url)).collect();
+        let nodes = nodes?;
+        if nodes.is_empty() {
+            return Err("--url is missing".into());
+        }
+        Ok(Self { nodes })
+    }
+
+    /// Returns the node of the nth connection. Each node has about as many connections as
+    /// the others, of any selection of them, such as every tenth.
+    pub(crate) fn node(&self, connection: usize) -> &Node {
+        // Fibonacci hashing: the upper bits of the product are evenly spread.
+        let hash = (connection as u32).wrapping_mul(0x9E37_79B9);
+        let node = (u64::from(hash) * self.nodes.len() as u64) >> 32;
+        &self.nodes[node as usize]
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.nodes.iter().map(|n| n.address.to_string()).collect();
+        f.write_str(&addresses.join(", "))
+    }
+}
+
+impl Node {
+    fn parse(text: &str) -> Result<Self, BoxError> {
         let url: Url = text
             .parse()
             .map_err(|error| format!("--url is not a valid URL: {error}"))?;
@@ -86,20 +121,49 @@ mod tests {
             ("http://no such host", "--url is not a valid URL"),
             ("http://nowhere.invalid", "cannot be resolved"),
         ] {
-            let error = Target::parse(text).err().unwrap().to_string();
+            let urls = ["http://127.0.0.1:3001", text];
+            let error = Target::parse(&urls).err().unwrap().to_string();
             assert!(error.contains(says), "{text}: {error}");
         }
-        let target = Target::parse("http://[::1]:3001/").unwrap();
-        assert!(target.upgrade().contains("\r\nHost: [::1]:3001\r\n"));
-        assert_eq!(target.source(1_000_000), None);
+        assert!(Target::parse(&[]).is_err());
+        let node = Node::parse("http://[::1]:3001/").unwrap();
+        assert!(node.upgrade().contains("\r\nHost: [::1]:3001\r\n"));
+        assert_eq!(node.source(1_000_000), None);
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn very_many_connections_use_several_source_addresses() {
-        let target = Target::parse("http://127.0.0.1:3001").unwrap();
-        let sources = [9_999, 10_000, 29_999].map(|n| target.source(n));
+        let node = Node::parse("http://127.0.0.1:3001").unwrap();
+        let sources = [9_999, 10_000, 29_999].map(|n| node.source(n));
         let address = |last| Some(IpAddr::from([127, 0, 0, last]));
         assert_eq!(sources, [None, address(2), address(3)]);
+    }
+
+    #[test]
+    fn the_connections_of_every_room_are_spread_over_the_nodes() {
+        let urls: Vec<_> = (3001..=3003)
+            .map(|port| format!("http://127.0.0.1:{port}"))
+            .collect();
+        let urls: Vec<_> = urls.iter().map(String::as_str).collect();
+        for nodes in 1..=urls.len() {
+            let target = Target::parse(&urls[..nodes]).unwrap();
+            for rooms in [1, 6, 100] {
+                for room in 0..rooms {
+                    let mut counts = vec![0; nodes];
+                    for member in 0..300 {
+                        let port = target.node(member * rooms + room).address.port();
+                        counts[usize::from(port) - 3001] += 1;
+                    }
+                    let even = 300 / nodes;
+                    assert!(
+                        counts
+                            .iter()
+                            .all(|count| (even * 3 / 4..=even * 5 / 4).contains(count)),
+                        "room {room} of {rooms}: {counts:?}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -35,9 +35,14 @@ pub(super) fn command() -> Command {
         // Separates these flags from the settings, which every command has.
         .next_help_heading("Load")
         .arg(
-            argument("url", "URL of the server")
-                .value_name("URL")
-                .default_value("http://127.0.0.1:3001"),
+            argument(
+                "url",
+                "URL of the server; repeated: of each of its nodes, over which the connections \
+                 are spread",
+            )
+            .value_name("URL")
+            .action(ArgAction::Append)
+            .default_value("http://127.0.0.1:3001"),
         )
         .args(chat_loadtest::flags())
         .arg(
@@ -47,10 +52,13 @@ pub(super) fn command() -> Command {
             )
             .value_name("PATH"),
         )
-        .arg(process(
-            "server-pid",
-            "measure the CPU time and memory of this process",
-        ))
+        .arg(
+            process(
+                "server-pid",
+                "measure the CPU time and memory of this process; repeated: of all of them",
+            )
+            .action(ArgAction::Append),
+        )
         .arg(process(
             "database-pid",
             "measure the CPU time of this process and its children",
@@ -60,17 +68,19 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
     let text = |name| arguments.get_one::<String>(name).map(String::as_str);
-    let process = |name| arguments.get_one::<u32>(name).copied();
     let scenario = Scenario::from_arguments(arguments)?;
-    let target = Target::parse(text("url").unwrap_or_default())?;
+    let urls = arguments.get_many::<String>("url").unwrap_or_default();
+    let urls: Vec<_> = urls.map(String::as_str).collect();
+    let target = Target::parse(&urls)?;
     let tokens = match text("tokens-file") {
         None => minted_tokens(settings)?,
         Some(path) => listed_tokens(path, scenario.connections())
             .map_err(|error| format!("--tokens-file {path}: {error}"))?,
     };
+    let servers = arguments.get_many::<u32>("server-pid").unwrap_or_default();
     let processes = Processes {
-        server: process("server-pid"),
-        database: process("database-pid"),
+        server: servers.copied().collect(),
+        database: arguments.get_one::<u32>("database-pid").copied(),
     };
     let test = LoadTest {
         target,

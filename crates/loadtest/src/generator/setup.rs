@@ -68,8 +68,8 @@ impl Generator {
 
     fn dial(&mut self, rooms: Range<usize>) -> Result<(), BoxError> {
         let n = self.clients.len();
-        let address = self.target.address;
-        let source = self.target.source(n);
+        let node = self.target.node(n);
+        let (address, source) = (node.address, node.source(n));
         let mut client = Client::dial(address, source, rooms)
             .map_err(|error| format!("connection {} to {address}: {error}", n + 1))?;
         self.selector.register(&mut client.socket, n)?;
@@ -93,8 +93,8 @@ impl Generator {
             return Err(with_progress(failure).into());
         }
         if done < total && self.now() - start > nanos(deadline) {
-            let address = self.target.address;
-            let reason = format!("{address} did not answer within {} s", deadline.as_secs());
+            let seconds = deadline.as_secs();
+            let reason = format!("{} did not answer within {seconds} s", self.target);
             return Err(with_progress(&reason).into());
         }
         Ok(())

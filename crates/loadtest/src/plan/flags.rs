@@ -109,7 +109,7 @@ pub(super) const FLAGS: [Flag; 16] = [
     },
     Flag {
         name: "step-seconds",
-        help: "seconds of each step of a search",
+        help: "seconds of each step of a search; 0 omits it",
         kind: Kind::Seconds,
         defaults: [None, Some(2.0), None, Some(3.0), None],
     },

@@ -1,5 +1,5 @@
-//! s4: small rooms and messages at random times, in open loops: a search for the highest
-//! rate with a bounded p99.
+//! s4: small rooms and messages at random times, in open loops: a fixed rate, then a search
+//! for the highest rate with a bounded p99.
 
 use chat_domain::BoxError;
 
@@ -20,40 +20,13 @@ pub(super) fn run(plan: Rooms, meter: &mut Meter) -> Finished {
     let mut search = Search { plan, meter };
     let (is_sustained, base) =
         search.measure("s4 open loop, base", plan.rate, plan.warm_up, plan.seconds)?;
-
-    let mut good = 0.0;
-    let mut at_max = None;
-    let mut rate = plan.rate * 0.5;
-    if is_sustained {
-        good = plan.rate;
-        rate = plan.rate * 1.3;
-    }
-    let mut too_high = MAX_RATE;
-    while rate < MAX_RATE {
-        match search.sustained_phase(rate)? {
-            Some(phase) => {
-                good = rate;
-                at_max = Some(phase);
-                rate *= 1.3;
-            }
-            None => {
-                too_high = rate;
-                break;
-            }
-        }
-    }
-    for _ in 0..2 {
-        let between = (f64::max(good, 50.0) * too_high).sqrt();
-        match search.sustained_phase(between)? {
-            Some(phase) => {
-                good = between;
-                at_max = Some(phase);
-            }
-            None => too_high = between,
-        }
-    }
+    let base_rate = if is_sustained { plan.rate } else { 0.0 };
+    let (max_messages_per_second, at_max) = match plan.step_seconds > 0.0 {
+        true => search.highest_rate(base_rate)?,
+        false => (base_rate, None),
+    };
     let outcome = Outcome::Rooms {
-        max_messages_per_second: good,
+        max_messages_per_second,
         at_max,
         base,
     };
@@ -67,6 +40,42 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Returns the highest rate that the server sustains, and the phase at this rate unless
+    /// it is the base phase. `base_rate` is 0 if that one was not sustained.
+    fn highest_rate(&mut self, base_rate: f64) -> Result<(f64, Option<Phase>), BoxError> {
+        let mut good = base_rate;
+        let mut at_max = None;
+        let mut rate = match good > 0.0 {
+            true => good * 1.3,
+            false => self.plan.rate * 0.5,
+        };
+        let mut too_high = MAX_RATE;
+        while rate < MAX_RATE {
+            match self.sustained_phase(rate)? {
+                Some(phase) => {
+                    good = rate;
+                    at_max = Some(phase);
+                    rate *= 1.3;
+                }
+                None => {
+                    too_high = rate;
+                    break;
+                }
+            }
+        }
+        for _ in 0..2 {
+            let between = (f64::max(good, 50.0) * too_high).sqrt();
+            match self.sustained_phase(between)? {
+                Some(phase) => {
+                    good = between;
+                    at_max = Some(phase);
+                }
+                None => too_high = between,
+            }
+        }
+        Ok((good, at_max))
+    }
+
     /// Returns the phase if the server sustains this rate. It has two attempts, so that one
     /// stall of the disk does not decide the figure.
     fn sustained_phase(&mut self, rate: f64) -> Result<Option<Phase>, BoxError> {
