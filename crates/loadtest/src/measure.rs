@@ -50,6 +50,7 @@ pub(crate) struct Phase {
     pub(crate) server_cpu_seconds_per_1000_messages: Option<f64>,
     pub(crate) server_cpu_seconds_per_1000_deliveries: Option<f64>,
     pub(crate) database_cpu_seconds_per_1000_messages: Option<f64>,
+    pub(crate) redis_cpu_seconds_per_1000_messages: Option<f64>,
     /// The load test itself.
     pub(crate) generator_cpu_seconds_per_1000_messages: Option<f64>,
     pub(crate) generator_cpu_seconds_per_1000_deliveries: Option<f64>,
@@ -176,6 +177,7 @@ impl Meter {
             server_cpu_seconds_per_1000_messages: per_1000(used.server, messages),
             server_cpu_seconds_per_1000_deliveries: per_1000(used.server, deliveries),
             database_cpu_seconds_per_1000_messages: per_1000(used.database, messages),
+            redis_cpu_seconds_per_1000_messages: per_1000(used.redis, messages),
             generator_cpu_seconds_per_1000_messages: per_1000(Some(used.generator), messages),
             generator_cpu_seconds_per_1000_deliveries: per_1000(Some(used.generator), deliveries),
             generator_core_share: validity.generator_core_share,

@@ -14,6 +14,8 @@ pub struct Processes {
     /// The database's process id. Its children count too: PostgreSQL has one process per
     /// connection.
     pub database: Option<u32>,
+    /// The process id of the Redis server between the nodes.
+    pub redis: Option<u32>,
 }
 
 /// CPU seconds that each process has used since it started. The generator is the calling
@@ -22,6 +24,7 @@ pub struct Processes {
 pub(crate) struct Usage {
     pub(crate) server: Option<f64>,
     pub(crate) database: Option<f64>,
+    pub(crate) redis: Option<f64>,
     pub(crate) generator: f64,
 }
 
@@ -31,7 +34,8 @@ impl Processes {
     pub(crate) fn check(&self) -> Result<(), BoxError> {
         let servers = self.server.iter().map(|process| ("--server-pid", *process));
         let database = self.database.map(|process| ("--database-pid", process));
-        for (flag, process) in servers.chain(database) {
+        let redis = self.redis.map(|process| ("--redis-pid", process));
+        for (flag, process) in servers.chain(database).chain(redis) {
             if seconds(process).is_none() {
                 return Err(format!("{flag}: /proc has no process {process}").into());
             }
@@ -43,6 +47,7 @@ impl Processes {
         Usage {
             server: self.sum(seconds),
             database: self.database.and_then(seconds_with_children),
+            redis: self.redis.and_then(seconds),
             generator: thread_seconds(),
         }
     }
@@ -70,6 +75,7 @@ impl Usage {
         Self {
             server: difference(self.server, earlier.server),
             database: difference(self.database, earlier.database),
+            redis: difference(self.redis, earlier.redis),
             generator: self.generator - earlier.generator,
         }
     }
@@ -134,6 +140,7 @@ mod tests {
         let one = Processes {
             server: vec![this],
             database: Some(this),
+            redis: Some(this),
         };
         let processes = Processes {
             server: vec![this, this],
@@ -144,12 +151,12 @@ mod tests {
         assert!(kib > 100 && processes.server_kib().unwrap() > kib * 3 / 2);
         assert_eq!(Processes::default().server_kib(), None);
         let usage = one.usage();
-        assert!(usage.since(usage).server == Some(0.0) && usage.database >= usage.server);
+        assert!(usage.since(usage).redis == Some(0.0) && usage.database >= usage.server);
         assert!(processes.usage().since(usage).generator > 0.0);
 
         let missing = Processes {
-            server: Vec::new(),
             database: Some(u32::MAX),
+            ..Processes::default()
         };
         let error = missing.check().unwrap_err().to_string();
         assert!(error.starts_with("--database-pid"), "{error}");

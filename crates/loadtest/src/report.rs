@@ -57,6 +57,7 @@ pub struct Report {
     server_cpu_seconds_per_1000_messages: Option<f64>,
     server_cpu_seconds_per_1000_deliveries: Option<f64>,
     database_cpu_seconds_per_1000_messages: Option<f64>,
+    redis_cpu_seconds_per_1000_messages: Option<f64>,
     generator_cpu_seconds_per_1000_messages: Option<f64>,
     generator_cpu_seconds_per_1000_deliveries: Option<f64>,
     /// The share of a core that the load test's only thread used.
@@ -205,6 +206,7 @@ impl Report {
             database_cpu_seconds_per_1000_messages: cost(|p| {
                 p.database_cpu_seconds_per_1000_messages
             }),
+            redis_cpu_seconds_per_1000_messages: cost(|p| p.redis_cpu_seconds_per_1000_messages),
             generator_cpu_seconds_per_1000_messages: cost(|p| {
                 p.generator_cpu_seconds_per_1000_messages
             }),

@@ -63,6 +63,7 @@ pub(super) fn command() -> Command {
             "database-pid",
             "measure the CPU time of this process and its children",
         ))
+        .arg(process("redis-pid", "measure the CPU time of this process"))
         .arg(argument("json", "print the result as JSON").action(ArgAction::SetTrue))
 }
 
@@ -81,6 +82,7 @@ pub(super) fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCod
     let processes = Processes {
         server: servers.copied().collect(),
         database: arguments.get_one::<u32>("database-pid").copied(),
+        redis: arguments.get_one::<u32>("redis-pid").copied(),
     };
     let test = LoadTest {
         target,
