@@ -23,20 +23,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
-use chat_test_support::Janitor;
+use chat_test_support::{Janitor, Redis, RedisOptions};
 use serde_json::Value;
 
 use self::contestant::{Contestant, JWT_SECRET, Promises, Server, kept_environment};
 use self::database::Database;
 use self::filling::LEAVE_OLD_LOG;
-use self::growth::Point;
+use self::growth::{Nodes, Point};
 use self::pinning::Pinning;
 use self::plan::{DatabaseKind, Plan};
 use self::results::{Run, table};
 use self::scenario::Scenario;
 use crate::error::Error;
 use crate::machine::{run as run_command, step, workspace};
-use crate::needs::{install_missing, postgres, python};
+use crate::needs::{install_missing, postgres, python, redis};
 
 /// Runs everything, or ends at the first run whose figures cannot be trusted.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -137,8 +137,8 @@ impl Bench {
         repeat: usize,
     ) -> Result<Run, Error> {
         let url = self.database.recreate(&contestant.schema)?;
-        let server = self.start(contestant, &url)?;
-        let result = self.load(&server, &scenario.flags(), contestant.keeps)?;
+        let servers = self.start(contestant, &url, Nodes::Alone)?;
+        let result = self.load(&servers, &scenario.flags(), contestant.keeps)?;
         let rows = self.database.count_messages()?;
         let acknowledged = result["acknowledged"].as_u64();
         if acknowledged != Some(rows) {
@@ -194,10 +194,10 @@ impl Bench {
             step(&format!("inserting {} rows", filling.messages()));
             self.database.execute(filling.statements())?;
         }
-        let server = self.start(ours, &url)?;
+        let servers = self.start(ours, &url, point.nodes)?;
         let mut results = Vec::new();
         for _ in 0..repeats {
-            results.push(self.load(&server, &point.flags, Promises::All)?);
+            results.push(self.load(&servers, &point.flags, Promises::All)?);
         }
         let before = point.filling.map_or(0, |filling| filling.messages());
         let stored = results
@@ -211,20 +211,44 @@ impl Bench {
         Ok(results)
     }
 
-    fn start(&self, contestant: &Contestant, database: &str) -> Result<Server, Error> {
-        let log = self.folder.join("server.log");
-        contestant.start(database, self.pinning.server_core(), &log)
+    fn start(
+        &self,
+        contestant: &Contestant,
+        database: &str,
+        nodes: Nodes,
+    ) -> Result<Servers, Error> {
+        let (count, redis) = match nodes {
+            Nodes::Alone => (1, None),
+            Nodes::WithRedis(count) => {
+                install_missing(&[redis::NEED])?;
+                (count, Some(Redis::start(RedisOptions::default())?))
+            }
+        };
+        let url = redis.as_ref().map(Redis::url);
+        let start = |node| {
+            let log = self.folder.join(format!("server-{node}.log"));
+            let core = self.pinning.server_core();
+            contestant.start(database, url.as_deref(), core, &log)
+        };
+        let nodes: Result<_, _> = (1..=count).map(start).collect();
+        Ok(Servers {
+            nodes: nodes?,
+            redis,
+        })
     }
 
     /// Runs the load test and returns its result.
-    fn load(&self, server: &Server, flags: &[String], keeps: Promises) -> Result<Value, Error> {
+    fn load(&self, servers: &Servers, flags: &[String], keeps: Promises) -> Result<Value, Error> {
         let mut load = Command::new(&self.gateway);
-        load.arg("loadtest")
-            .args(["--url", &format!("http://127.0.0.1:{}", server.port)])
-            .args(flags)
-            .args(["--server-pid", &server.process().to_string()])
-            .arg("--json")
-            .env_clear()
+        load.arg("loadtest").args(flags).arg("--json");
+        for server in &servers.nodes {
+            load.args(["--url", &format!("http://127.0.0.1:{}", server.port)])
+                .args(["--server-pid", &server.process().to_string()]);
+        }
+        if let Some(redis) = &servers.redis {
+            load.args(["--redis-pid", &process_of(redis)?]);
+        }
+        load.env_clear()
             .envs(kept_environment())
             .env("JWT_SECRET", JWT_SECRET)
             .stdin(Stdio::null())
@@ -238,6 +262,21 @@ impl Bench {
         check(&result, output.status.success(), keeps)?;
         Ok(result)
     }
+}
+
+/// The nodes of a contestant. Dropping it stops them, and Redis after them.
+struct Servers {
+    nodes: Vec<Server>,
+    redis: Option<Redis>,
+}
+
+fn process_of(redis: &Redis) -> Result<String, Error> {
+    let info = redis.command(&["INFO", "server"])?;
+    let process = info
+        .lines()
+        .find_map(|line| line.strip_prefix("process_id:"));
+    let process = process.ok_or("INFO of Redis has no process_id")?;
+    Ok(process.trim().to_owned())
 }
 
 /// Checks that a result's figures are valid and that the server kept its promises.

@@ -103,13 +103,15 @@ impl Contestant {
         })
     }
 
-    /// Starts the server on this database and waits until it listens.
+    /// Starts the server on this database, as one of several if there is a Redis, and waits
+    /// until it listens.
     ///
     /// # Errors
     /// The server ends or does not listen in time, or its port is in use.
     pub(super) fn start(
         &self,
         database: &str,
+        redis: Option<&str>,
         core: Option<usize>,
         log: &Path,
     ) -> Result<Server, Error> {
@@ -137,6 +139,7 @@ impl Contestant {
             .env("PORT", port.to_string())
             .env("DATABASE_URL", database)
             .env("JWT_SECRET", JWT_SECRET)
+            .envs(redis.map(|url| ("REDIS_URL", url)))
             .stdin(Stdio::null())
             .stdout(log_file.try_clone()?)
             .stderr(log_file);

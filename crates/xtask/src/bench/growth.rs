@@ -18,6 +18,8 @@ pub(super) enum Growth {
     Members,
     Rows,
     Connections,
+    Nodes,
+    HotRoom,
     History,
 }
 
@@ -28,6 +30,16 @@ pub(super) struct Point {
     pub(super) flags: Vec<String>,
     /// What is in the database before, if anything.
     pub(super) filling: Option<Filling>,
+    pub(super) nodes: Nodes,
+}
+
+/// The processes that serve the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nodes {
+    /// One, without Redis.
+    Alone,
+    /// This many, with Redis between them.
+    WithRedis(usize),
 }
 
 /// The number of idle connections at the last point, if a process may open as many files.
@@ -72,6 +84,41 @@ const PER_DELIVERY: &[Figure] = &[
     ),
 ];
 
+const ACROSS_NODES: &[Figure] = &[
+    lower("p50, open loop, ms", "/base/latency_ms/p50"),
+    lower("p99, open loop, ms", "/base/latency_ms/p99"),
+    lower(
+        "CPU of all nodes, s per 1,000 messages",
+        "/base/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "CPU of all nodes, s per 1,000 deliveries",
+        "/base/server_cpu_seconds_per_1000_deliveries",
+    ),
+    lower(
+        "database CPU, s per 1,000 messages",
+        "/base/database_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "Redis CPU, s per 1,000 messages",
+        "/base/redis_cpu_seconds_per_1000_messages",
+    ),
+];
+
+const HOT_ROOM: &[Figure] = &[
+    higher("messages/s, closed loop", "/closed/messages_per_second"),
+    lower("p50, closed loop, ms", "/closed/latency_ms/p50"),
+    lower("p99, closed loop, ms", "/closed/latency_ms/p99"),
+    lower(
+        "CPU of all nodes, s per 1,000 messages",
+        "/closed/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "database CPU, s per 1,000 messages",
+        "/closed/database_cpu_seconds_per_1000_messages",
+    ),
+];
+
 const PAGE: &[Figure] = &[
     lower("p50 with beforeSeq, ms", "/before_ms/p50"),
     lower("p99 with beforeSeq, ms", "/before_ms/p99"),
@@ -80,11 +127,13 @@ const PAGE: &[Figure] = &[
 ];
 
 impl Growth {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::Rooms,
         Self::Members,
         Self::Rows,
         Self::Connections,
+        Self::Nodes,
+        Self::HotRoom,
         Self::History,
     ];
 
@@ -94,6 +143,8 @@ impl Growth {
             Self::Members => "members",
             Self::Rows => "rows",
             Self::Connections => "connections",
+            Self::Nodes => "nodes",
+            Self::HotRoom => "hot-room",
             Self::History => "history",
         }
     }
@@ -115,6 +166,15 @@ impl Growth {
                 "idle connections",
                 "64 senders with their own rooms, 8 messages in flight each, then 5,000 messages/s",
             ),
+            Self::Nodes => (
+                "nodes",
+                "1,000 users in 100 rooms of ten, spread over the nodes, 2,000 messages/s",
+            ),
+            Self::HotRoom => (
+                "nodes",
+                "one room, 12 members spread over the nodes, all of which send, 4 messages in \
+                 flight each",
+            ),
             Self::History => (
                 "page",
                 "50 messages of a room with 1,000,000, one request at a time",
@@ -126,6 +186,8 @@ impl Growth {
         match self {
             Self::Rooms | Self::Rows | Self::Connections => CLOSED_AND_STEADY,
             Self::Members => PER_DELIVERY,
+            Self::Nodes => ACROSS_NODES,
+            Self::HotRoom => HOT_ROOM,
             Self::History => PAGE,
         }
     }
@@ -147,10 +209,15 @@ impl Growth {
             Self::Connections => [0, MANY_CONNECTIONS / 2, most_connections()?]
                 .map(connections)
                 .into(),
+            Self::Nodes => nodes("--scenario s4 --rate 2000 --step-seconds 0 --seconds 10"),
+            Self::HotRoom => {
+                nodes("--scenario s2 --connections 12 --senders 12 --in-flight 4 --step-seconds 0")
+            }
             Self::History => Vec::from([Point {
                 label: String::new(),
                 flags: flags("--scenario s5 --calls 300"),
                 filling: Some(Filling::new(1_000_000, 1)),
+                nodes: Nodes::Alone,
             }]),
         })
     }
@@ -216,6 +283,7 @@ fn rooms(connections: u64, each: u64, warm_up: u64) -> Point {
              --in-flight {in_flight} --warm-up {warm_up}"
         )),
         filling: None,
+        nodes: Nodes::Alone,
     }
 }
 
@@ -224,6 +292,7 @@ fn members(count: u64) -> Point {
         label: group_digits(count),
         flags: flags(&format!("--scenario s2 --connections {count}")),
         filling: None,
+        nodes: Nodes::Alone,
     }
 }
 
@@ -232,6 +301,7 @@ fn rows(messages: u64) -> Point {
         label: group_digits(messages),
         flags: flags("--scenario s1 --steady-rate 5000 --in-flight 8"),
         filling: (messages > 0).then(|| Filling::new(messages, 1000)),
+        nodes: Nodes::Alone,
     }
 }
 
@@ -242,7 +312,21 @@ fn connections(idle: u64) -> Point {
             "--scenario s1 --steady-rate 5000 --in-flight 8 --idle-connections {idle}"
         )),
         filling: None,
+        nodes: Nodes::Alone,
     }
+}
+
+fn nodes(load: &str) -> Vec<Point> {
+    let with_redis = (1..=3).map(|count| (count.to_string(), Nodes::WithRedis(count)));
+    std::iter::once(("1, without Redis".to_owned(), Nodes::Alone))
+        .chain(with_redis)
+        .map(|(label, nodes)| Point {
+            label,
+            flags: flags(load),
+            filling: None,
+            nodes,
+        })
+        .collect()
 }
 
 /// Returns the number of idle connections that the limit on open files permits.
