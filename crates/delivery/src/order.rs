@@ -57,6 +57,13 @@ impl Order {
         }
     }
 
+    /// Takes the newest position of a log that did not contain what was missing.
+    pub(crate) fn forget_beyond(&mut self, newest: Seq) {
+        if let Self::Known(sequencer, _) = self {
+            sequencer.forget_beyond(newest);
+        }
+    }
+
     /// Notes that the log reaches a position.
     pub(crate) fn reaches(&mut self, newest: Seq) {
         if let Self::Known(sequencer, _) = self {

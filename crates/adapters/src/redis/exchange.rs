@@ -29,30 +29,29 @@ const CHANNELS_PER_COMMAND: usize = 1000;
 
 /// Exchanges hints for ever.
 pub(super) async fn run(shared: Arc<Shared>) {
-    let mut outage = Outage::default();
+    let mut log = Log::default();
     loop {
         let lost = match shared.server.connect(on_push(&shared)).await {
             Ok(connection) => {
-                outage.ended();
-                let Err(error) = exchange(&shared, connection).await;
+                let Err(error) = exchange(&shared, connection, &mut log).await;
                 one_line(&*error)
             }
             Err(error @ (ConnectError::ClusterMode | ConnectError::Unreachable(_))) => error.line(),
         };
-        outage.goes_on(&lost);
+        log.lost(&lost);
         sleep(RECONNECT_DELAY).await;
     }
 }
 
 /// Logs once when the server is lost and once when it is back.
 #[derive(Default)]
-struct Outage {
-    is_logged: bool,
+struct Log {
+    is_lost: Option<bool>,
 }
 
-impl Outage {
-    fn goes_on(&mut self, error: &str) {
-        if !std::mem::replace(&mut self.is_logged, true) {
+impl Log {
+    fn lost(&mut self, error: &str) {
+        if self.is_lost.replace(true) != Some(true) {
             tracing::warn!(
                 error,
                 "Redis is lost: until it is back, messages of other nodes are found in the log"
@@ -60,10 +59,13 @@ impl Outage {
         }
     }
 
-    fn ended(&mut self) {
-        match std::mem::take(&mut self.is_logged) {
-            true => tracing::info!("Redis is back"),
-            false => tracing::info!("Redis is connected"),
+    /// Called when the server has answered for a while: one that accepts connections but
+    /// refuses commands must not be reported as back again and again.
+    fn works(&mut self) {
+        match self.is_lost.replace(false) {
+            Some(true) => tracing::info!("Redis is back"),
+            Some(false) => {}
+            None => tracing::info!("Redis is connected"),
         }
     }
 }
@@ -72,10 +74,11 @@ impl Outage {
 async fn exchange(
     shared: &Shared,
     mut connection: Connection,
+    log: &mut Log,
 ) -> Result<std::convert::Infallible, BoxError> {
     let _connected = Connected::begin(shared);
     connection
-        .run(async |commands| use_connection(shared, commands).await)
+        .run(async |commands| use_connection(shared, commands, log).await)
         .await
 }
 
@@ -105,6 +108,7 @@ impl Drop for Connected<'_> {
 async fn use_connection(
     shared: &Shared,
     commands: &mut MultiplexedConnection,
+    log: &mut Log,
 ) -> Result<std::convert::Infallible, BoxError> {
     let mut subscribed = shared.served.connected();
     let nodes = shared.channels.name(Channel::Nodes);
@@ -121,6 +125,7 @@ async fn use_connection(
             () = shared.work.notified() => {}
             _ = pings.tick() => {
                 let _: Value = cmd("PING").query_async(commands).await?;
+                log.works();
             }
         }
     }

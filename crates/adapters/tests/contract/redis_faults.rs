@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chat_domain::ports::{HintsHealth as _, RoomEvents as _};
+use chat_domain::ports::{HintsHealth as _, LostHints, RoomEvents as _};
 use chat_test_support::{Redis, RedisOptions};
 use tokio::time::{Instant, timeout};
 
@@ -147,35 +147,26 @@ async fn a_connection_that_redis_closes_is_replaced() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_exceeds_the_queue_is_lost_and_counted_and_nothing_waits() {
     const ANNOUNCED: u64 = 60_000;
-    let mut world = World::start().await;
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let node = Node::start(&options(&redis.url()));
+    node.until("it is connected", |s| s.is_connected).await;
     // Nothing is confirmed any more, and the loss is not noticed yet.
-    world.redis.signal("STOP").unwrap();
-    let before = world.first.status();
+    redis.signal("STOP").unwrap();
     for n in 1..=ANNOUNCED {
-        world.first.exchange.announce(message(1, n, "{}"));
+        node.exchange.announce(message(1, n, "{}"));
     }
-    let status = world.first.status();
+    let status = node.status();
     assert!(status.lost.queue_full > 0, "{status:?}");
-    world
-        .first
-        .until("the loss is noticed", |s| !s.is_connected)
-        .await;
-    let status = world.first.status();
-    let lost = |s: &chat_domain::ports::HintsStatus| {
-        s.lost.queue_full + s.lost.disconnected + s.lost.unconfirmed
-    };
-    assert_eq!(lost(&status) - lost(&before), ANNOUNCED, "{status:?}");
-    assert_eq!(status.published, before.published);
-    world.redis.signal("CONT").unwrap();
-    while world.second.subscription.try_next().is_some() {}
-    world
-        .second
-        .until("it is connected", |s| s.is_connected)
-        .await;
-    world
-        .first
-        .until("it is connected", |s| s.is_connected)
-        .await;
+    node.until("the loss is noticed", |s| !s.is_connected).await;
+    let LostHints {
+        disconnected,
+        queue_full,
+        unconfirmed,
+    } = node.status().lost;
+    assert_eq!(disconnected + queue_full + unconfirmed, ANNOUNCED);
+    redis.signal("CONT").unwrap();
+    node.until("it is connected", |s| s.is_connected).await;
+    assert_eq!(node.status().published, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,7 +56,11 @@ impl Node {
         self.exchange.announce(hint(room_number, 2));
         let last = async { while position(&other.subscription.next().await) != 2 {} };
         if timeout(DEADLINE / 2, last).await.is_err() {
-            panic!("a hint is missing: {:?} {:?}", self.status(), other.status());
+            panic!(
+                "a hint is missing: {:?} {:?}",
+                self.status(),
+                other.status()
+            );
         }
         while self.subscription.try_next().is_some() {}
         took
