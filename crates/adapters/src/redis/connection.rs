@@ -1,11 +1,11 @@
 //! One connection to the server: opening it, and the deadlines of its commands.
 
-use std::future::Future;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_domain::{BoxError, one_line};
+use chat_domain::BoxError;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushInfo, Value, cmd};
 use rustls::ClientConfig;
@@ -84,7 +84,7 @@ impl Server {
             .set_response_timeout(Some(COMMAND_DEADLINE))
             .set_push_sender(move |push| {
                 on_push(push);
-                Ok::<_, std::convert::Infallible>(())
+                Ok::<_, Infallible>(())
             });
         match timeout(OPEN_DEADLINE, self.open(config)).await {
             Ok(opened) => opened,
@@ -95,7 +95,7 @@ impl Server {
     }
 
     async fn open(&self, config: AsyncConnectionConfig) -> Result<Connection, ConnectError> {
-        let unreachable = |error: BoxError| ConnectError::Unreachable(error);
+        let unreachable = ConnectError::Unreachable;
         let tcp = TcpStream::connect((self.url.host.as_str(), self.url.port)).await;
         let tcp = tcp.map_err(|error| unreachable(error.into()))?;
         tcp.set_nodelay(true)
@@ -154,11 +154,4 @@ async fn mode(commands: &mut MultiplexedConnection) -> Result<Option<String>, Bo
         (key == "mode").then(|| redis::from_redis_value(value).ok())?
     });
     Ok(mode)
-}
-
-impl ConnectError {
-    /// Returns the error and its causes in one line.
-    pub(super) fn line(&self) -> String {
-        one_line(self)
-    }
 }

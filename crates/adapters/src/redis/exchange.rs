@@ -2,6 +2,7 @@
 //! publishes what waits, passes on what arrives, and reconnects.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::Shared;
 use super::channels::Channel;
-use super::connection::{ConnectError, Connection};
+use super::connection::Connection;
 use super::payload::{Payload, Received, parse_command};
 use super::served::Subscribed;
 
@@ -27,7 +28,7 @@ const PING_INTERVAL: Duration = Duration::from_millis(500);
 /// How many channels one command names.
 const CHANNELS_PER_COMMAND: usize = 1000;
 
-/// Exchanges hints for ever.
+/// Exchanges hints. Never ends.
 pub(super) async fn run(shared: Arc<Shared>) {
     let mut log = Log::default();
     loop {
@@ -36,7 +37,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
                 let Err(error) = exchange(&shared, connection, &mut log).await;
                 one_line(&*error)
             }
-            Err(error @ (ConnectError::ClusterMode | ConnectError::Unreachable(_))) => error.line(),
+            Err(error) => one_line(&error),
         };
         log.lost(&lost);
         sleep(RECONNECT_DELAY).await;
@@ -75,7 +76,7 @@ async fn exchange(
     shared: &Shared,
     mut connection: Connection,
     log: &mut Log,
-) -> Result<std::convert::Infallible, BoxError> {
+) -> Result<Infallible, BoxError> {
     let _connected = Connected::begin(shared);
     connection
         .run(async |commands| use_connection(shared, commands, log).await)
@@ -109,7 +110,7 @@ async fn use_connection(
     shared: &Shared,
     commands: &mut MultiplexedConnection,
     log: &mut Log,
-) -> Result<std::convert::Infallible, BoxError> {
+) -> Result<Infallible, BoxError> {
     let mut subscribed = shared.served.connected();
     let nodes = shared.channels.name(Channel::Nodes);
     commands.subscribe(nodes).await?;

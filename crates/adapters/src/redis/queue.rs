@@ -1,6 +1,6 @@
 //! The hints that wait for the server.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use chat_domain::RoomEntry;
 use chat_domain::ports::Hint;
@@ -75,7 +75,7 @@ impl Queue {
         self.take().len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

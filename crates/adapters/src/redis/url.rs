@@ -12,7 +12,7 @@ use redis::{ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisConnectionInfo
 pub struct RedisUrl {
     pub(super) host: String,
     pub(super) port: u16,
-    /// Who connects, and in which protocol.
+    /// The user, and the protocol.
     pub(super) login: RedisConnectionInfo,
     pub(super) encryption: Encryption,
 }
@@ -61,7 +61,7 @@ impl FromStr for RedisUrl {
                 _ => return Err(InvalidRedisUrl(format!("{key} is not supported"))),
             }
         }
-        // TLS is not the driver's: its URL says how to reach the server and who connects.
+        // TLS is not the driver's: its URL says how to reach the server, and as which user.
         let info = ConnectionInfo::from_str(&format!("redis://{base}"))
             .map_err(|_| invalid("is not a valid URL: use redis://USER:PASSWORD@HOST:PORT"))?;
         let ConnectionAddr::Tcp(host, port) = info.addr() else {
