@@ -10,7 +10,7 @@ use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRea
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Draining};
 use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
@@ -39,6 +39,8 @@ pub struct AppOptions {
     pub origins: AllowedOrigins,
     /// The operator's limits.
     pub limits: Limits,
+    /// How a shutdown closes the clients.
+    pub draining: Draining,
     /// The demo page at `/`, if it is served.
     pub demo: Option<Demo>,
 }
@@ -47,6 +49,7 @@ pub struct AppOptions {
 pub struct App {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) draining: Draining,
     pub(crate) storage: Arc<dyn StorageHealth>,
     pub(crate) liveness: Liveness,
     pub(crate) served_hosts: ServedHosts,
@@ -101,6 +104,7 @@ impl App {
             transport: Transport::new(&gateway, &clients, origins),
             pages: http::pages(status, options.demo),
             storage: options.storage,
+            draining: options.draining,
             served_hosts,
             clients,
             liveness,

@@ -12,11 +12,12 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{CONNECTION, CONTENT_TYPE, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
+use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
@@ -44,6 +45,7 @@ type SocketIoxide = SocketIoService<Router>;
 pub(crate) struct Transport {
     socketioxide: SocketIoxide,
     sessions: Arc<Sessions>,
+    draining: CancellationToken,
     origins: Arc<AllowedOrigins>,
     cors: CorsLayer,
 }
@@ -90,6 +92,7 @@ impl Transport {
         Self {
             socketioxide,
             sessions,
+            draining: gateway.draining.clone(),
             origins,
             cors,
         }
@@ -143,7 +146,10 @@ impl Transport {
         parts.uri = uri;
         let request = Request::from_parts(parts, body);
         let Some(sid) = &query.sid else {
-            return self.begin(wire, request, query.transport).await;
+            return match self.draining.is_cancelled() {
+                true => refuse_while_draining(),
+                false => self.begin(wire, request, query.transport).await,
+            };
         };
         let Some(session) = self.sessions.find(sid) else {
             return call(&self.socketioxide, request).await;
@@ -197,6 +203,16 @@ where
 {
     let Ok(response) = socketioxide.clone().call(request).await;
     response.map(Body::new)
+}
+
+/// Answers a request that would begin a session while the gateway drains: a proxy tries the
+/// next node, and the standard client retries by itself. After a CONNECT_ERROR it would not.
+fn refuse_while_draining() -> Response<Body> {
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "draining");
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// Answers a bad query as Engine.IO does.

@@ -11,6 +11,7 @@ use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository, StorageH
 use chat_domain::{BoxError, User, one_line};
 
 use crate::app::{App, AppOptions};
+use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
 use crate::storage_watch;
@@ -120,6 +121,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> App
         clock: Arc::new(SystemClock),
         origins: config.origins,
         limits: config.limits,
+        draining: Draining::AtOnce,
         demo,
     })
 }

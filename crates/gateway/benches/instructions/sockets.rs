@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chat_adapters::LocalRoomEvents;
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -129,6 +129,7 @@ impl Served {
                     max_in_flight: 64,
                     max_packet_bytes: 64 * 1024,
                 },
+                draining: Draining::AtOnce,
                 demo: None,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await;

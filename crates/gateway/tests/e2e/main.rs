@@ -29,6 +29,7 @@ mod read_pointers;
 mod rejoins;
 mod repeats;
 mod rooms;
+mod spread_closing;
 mod storage;
 mod transport;
 
