@@ -15,6 +15,7 @@ use self::client::Client;
 
 pub(crate) mod bystander;
 pub(crate) mod client;
+pub(crate) mod example;
 pub(crate) mod lock;
 pub(crate) mod roaming;
 
