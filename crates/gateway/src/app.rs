@@ -49,7 +49,6 @@ pub struct AppOptions {
 pub struct App {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) draining: Draining,
     pub(crate) storage: Arc<dyn StorageHealth>,
     pub(crate) liveness: Liveness,
     pub(crate) served_hosts: ServedHosts,
@@ -84,6 +83,7 @@ impl App {
             clock: options.clock,
             limits: options.limits,
             draining: CancellationToken::new(),
+            closing: options.draining,
             tasks,
         });
         // The tokens of the demo page are for this machine alone.
@@ -104,7 +104,6 @@ impl App {
             transport: Transport::new(&gateway, &clients, origins),
             pages: http::pages(status, options.demo),
             storage: options.storage,
-            draining: options.draining,
             served_hosts,
             clients,
             liveness,

@@ -31,10 +31,12 @@ struct Registry {
 /// How a shutdown closes the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draining {
-    /// All at once: there is no other node to which they could reconnect.
+    /// All at once: there is no other node to which they could reconnect. A client that
+    /// connects meanwhile is refused with `unavailable`.
     AtOnce,
     /// Evenly over this time, so that the nodes to which they reconnect are not overloaded.
-    /// Until its turn comes, a client is served as before.
+    /// Until its turn comes, a client is served as before. A client that connects meanwhile
+    /// is sent elsewhere: by HTTP 503, or by the end of its connection.
     Spread(Duration),
 }
 

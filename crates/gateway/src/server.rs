@@ -55,11 +55,11 @@ pub async fn serve(
     app.gateway.draining.cancel();
     // A gateway of which a part has ended serves no client any longer than it must.
     let draining = match outcome {
-        Ok(()) => app.draining,
+        Ok(()) => app.gateway.closing,
         Err(_) => Draining::AtOnce,
     };
-    // Requests are still answered: those of the clients, and `/readyz` and what would begin
-    // a session with 503.
+    // Requests are still answered: those of the clients, `/readyz` with 503, and what would
+    // begin a session with a refusal.
     let drained = tokio::select! {
         () = accept(&listener, &app, &mut connections) => Ok(()),
         drained = tokio::time::timeout(DRAIN_DEADLINE, app.clients.drain(draining)) => drained,

@@ -17,12 +17,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
-use tokio_util::sync::CancellationToken;
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::query::{BadQuery, Query, TransportName};
-use crate::clients::Clients;
+use crate::clients::{Clients, Draining};
 use crate::gateway::Gateway;
 use crate::limits::{CONNECT_DEADLINE, SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER};
 use crate::origin::AllowedOrigins;
@@ -45,7 +44,7 @@ type SocketIoxide = SocketIoService<Router>;
 pub(crate) struct Transport {
     socketioxide: SocketIoxide,
     sessions: Arc<Sessions>,
-    draining: CancellationToken,
+    gateway: Arc<Gateway>,
     origins: Arc<AllowedOrigins>,
     cors: CorsLayer,
 }
@@ -92,7 +91,7 @@ impl Transport {
         Self {
             socketioxide,
             sessions,
-            draining: gateway.draining.clone(),
+            gateway: gateway.clone(),
             origins,
             cors,
         }
@@ -146,10 +145,13 @@ impl Transport {
         parts.uri = uri;
         let request = Request::from_parts(parts, body);
         let Some(sid) = &query.sid else {
-            return match self.draining.is_cancelled() {
-                true => refuse_while_draining(),
-                false => self.begin(wire, request, query.transport).await,
-            };
+            let Gateway {
+                draining, closing, ..
+            } = &*self.gateway;
+            if draining.is_cancelled() && *closing != Draining::AtOnce {
+                return send_elsewhere();
+            }
+            return self.begin(wire, request, query.transport).await;
         };
         let Some(session) = self.sessions.find(sid) else {
             return call(&self.socketioxide, request).await;
@@ -205,9 +207,9 @@ where
     response.map(Body::new)
 }
 
-/// Answers a request that would begin a session while the gateway drains: a proxy tries the
+/// Answers a request that would begin a session while this node drains: a proxy tries the
 /// next node, and the standard client retries by itself. After a CONNECT_ERROR it would not.
-fn refuse_while_draining() -> Response<Body> {
+fn send_elsewhere() -> Response<Body> {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "draining");
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));

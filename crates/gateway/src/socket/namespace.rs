@@ -17,7 +17,7 @@ use socketioxide_core::Value;
 use super::client::Client;
 use super::handshake::{self, Auth, Refusal};
 use super::serving;
-use crate::clients::{Clients, IsDraining};
+use crate::clients::{Clients, Draining, IsDraining};
 use crate::gateway::Gateway;
 use crate::session::Session;
 use crate::wire::Ending;
@@ -76,9 +76,11 @@ async fn admit(
         match clients.add(&client) {
             Ok(()) => Ok(client),
             Err(IsDraining) => {
-                // The client gets no answer, because after a CONNECT_ERROR the standard
-                // client would not reconnect.
-                session.end(Ending::Finish);
+                if gateway.closing != Draining::AtOnce {
+                    // The client gets no answer, because after a CONNECT_ERROR the standard
+                    // client would not try another node.
+                    session.end(Ending::Finish);
+                }
                 Err(Refusal::Unavailable)
             }
         }

@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, Secret};
 use chat_adapters::{LocalRoomEvents, SystemClock, postgres};
 use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::support::client::get;
+use crate::support::client::{Client, Ended, Polling, get, http};
 use crate::support::roaming::Crowd;
-use crate::support::{Database, SECRET};
+use crate::support::{Database, SECRET, token};
 
 const SPREAD: Duration = Duration::from_secs(3);
 
@@ -76,11 +77,25 @@ async fn a_node_serves_its_clients_until_it_closes_them_one_by_one() {
     let nodes = [leaving.address, staying.address];
     let mut crowd = Crowd::start(CLIENTS as usize, &nodes, |_| 0).await;
 
+    let mut early = Client::open(leaving.address).await;
+    let early_polling = Polling::open(leaving.address).await;
+
     let stopped = Instant::now();
     leaving.stop.send(()).unwrap();
     let drained = async {
         // It is not ready for others from the beginning, and still serves its own.
         while get(leaving.address, "/readyz").await.0 != 503 {}
+        for transport in ["polling", "websocket"] {
+            assert_no_session_begins(leaving.address, transport).await;
+        }
+        // A client that had not connected yet is to try another node, which an answer would
+        // prevent.
+        let connect = format!("40{}", json!({ "token": token("early", "Grace") }));
+        early.send_packet(&connect).await;
+        assert_eq!(early.packet().await, Err(Ended::Closed));
+        let (status, packets) = early_polling.post(&connect).await;
+        assert!(status == 400 || packets == "ok", "{packets}");
+        early_polling.poll_to_end().await;
         crowd.wait_for_acknowledgements(100).await;
         leaving.served.await.unwrap().unwrap();
     };
@@ -105,4 +120,18 @@ async fn a_node_serves_its_clients_until_it_closes_them_one_by_one() {
     // Until then it was served.
     let served_for = last.last_answer - stopped;
     assert!(served_for > SPREAD / 2, "{served_for:?}");
+}
+
+/// A proxy that receives this answer tries another node, and the standard client retries.
+async fn assert_no_session_begins(node: SocketAddr, transport: &str) {
+    let request = format!(
+        "GET /socket.io/?EIO=4&transport={transport} HTTP/1.1\r\nHost: x\r\n\
+         Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let (status, response) = http(node, &request).await;
+    assert_eq!(status, 503, "{response}");
+    let response = response.to_ascii_lowercase();
+    assert!(response.contains("\r\nconnection: close\r\n"), "{response}");
+    assert!(response.contains("\r\nretry-after: 1\r\n"), "{response}");
 }
