@@ -11,7 +11,7 @@ use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRea
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Draining};
 use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
@@ -42,6 +42,8 @@ pub struct AppOptions {
     pub origins: AllowedOrigins,
     /// The operator's limits.
     pub limits: Limits,
+    /// How a shutdown closes the clients.
+    pub draining: Draining,
     /// The demo page at `/`, if it is served.
     pub demo: Option<Demo>,
 }
@@ -94,6 +96,7 @@ impl App {
             clock: options.clock,
             limits: options.limits,
             draining: CancellationToken::new(),
+            closing: options.draining,
             tasks,
         });
         // The tokens of the demo page are for this machine alone.

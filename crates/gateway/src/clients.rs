@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use chat_domain::ports::{Clock, NodeCommand, NodeCommandListener};
 use chat_domain::{ConnectionId, Timestamp, UserId};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
-use crate::limits::{EXPIRY_CHECK_INTERVAL, STALL_CHECK_INTERVAL};
+use crate::limits::{DRAIN_SPREAD, EXPIRY_CHECK_INTERVAL, STALL_CHECK_INTERVAL};
 use crate::lock;
 use crate::socket::client::Client;
 use crate::socket::serving;
@@ -26,19 +28,36 @@ struct Registry {
     is_draining: bool,
 }
 
+/// How a shutdown closes the clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draining {
+    /// All at once: there is no other node to which they could reconnect. A client that
+    /// connects meanwhile is refused with `unavailable`.
+    AtOnce,
+    /// Evenly over this time, so that the nodes to which they reconnect are not overloaded.
+    /// Until its turn comes, a client is served as before. A client that connects meanwhile
+    /// is sent elsewhere: by HTTP 503, or by the end of its connection.
+    Spread(Duration),
+}
+
+impl Draining {
+    /// Spread over the time that suits several nodes.
+    pub const SPREAD: Self = Self::Spread(DRAIN_SPREAD);
+}
+
 /// The error for a client that connects while the gateway is draining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Draining;
+pub(crate) struct IsDraining;
 
 impl Clients {
     /// Adds a client.
     ///
     /// # Errors
-    /// [`Draining`]: no drain would close it.
-    pub(crate) fn add(&self, client: &Arc<Client>) -> Result<(), Draining> {
+    /// [`IsDraining`]: no drain would close it.
+    pub(crate) fn add(&self, client: &Arc<Client>) -> Result<(), IsDraining> {
         let mut registry = lock(&self.0);
         if registry.is_draining {
-            return Err(Draining);
+            return Err(IsDraining);
         }
         let (user, expiry) = keys(client);
         registry.by_user.insert(user, client.clone());
@@ -74,11 +93,28 @@ impl Clients {
 
     /// Drains every client by itself, so that none waits for another: its events finish,
     /// its answers leave, and its transport is closed. Further clients are refused.
-    pub(crate) async fn drain(&self) {
+    pub(crate) async fn drain(&self, draining: Draining) {
         lock(&self.0).is_draining = true;
-        let drains = self.all().into_iter();
-        let drains: JoinSet<()> = drains
-            .map(|client| async move { client.drain().await })
+        let clients = self.all();
+        let interval = match draining {
+            Draining::AtOnce => Duration::ZERO,
+            Draining::Spread(spread) => spread.div_f64(clients.len().max(1) as f64),
+        };
+        let begun = Instant::now();
+        let drains: JoinSet<()> = clients
+            .into_iter()
+            .enumerate()
+            .map(|(place, client)| {
+                let turn = begun + interval.mul_f64(place as f64);
+                async move {
+                    tokio::select! {
+                        () = sleep_until(turn) => {}
+                        // The client has left before its turn.
+                        () = client.session.ended().cancelled() => {}
+                    }
+                    client.drain().await;
+                }
+            })
             .collect();
         drains.join_all().await;
     }

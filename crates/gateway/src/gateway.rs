@@ -8,6 +8,7 @@ use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRea
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clients::Draining;
 use crate::limits::Limits;
 use crate::socket::outbox::Outbox;
 
@@ -24,6 +25,8 @@ pub(crate) struct Gateway {
     pub(crate) limits: Limits,
     /// Cancelled when the gateway starts to drain.
     pub(crate) draining: CancellationToken,
+    /// How it then closes its clients.
+    pub(crate) closing: Draining,
     /// Everything that runs for a connection or a room.
     pub(crate) tasks: TaskTracker,
 }

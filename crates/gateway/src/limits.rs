@@ -65,6 +65,9 @@ pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long the last packets may take to leave before the transport is closed.
 pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
+/// Over how long a shutdown spreads the closing of its clients if they reconnect to other
+/// nodes. The last events still have five seconds, as long as a statement of the database.
+pub(crate) const DRAIN_SPREAD: Duration = Duration::from_secs(3);
 /// How long a shutdown may take to finish what clients asked for.
 pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 /// How long it waits, after that, for the connections to close.

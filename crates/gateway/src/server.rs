@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use crate::app::App;
+use crate::clients::Draining;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
 use crate::supervisor::Supervisor;
 use crate::transport::Transport;
@@ -24,9 +25,9 @@ use crate::wire::{Stream, Wire};
 /// The answer to a request under a name that is not served.
 const FOREIGN_HOST: &str = "Host must be a loopback name: use localhost or 127.0.0.1\n";
 
-/// Serves connections from the listener until `shutdown` completes. Then no client is
-/// admitted any more, what clients asked for is finished and acknowledged, and their
-/// transports are closed: within ten seconds in all.
+/// Serves connections from the listener until `shutdown` completes. Then no session begins
+/// any more, what clients asked for is finished and acknowledged, and their transports are
+/// closed as the app's [`Draining`] says: within ten seconds in all.
 ///
 /// # Errors
 /// When the listener's address cannot be read, and when a task that must keep running has
@@ -52,10 +53,16 @@ pub async fn serve(
     };
     tracing::info!(connections = app.clients.count(), "draining");
     app.gateway.draining.cancel();
-    // Requests are still answered: `/readyz` with 503, new clients with `unavailable`.
+    // A gateway of which a part has ended serves no client any longer than it must.
+    let draining = match outcome {
+        Ok(()) => app.gateway.closing,
+        Err(_) => Draining::AtOnce,
+    };
+    // Requests are still answered: those of the clients, `/readyz` with 503, and what would
+    // begin a session with a refusal.
     let drained = tokio::select! {
         () = accept(&listener, &app, &mut connections) => Ok(()),
-        drained = tokio::time::timeout(DRAIN_DEADLINE, app.clients.drain()) => drained,
+        drained = tokio::time::timeout(DRAIN_DEADLINE, app.clients.drain(draining)) => drained,
     };
     drop(listener);
     if drained.is_err() {

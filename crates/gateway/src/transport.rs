@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, ORIGIN};
+use http::header::{CONNECTION, CONTENT_TYPE, ORIGIN, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use socketioxide::service::SocketIoService;
@@ -21,7 +21,7 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::query::{BadQuery, Query, TransportName};
-use crate::clients::Clients;
+use crate::clients::{Clients, Draining};
 use crate::gateway::Gateway;
 use crate::limits::{CONNECT_DEADLINE, SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER};
 use crate::origin::AllowedOrigins;
@@ -44,6 +44,7 @@ type SocketIoxide = SocketIoService<Router>;
 pub(crate) struct Transport {
     socketioxide: SocketIoxide,
     sessions: Arc<Sessions>,
+    gateway: Arc<Gateway>,
     origins: Arc<AllowedOrigins>,
     cors: CorsLayer,
 }
@@ -90,6 +91,7 @@ impl Transport {
         Self {
             socketioxide,
             sessions,
+            gateway: gateway.clone(),
             origins,
             cors,
         }
@@ -143,6 +145,12 @@ impl Transport {
         parts.uri = uri;
         let request = Request::from_parts(parts, body);
         let Some(sid) = &query.sid else {
+            let Gateway {
+                draining, closing, ..
+            } = &*self.gateway;
+            if draining.is_cancelled() && *closing != Draining::AtOnce {
+                return send_elsewhere();
+            }
             return self.begin(wire, request, query.transport).await;
         };
         let Some(session) = self.sessions.find(sid) else {
@@ -197,6 +205,16 @@ where
 {
     let Ok(response) = socketioxide.clone().call(request).await;
     response.map(Body::new)
+}
+
+/// Answers a request that would begin a session while this node drains: a proxy tries the
+/// next node, and the standard client retries by itself. After a CONNECT_ERROR it would not.
+fn send_elsewhere() -> Response<Body> {
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "draining");
+    let headers = response.headers_mut();
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// Answers a bad query as Engine.IO does.

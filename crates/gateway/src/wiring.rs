@@ -15,6 +15,7 @@ use chat_domain::ports::{
 use chat_domain::{BoxError, User, one_line};
 
 use crate::app::{App, AppOptions, Nodes};
+use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
 use crate::storage_watch;
@@ -149,6 +150,10 @@ fn events(
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
     let ports = database.ports();
     let (events, nodes) = events(config.redis.as_ref())?;
+    let draining = match nodes {
+        Some(_) => Draining::SPREAD,
+        None => Draining::AtOnce,
+    };
     let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
     Ok(App::new(AppOptions {
         messages,
@@ -160,6 +165,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         clock: Arc::new(SystemClock),
         origins: config.origins,
         limits: config.limits,
+        draining,
         demo,
     }))
 }

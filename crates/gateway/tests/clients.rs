@@ -1,11 +1,13 @@
 //! The standard clients against the gateway's binary, on both databases: npm's
-//! socket.io-client, PyPI's python-socketio, and the demo page in a browser.
+//! socket.io-client, PyPI's python-socketio, and the demo page in a browser; and behind nginx.
 //!
 //! Each program in `clients/` is one scenario. The tests here start the gateway and run the
 //! program, and show its output if it fails.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "clients/behind_nginx.rs"]
+mod behind_nginx;
 mod support;
 
 use std::env;

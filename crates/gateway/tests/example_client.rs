@@ -6,7 +6,6 @@
 mod support;
 
 use std::env;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use chat_test_support::ChildProcess;
 use serde_json::json;
 
 use support::client::Client;
+use support::example::example_project;
 use support::{Database, Gateway, token};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -76,21 +76,6 @@ async fn write_history(gateway: &Gateway) {
             assert_eq!(answer["ok"], true, "{answer}");
         }
     }
-}
-
-/// Creates a project that contains only the example's file and the package that it imports.
-fn example_project() -> tempfile::TempDir {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let example = package.join("../../examples/javascript/client.mjs");
-    let node_modules = package.join("tests/clients/node_modules");
-    assert!(
-        node_modules.is_dir(),
-        "socket.io-client is not installed: run `cargo xtask test`"
-    );
-    let project = tempfile::tempdir().unwrap();
-    std::fs::copy(example, project.path().join("client.mjs")).unwrap();
-    symlink(node_modules, project.path().join("node_modules")).unwrap();
-    project
 }
 
 fn start_example(project: &Path, gateway: &Gateway) -> ChildProcess {

@@ -13,7 +13,10 @@ use crate::machine::{find_program, is_root, run, step};
 /// installation; the tests start their own.
 const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
 /// Debian asks this program whether it may start a service, such as Redis, at installation.
+/// One that exists is the machine's own decision; containers have one.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Its exit code for "no".
+const NO_SERVICE: &str = "#!/bin/sh\nexit 101\n";
 
 pub(crate) fn can_install() -> bool {
     is_root() && find_program("apt-get").is_some()
@@ -26,18 +29,16 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), Error> {
         fs::create_dir_all(folder)?;
     }
     fs::write(NO_SERVER, "create_main_cluster = false\n")?;
-    // One that exists is the machine's own decision.
     let has_policy = Path::new(SERVICE_POLICY).exists();
     if !has_policy {
-        // Forbids it.
-        fs::write(SERVICE_POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::write(SERVICE_POLICY, NO_SERVICE)?;
         fs::set_permissions(SERVICE_POLICY, fs::Permissions::from_mode(0o755))?;
     }
     let outcome = run(apt_get(&["install", "--yes", "--no-install-recommends"]).args(packages));
+    fs::remove_file(NO_SERVER)?;
     if !has_policy {
         fs::remove_file(SERVICE_POLICY)?;
     }
-    fs::remove_file(NO_SERVER)?;
     outcome
 }
 

@@ -10,7 +10,7 @@ use chat_test_support::Janitor;
 
 use crate::error::Error;
 use crate::machine::{step, workspace};
-use crate::needs::{browser, install_missing, node, postgres, python, redis};
+use crate::needs::{browser, install_missing, nginx, node, postgres, python, redis};
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -20,11 +20,13 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         node::NEED,
         python::NEED,
         browser::NEED,
+        nginx::NEED,
     ])?;
     let clients = workspace().join("crates/gateway/tests/clients");
     let node = node::prepare(&clients)?;
     let python = python::prepare(&clients)?;
     let browser = browser::prepare()?;
+    let nginx = nginx::prepare()?;
     let postgres = postgres::prepare()?;
     let redis = redis::prepare()?;
 
@@ -33,6 +35,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_NODE", node)
         .env("TEST_PYTHON", python)
         .env("TEST_CHROMIUM", browser)
+        .env("TEST_NGINX", nginx)
         .arg("test");
     // With both, cargo tests the whole workspace.
     if !selects_a_package(arguments) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chat_adapters::LocalRoomEvents;
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -130,6 +130,7 @@ impl Served {
                     max_packet_bytes: 64 * 1024,
                 },
                 nodes: None,
+                draining: Draining::AtOnce,
                 demo: None,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await;

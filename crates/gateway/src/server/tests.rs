@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
-use crate::{AllowedOrigins, App, AppOptions, Limits};
+use crate::{AllowedOrigins, App, AppOptions, Draining, Limits};
 
 /// How long the test waits for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -95,6 +95,7 @@ fn app() -> App {
             max_packet_bytes: 65_536,
         },
         nodes: None,
+        draining: Draining::AtOnce,
         demo: None,
     })
 }

@@ -95,7 +95,7 @@ impl Client {
     }
 
     /// Lets the client's events finish and their answers leave, then closes its transport
-    /// without announcing it. Further events are refused.
+    /// without announcing it. Further events are left unanswered, as if they had not arrived.
     pub(crate) async fn drain(&self) {
         self.inbox.drain().await;
         self.session.end_when_flushed().await;

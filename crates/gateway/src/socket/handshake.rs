@@ -49,9 +49,6 @@ pub(crate) async fn authenticate(
     auth: &Auth,
     request: &Parts,
 ) -> Result<Identity, Refusal> {
-    if gateway.draining.is_cancelled() {
-        return Err(Refusal::Unavailable);
-    }
     let token = find_token(auth, request)?;
     match gateway.connect.execute(token.as_deref()).await {
         Ok(identity) => Ok(identity),

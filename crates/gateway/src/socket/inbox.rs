@@ -37,7 +37,7 @@ struct State<E, C> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Intake {
     Open,
-    /// Events are refused.
+    /// Commands: the transport is about to be closed.
     Draining,
     /// Nothing: the client is gone.
     Closed,
@@ -67,9 +67,7 @@ pub(crate) enum Pushed {
 pub(crate) enum Refused<E> {
     /// The maximum number of events is in progress.
     Full(E),
-    /// The gateway is draining.
-    Draining(E),
-    /// The client is gone.
+    /// The client is gone, or its transport is about to be closed.
     Closed,
 }
 
@@ -108,8 +106,7 @@ impl<E, C> Inbox<E, C> {
         let mut state = lock(&self.state);
         match state.intake {
             Intake::Open => {}
-            Intake::Draining => return Err(Refused::Draining(event)),
-            Intake::Closed => return Err(Refused::Closed),
+            Intake::Draining | Intake::Closed => return Err(Refused::Closed),
         }
         if self.max_in_progress != 0 && state.in_progress >= self.max_in_progress {
             return Err(Refused::Full(event));
@@ -294,7 +291,7 @@ mod tests {
         let _ = inbox.push(1).unwrap();
         inbox.take();
         let done = async {
-            assert_eq!(inbox.push(2), Err(Refused::Draining(2)));
+            assert_eq!(inbox.push(2), Err(Refused::Closed));
             inbox.answering();
             tokio::task::yield_now().await;
             inbox.done();

@@ -17,9 +17,10 @@ use socketioxide_core::Value;
 use super::client::Client;
 use super::handshake::{self, Auth, Refusal};
 use super::serving;
-use crate::clients::Clients;
+use crate::clients::{Clients, Draining, IsDraining};
 use crate::gateway::Gateway;
 use crate::session::Session;
+use crate::wire::Ending;
 
 /// Serves the namespace `/`.
 pub(crate) fn serve(io: &SocketIo, gateway: &Arc<Gateway>, clients: &Arc<Clients>) {
@@ -72,9 +73,17 @@ async fn admit(
     };
     let admitted = authenticated.and_then(|identity| {
         let client = Client::new(identity, session.clone(), gateway.clone());
-        // The gateway may have started to drain meanwhile.
-        clients.add(&client).map_err(|_| Refusal::Unavailable)?;
-        Ok(client)
+        match clients.add(&client) {
+            Ok(()) => Ok(client),
+            Err(IsDraining) => {
+                if gateway.closing != Draining::AtOnce {
+                    // The client gets no answer, because after a CONNECT_ERROR the standard
+                    // client would not try another node.
+                    session.end(Ending::Finish);
+                }
+                Err(Refusal::Unavailable)
+            }
+        }
     });
     let client = match admitted {
         Ok(client) => client,

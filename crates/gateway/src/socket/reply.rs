@@ -60,11 +60,6 @@ impl Failure {
         )
     }
 
-    /// The gateway is draining.
-    pub(crate) fn draining() -> Self {
-        Self::new(Code::Unavailable, "the server is shutting down: reconnect")
-    }
-
     /// The connection's token has expired.
     pub(crate) fn token_expired() -> Self {
         Self::new(

@@ -39,7 +39,7 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
     let (refused, failure) = match client.inbox.push(asked) {
         Ok(pushed) => return start_if_needed(client, pushed),
         Err(Refused::Full(asked)) => (asked, Failure::too_many_in_progress()),
-        Err(Refused::Draining(asked)) => (asked, Failure::draining()),
+        // The transport is closed, or about to be: to the client, the event did not arrive.
         Err(Refused::Closed) => return client.session.finished(packet.len()),
     };
     client.send(refused.request.failure(&failure));

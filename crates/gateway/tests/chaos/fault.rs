@@ -61,8 +61,7 @@ pub(crate) const KILLED: Fault = Fault {
 pub(crate) const TERMINATED: Fault = Fault {
     name: "SIGTERM",
     explains: Explains {
-        // What arrives after the signal is refused.
-        codes: &["unavailable"],
+        codes: &[],
         breaks: Breaks::Affected,
         failed_reads: false,
     },

@@ -120,8 +120,14 @@ async fn sigterm_exits_within_ten_seconds_while_the_database_hangs() {
     let signalled = Instant::now();
     gateway.signal("TERM");
     gateway.wait_for_log(|log| log.contains("draining").then_some(()));
-    // While the gateway drains, it answers requests and new clients.
-    assert_eq!(get(gateway.address, "/readyz").await.0, 503);
+    // While the gateway drains, it answers requests.
+    let (status, response) = get(gateway.address, "/readyz").await;
+    assert!(
+        status == 503 && response.ends_with("draining\n"),
+        "{response}"
+    );
+    assert_eq!(get(gateway.address, "/healthz").await.0, 200);
+    // A new client learns why it is not admitted: there is no other node for it.
     let mut late = Client::open(gateway.address).await;
     let token = token("2", "Grace");
     late.send_packet(&format!("40{}", json!({ "token": token })))

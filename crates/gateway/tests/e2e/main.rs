@@ -28,7 +28,9 @@ mod read_pace;
 mod read_pointers;
 mod rejoins;
 mod repeats;
+mod rolling_restarts;
 mod rooms;
+mod spread_closing;
 mod storage;
 mod transport;
 

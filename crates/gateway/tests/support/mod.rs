@@ -15,7 +15,10 @@ use self::client::Client;
 
 pub(crate) mod bystander;
 pub(crate) mod client;
+pub(crate) mod example;
+pub(crate) mod exchange;
 pub(crate) mod lock;
+pub(crate) mod roaming;
 
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
 /// How long a test waits for an event that must happen.

@@ -1,53 +1,42 @@
 //! Several gateways on one PostgreSQL and one Redis.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher as _;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use crate::support::client::get;
+use crate::support::exchange::Exchange;
 use crate::support::{DEADLINE, Database, Gateway};
 
 /// Gateways that exchange hints.
 pub(super) struct Group {
     pub(super) database: Database,
     pub(super) nodes: Vec<Gateway>,
-    pub(super) redis_url: String,
-    pub(super) prefix: String,
+    pub(super) exchange: Exchange,
 }
 
 impl Group {
     /// Starts gateways on the Redis that `cargo xtask test` provides.
     pub(super) async fn start(size: usize) -> Self {
-        let url = std::env::var("TEST_REDIS_URL")
-            .expect("TEST_REDIS_URL is not set: run `cargo xtask test`, which provides Redis");
-        let group = Self::start_on(&url, size);
+        let group = Self::with(Exchange::shared(), size);
         group.until_connected(1).await;
         group
     }
 
     /// Starts gateways on this Redis, whether it is there or not.
     pub(super) fn start_on(redis_url: &str, size: usize) -> Self {
-        let mut group = Self {
-            database: Database::postgres(),
-            nodes: Vec::new(),
-            redis_url: redis_url.to_owned(),
-            prefix: format!("test-{:016x}:", RandomState::new().hash_one(())),
-        };
-        for _ in 0..size {
-            let node = Gateway::start_with(&group.database, &group.environment());
-            group.nodes.push(node);
-        }
-        group
+        Self::with(Exchange::on(redis_url), size)
     }
 
-    /// Returns the settings that all of its processes share.
-    pub(super) fn environment(&self) -> [(&str, &str); 2] {
-        [
-            ("REDIS_URL", &self.redis_url),
-            ("REDIS_PREFIX", &self.prefix),
-        ]
+    fn with(exchange: Exchange, size: usize) -> Self {
+        let database = Database::postgres();
+        let start = |_| Gateway::start_with(&database, &exchange.settings());
+        let nodes = (0..size).map(start).collect();
+        Self {
+            database,
+            nodes,
+            exchange,
+        }
     }
 
     /// Waits until every node has reported this as `chat_redis_connected`.

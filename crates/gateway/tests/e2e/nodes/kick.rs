@@ -43,7 +43,7 @@ async fn kick_closes_a_users_connections_on_all_nodes_and_no_others() {
     }
     let polling = Polling::connect(group.nodes[0].address, &token("42", "x")).await;
 
-    let output = kick("42", &group.environment());
+    let output = kick("42", &group.exchange.settings());
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{error}");
     assert_eq!(output.stdout, b"received by 2 nodes\n");
@@ -75,5 +75,5 @@ fn kick_without_redis_says_what_it_needs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kick_fails_if_no_node_receives_it() {
     let group = Group::start(0).await;
-    assert_fails(&kick("42", &group.environment()), "no node received");
+    assert_fails(&kick("42", &group.exchange.settings()), "no node received");
 }
