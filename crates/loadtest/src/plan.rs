@@ -118,7 +118,7 @@ struct Reader<'a> {
 }
 
 impl Scenario {
-    /// Interprets the arguments of [`flags`].
+    /// Interprets the arguments of [`flags()`].
     ///
     /// # Errors
     /// Names the first flag that is wrong.
