@@ -1,8 +1,7 @@
-//! One test: a gateway and its clients under load, and the comparison of what they observed
-//! with the database.
+//! One test: gateways on one database and their clients under load, and the comparison of what
+//! the clients observed with the database.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,7 +11,8 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::lag::LagMeter;
-pub(crate) use self::profiles::CLIENTS;
+use self::node::Node;
+pub(crate) use self::profiles::{CLIENTS, home};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};
 use crate::client::{Client, Crowd, Phase, Progress, Role};
@@ -20,10 +20,12 @@ use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::proxy::{Proxy, ProxyFault};
 use crate::random::{Random, seed};
-use crate::record::{Breaks, Event, Evidence, History, Window};
-use crate::support::{Database, Gateway};
+use crate::record::{Breaks, Event, Evidence, History, Reach, Window};
+use crate::support::Database;
 
+mod cuts;
 mod lag;
+mod node;
 mod profiles;
 mod storage;
 mod strikes;
@@ -32,21 +34,43 @@ mod strikes;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How a test differs from the others.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Setup {
+    /// The number of gateways.
+    pub(crate) nodes: usize,
+    /// A proxy between the clients and the first gateway.
     pub(crate) proxy: Option<ProxyFault>,
-    /// The length of a message in characters; short if it is 0.
+    /// Whether a cable leads from each gateway to the database.
+    pub(crate) cabled: bool,
+    /// The length of a message in characters.
     pub(crate) length: usize,
     /// Whether only clients take part that stay in their rooms.
     pub(crate) without_visitors: bool,
+    /// Whether all clients use the same room.
+    pub(crate) one_room: bool,
+    /// How long a client waits for an answer before it connects to another node.
+    pub(crate) patience: Option<Duration>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            nodes: 1,
+            proxy: None,
+            cabled: false,
+            length: 40,
+            without_visitors: false,
+            one_room: false,
+            patience: None,
+        }
+    }
 }
 
 pub(crate) struct Stage<'a> {
     fault: Fault,
     name: String,
     database: &'a Database,
-    gateway: Option<Gateway>,
-    port: u16,
+    nodes: Vec<Node>,
     crowd: Arc<Crowd>,
     clients: JoinSet<History>,
     progresses: Vec<(&'static str, Arc<Mutex<Progress>>)>,
@@ -55,7 +79,7 @@ pub(crate) struct Stage<'a> {
     /// How often the fault struck in each round.
     strikes: Vec<u64>,
     stalls: u64,
-    /// The database sessions that were terminated while the gateway used them.
+    /// The database sessions that were terminated while the gateways used them.
     pub(crate) terminated: u64,
     lag: LagMeter,
     /// Decides how long faults last and when they strike.
@@ -66,34 +90,36 @@ pub(crate) struct Stage<'a> {
 pub(crate) struct Outcome {
     pub(crate) figures: Figures,
     pub(crate) violations: Vec<Violation>,
-    /// Prints its log if it is dropped by a panic.
-    gateway: Option<Gateway>,
+    /// Each prints its log if it is dropped by a panic.
+    _nodes: Vec<Node>,
 }
 
 impl<'a> Stage<'a> {
-    /// Starts a gateway on this database and its clients, and waits until they are under load.
+    /// Starts gateways on this database and their clients, and waits until they are under load.
     pub(crate) async fn open(fault: Fault, database: &'a Database, setup: Setup) -> Self {
-        let name = format!("{} on {}", fault.name, database_name(database));
+        let mut name = format!("{} on {}", fault.name, database_name(database));
+        if setup.nodes > 1 {
+            name += &format!(", {} nodes", setup.nodes);
+        }
         println!("chaos: {name}: CHAOS_SEED={}", seed());
         let random = Random::new(seed()).derive(&name);
-        // While the gateway is down, the kernel does not assign this port to an outgoing
-        // connection.
-        let port = chat_test_support::free_port().unwrap();
-        let gateway = Some(start(database, port));
-        let mut address = SocketAddr::from(([127, 0, 0, 1], port));
+        let mut nodes = Vec::new();
+        for _ in 0..setup.nodes {
+            nodes.push(Node::start(database, setup.cabled).await);
+        }
+        let mut addresses: Vec<_> = nodes.iter().map(Node::address).collect();
         let mut proxy = None;
         if let Some(proxy_fault) = setup.proxy {
-            let started = Proxy::start(address, proxy_fault, random.derive("proxy")).await;
-            address = started.address;
+            let started = Proxy::start(addresses[0], proxy_fault, random.derive("proxy")).await;
+            addresses[0] = started.address;
             proxy = Some(started);
         }
-        let crowd = Arc::new(Crowd::new(address, setup.length));
+        let crowd = Arc::new(Crowd::new(addresses, setup.patience, setup.length));
         let mut stage = Self {
             fault,
             name,
             database,
-            gateway,
-            port,
+            nodes,
             crowd: crowd.clone(),
             clients: JoinSet::new(),
             progresses: Vec::new(),
@@ -105,12 +131,16 @@ impl<'a> Stage<'a> {
             lag: LagMeter::start(crowd.began),
             random,
         };
-        let profiles = CLIENTS
-            .into_iter()
-            .filter(|profile| profile.role != Role::Visitor || !setup.without_visitors);
-        for profile in profiles {
+        for (number, mut profile) in CLIENTS.into_iter().enumerate() {
+            if profile.role == Role::Visitor && setup.without_visitors {
+                continue;
+            }
+            if setup.one_room {
+                profile.rooms = &[1];
+            }
             let random = stage.random.derive(profile.name);
-            let client = Client::new(profile, random, stage.crowd.clone());
+            let home = home(number, setup.nodes);
+            let client = Client::new(profile, home, random, stage.crowd.clone());
             stage.progresses.push((profile.name, client.progress()));
             stage.clients.spawn(client.run());
         }
@@ -150,14 +180,32 @@ impl<'a> Stage<'a> {
             let next = wanted.min(self.acknowledged_so_far() + 1000);
             let crowd = self.crowd.clone();
             self.until("messages are acknowledged", || {
-                crowd.acknowledged.load(Ordering::Relaxed) >= next
+                crowd.acknowledged_in_all() >= next
             })
             .await;
         }
     }
 
     fn acknowledged_so_far(&self) -> u64 {
-        self.crowd.acknowledged.load(Ordering::Relaxed)
+        self.crowd.acknowledged_in_all()
+    }
+
+    /// Returns how many messages this node has acknowledged.
+    pub(crate) fn acknowledged_by(&self, node: usize) -> u64 {
+        self.crowd.acknowledged[node].load(Ordering::Relaxed)
+    }
+
+    /// Waits until every client is connected to its home, so that each room has members on
+    /// every node.
+    pub(crate) async fn spread(&mut self) {
+        self.crowd.go_home.send_replace(true);
+        let progresses = self.progresses.clone();
+        self.until("every client is at home", || {
+            let mut progresses = progresses.iter();
+            progresses.all(|(_, progress)| progress.lock().unwrap().is_home)
+        })
+        .await;
+        self.crowd.go_home.send_replace(false);
     }
 
     /// Waits until this many more messages have been refused.
@@ -201,7 +249,7 @@ impl<'a> Stage<'a> {
         let Outcome {
             figures,
             violations,
-            gateway: _gateway,
+            _nodes,
         } = self.finish().await;
         let shortfalls = fault.shortfalls(&figures);
         println!(
@@ -247,6 +295,7 @@ impl<'a> Stage<'a> {
         while let Some(history) = self.clients.join_next().await {
             histories.push(history.unwrap());
         }
+        let broken_calls = self.broken_calls();
         let evidence = Evidence {
             histories,
             rows: rows(self.database),
@@ -255,6 +304,7 @@ impl<'a> Stage<'a> {
             windows: self.windows,
             explains: self.fault.explains,
             broken: self.proxy.as_ref().map_or(0, Proxy::broken),
+            patience: self.crowd.patience,
             lags: self.lag.lags(),
         };
         let figures = Figures {
@@ -263,13 +313,14 @@ impl<'a> Stage<'a> {
             swallowed: self.proxy.as_ref().map_or(0, Proxy::swallowed),
             stalls: self.stalls,
             terminated: self.terminated,
+            broken_calls,
             slowest: slowest_delivery(&evidence),
             ..Figures::of(&evidence)
         };
         Outcome {
             figures,
             violations: check(&evidence),
-            gateway: self.gateway,
+            _nodes: self.nodes,
         }
     }
 }
@@ -304,7 +355,7 @@ fn cut_off(evidence: &Evidence) -> u64 {
     let pauses = evidence
         .windows
         .iter()
-        .filter(|window| window.clients.is_some());
+        .filter(|window| matches!(window.reach, Reach::Clients(_)));
     if evidence.explains.breaks != Breaks::Affected || pauses.count() == 0 {
         return 0;
     }
@@ -318,11 +369,4 @@ pub(crate) fn database_name(database: &Database) -> &'static str {
         Database::Sqlite(_) => "SQLite",
         Database::Postgres(_) => "PostgreSQL",
     }
-}
-
-fn start(database: &Database, port: u16) -> Gateway {
-    let port = port.to_string();
-    // Without a rate limit, only the faults cause refusals.
-    let environment = [("PORT", port.as_str()), ("MESSAGE_RATE", "0")];
-    block_in_place(|| Gateway::start_with(database, &environment))
 }

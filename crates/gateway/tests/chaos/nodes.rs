@@ -1,0 +1,180 @@
+//! The faults with several gateways on one PostgreSQL. The clients are spread over them, as by a
+//! load balancer, and every promise holds on whichever node. `CHAOS_NODES` is the number of
+//! nodes.
+
+use std::time::Duration;
+
+use chat_test_support::{Cluster, ClusterOptions, TestDatabase};
+use tokio::task::block_in_place;
+
+use crate::Plan;
+use crate::fault::{self, MOST_NODES};
+use crate::stage::{Setup, Stage};
+use crate::support::Database;
+
+/// How long a client waits for an answer of a suspended node.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Returns a setup with this number of nodes, unless `CHAOS_NODES` is set.
+fn nodes(default: usize) -> Setup {
+    let nodes = match std::env::var("CHAOS_NODES") {
+        Ok(number) => number.parse().expect("CHAOS_NODES"),
+        Err(_) => default,
+    };
+    assert!((2..=MOST_NODES as usize).contains(&nodes), "CHAOS_NODES");
+    Setup {
+        nodes,
+        ..Setup::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_one_node_is_killed() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let mut stage = Stage::open(fault::NODE_KILLED, &database, nodes(3)).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.spread().await;
+        let node = stage.any_node();
+        stage.kill(node);
+        // By the other nodes.
+        let more = 50 + stage.below(200);
+        stage.acknowledged(more).await;
+        stage.start_again(node);
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_one_node_after_another_is_restarted() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = nodes(2);
+    let mut stage = Stage::open(fault::ROLLING_RESTART, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.spread().await;
+        for node in 0..setup.nodes {
+            stage.terminate(node);
+            stage.start_again(node);
+            let more = 50 + stage.below(100);
+            stage.acknowledged(more).await;
+        }
+        plan.end_round(&mut stage, round, 100).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_one_node_is_suspended() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = Setup {
+        patience: Some(PATIENCE),
+        ..nodes(3)
+    };
+    let mut stage = Stage::open(fault::NODE_SUSPENDED, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.spread().await;
+        let node = stage.any_node();
+        // Too short for any client to give up, then long enough for all of them.
+        stage.suspend(node, 100, 800).await;
+        stage.acknowledged(100).await;
+        let node = stage.any_node();
+        stage.suspend(node, 2500, 5000).await;
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_on_all_nodes_when_postgres_stops() {
+    crate::server_stopped(nodes(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_on_all_nodes_when_postgres_terminates_sessions() {
+    crate::backends_terminated(nodes(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_one_node_and_postgres_do_not_hear_each_other() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = Setup {
+        cabled: true,
+        ..nodes(2)
+    };
+    let mut stage = Stage::open(fault::DATABASE_SILENT, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        let node = stage.any_node();
+        // Shorter and longer than the gateway waits for an answer.
+        match round % 2 {
+            0 => stage.silence(node, 300, 3000).await,
+            _ => stage.silence(node, 5200, 7000).await,
+        }
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_the_connections_of_one_node_to_postgres_are_torn() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = Setup {
+        cabled: true,
+        ..nodes(2)
+    };
+    let mut stage = Stage::open(fault::DATABASE_TORN, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        let node = stage.any_node();
+        // Shorter and longer than the gateway waits for the end of the old sessions.
+        match round % 2 {
+            0 => stage.tear(node, 100, 1500).await,
+            _ => stage.tear(node, 2500, 4000).await,
+        }
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+/// Every node writes to the same room at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_hot_room_has_one_order_on_every_node() {
+    let plan = Plan::from_environment();
+    let server = Cluster::start(ClusterOptions {
+        // Shorter than any wait for a lock, so that no deadlock ends unnoticed.
+        settings: vec!["deadlock_timeout = '10ms'".to_owned()],
+        ..ClusterOptions::default()
+    })
+    .unwrap();
+    let database = Database::Postgres(TestDatabase::create(&server.url("postgres")));
+    let setup = Setup {
+        one_room: true,
+        ..nodes(3)
+    };
+    let mut stage = Stage::open(fault::NONE, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        plan.end_round(&mut stage, round, 500).await;
+    }
+    for node in 0..setup.nodes {
+        assert!(stage.acknowledged_by(node) > 100, "node {node}");
+    }
+    let outcome = stage.finish().await;
+    println!("chaos: one hot room: {}", outcome.figures);
+    assert_eq!(outcome.violations, []);
+    let log = block_in_place(|| server.log()).unwrap();
+    assert!(!log.contains("deadlock detected"), "{log}");
+    let deadlocks = "SELECT sum(deadlocks) FROM pg_stat_database";
+    assert_eq!(
+        block_in_place(|| server.psql("postgres", deadlocks)).unwrap(),
+        "0"
+    );
+}

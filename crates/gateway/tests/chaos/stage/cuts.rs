@@ -1,0 +1,56 @@
+//! What breaks between one gateway and a server that it uses.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{DEADLINE, Stage};
+use crate::cable::{Cable, Silence};
+use crate::record::Reach;
+
+/// How long requests are on their way before their connections are torn.
+const ON_THE_WAY: Duration = Duration::from_millis(20);
+
+impl Stage<'_> {
+    fn cable(&self, node: usize) -> &Cable {
+        self.nodes[node].cable.as_ref().expect("a cable")
+    }
+
+    /// Returns how many sessions broke during a call so far.
+    pub(super) fn broken_calls(&self) -> u64 {
+        let cables = self.nodes.iter().flat_map(|node| &node.cable);
+        cables.map(Cable::broken_calls).sum()
+    }
+
+    /// Keeps a node's requests from the server, or the answers, or both, for a random time (in
+    /// milliseconds).
+    pub(crate) async fn silence(&mut self, node: usize, from: u64, to: u64) {
+        let all = [Silence::Requests, Silence::Answers, Silence::Both];
+        let silence = all[self.below(all.len() as u64) as usize];
+        self.begin_strike_on(Reach::Node(node));
+        self.cable(node).be_silent(silence);
+        self.stall_on(node, from, to).await;
+        self.cable(node).resume();
+        self.end_strike();
+    }
+
+    /// Tears a node's connections to the server during a call. For a random time (in
+    /// milliseconds), the server believes that they exist, and the calls that were on their
+    /// way may still be executed.
+    pub(crate) async fn tear(&mut self, node: usize, from: u64, to: u64) {
+        self.begin_strike_on(Reach::Node(node));
+        let deadline = Instant::now() + DEADLINE;
+        let before = self.broken_calls();
+        while self.broken_calls() == before {
+            assert!(Instant::now() < deadline, "no call is in progress");
+            if self.random.one_in(2) {
+                self.cable(node).detain();
+            }
+            sleep(ON_THE_WAY).await;
+            self.cable(node).tear();
+            self.pause(from, to).await;
+            self.cable(node).release();
+        }
+        self.end_strike();
+    }
+}

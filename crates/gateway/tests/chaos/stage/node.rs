@@ -1,0 +1,84 @@
+//! The gateways of a test.
+
+use std::net::SocketAddr;
+
+use tokio::task::block_in_place;
+use url::Url;
+
+use crate::cable::Cable;
+use crate::support::{Database, Gateway};
+
+/// One gateway, which keeps its port and its settings when it is started again.
+pub(super) struct Node {
+    /// `None` while it is down.
+    gateway: Option<Gateway>,
+    port: u16,
+    settings: Vec<(&'static str, String)>,
+    /// Between the gateway and a server that it uses.
+    pub(super) cable: Option<Cable>,
+}
+
+impl Node {
+    /// Starts a gateway on this database.
+    pub(super) async fn start(database: &Database, is_cabled: bool) -> Self {
+        // While the gateway is down, the kernel does not assign this port to an outgoing
+        // connection.
+        let port = chat_test_support::free_port().unwrap();
+        let mut settings = vec![
+            ("PORT", port.to_string()),
+            // Without a rate limit, only the faults cause refusals.
+            ("MESSAGE_RATE", "0".to_owned()),
+        ];
+        let mut cable = None;
+        if is_cabled {
+            let (started, url) = cabled(&database.url()).await;
+            settings.push(("DATABASE_URL", url));
+            cable = Some(started);
+        }
+        let mut node = Self {
+            gateway: None,
+            port,
+            settings,
+            cable,
+        };
+        node.start_again(database);
+        node
+    }
+
+    pub(super) fn start_again(&mut self, database: &Database) {
+        let settings = self.settings.iter();
+        let settings: Vec<_> = settings
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        self.gateway = Some(block_in_place(|| Gateway::start_with(database, &settings)));
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        self.gateway.as_ref().expect("the gateway runs")
+    }
+
+    /// Ends the gateway with a signal and returns its exit code.
+    pub(super) fn end(&mut self, signal: &str) -> Option<i32> {
+        let mut gateway = self.gateway.take().expect("the gateway runs");
+        gateway.signal(signal);
+        let status = block_in_place(|| gateway.wait());
+        if !status.success() && signal == "TERM" {
+            println!("{}", gateway.log());
+        }
+        status.code()
+    }
+}
+
+/// Puts a cable between a gateway and the server of this URL. Returns the URL to be used.
+async fn cabled(url: &str) -> (Cable, String) {
+    let mut url = Url::parse(url).unwrap();
+    let port = url.port().expect("the server's port");
+    let cable = Cable::start(format!("{}:{port}", url.host_str().unwrap())).await;
+    url.set_host(Some("127.0.0.1")).unwrap();
+    url.set_port(Some(cable.address.port())).unwrap();
+    (cable, url.into())
+}
