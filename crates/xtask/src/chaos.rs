@@ -13,6 +13,10 @@ use crate::test::{cargo_with, run_to_completion};
 const ROUNDS: u32 = 20;
 /// The default number of messages that are acknowledged while each fault strikes.
 const MESSAGES: u32 = 100_000;
+/// The largest number of gateways in a test.
+const MOST_NODES: u32 = 3;
+/// What the names of the tests with several gateways contain.
+const SEVERAL_NODES: &str = "several_nodes::";
 
 /// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -29,22 +33,31 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         cargo.env("CHAOS_SEED", seed.to_string());
     }
     let Options {
-        rounds, messages, ..
+        nodes,
+        rounds,
+        messages,
+        ..
     } = options;
     cargo
+        .env("CHAOS_NODES", nodes.to_string())
         .env("CHAOS_ROUNDS", rounds.to_string())
         .env("CHAOS_MESSAGES", messages.to_string())
         .args(["test", "-p", "chat-gateway", "--all-features"])
         .args(["--test", "chaos", "--", "--nocapture"])
         // Each fault has the machine to itself, and its output is not interleaved.
         .args(["--test-threads", "1"]);
-    if is_root() {
-        cargo.arg("--include-ignored");
+    if nodes > 1 {
+        cargo.arg(SEVERAL_NODES);
     } else {
-        step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
+        cargo.args(["--skip", SEVERAL_NODES]);
+        if is_root() {
+            cargo.arg("--include-ignored");
+        } else {
+            step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
+        }
     }
     step(&format!(
-        "chaos, {rounds} rounds and {messages} messages of each fault"
+        "chaos, {rounds} rounds and {messages} messages of each fault, nodes: {nodes}"
     ));
     run_to_completion(cargo)
 }
@@ -52,6 +65,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
 /// What the command's flags select.
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
+    nodes: u32,
     rounds: u32,
     messages: u32,
     seed: Option<u64>,
@@ -61,6 +75,7 @@ impl Options {
     /// Returns `None` for arguments that are not valid.
     fn parse(arguments: &[OsString]) -> Option<Self> {
         let mut options = Self {
+            nodes: 1,
             rounds: ROUNDS,
             messages: MESSAGES,
             seed: None,
@@ -69,6 +84,7 @@ impl Options {
             let [name, value] = pair else { return None };
             let value = value.to_str()?;
             match name.to_str()? {
+                "--nodes" => options.nodes = value.parse().ok()?,
                 "--rounds" => options.rounds = value.parse().ok()?,
                 "--messages" => options.messages = value.parse().ok()?,
                 "--seed" => options.seed = Some(value.parse().ok()?),
@@ -76,7 +92,8 @@ impl Options {
             }
         }
         // No rounds prove nothing.
-        (options.rounds > 0).then_some(options)
+        let is_valid = options.rounds > 0 && (1..=MOST_NODES).contains(&options.nodes);
+        is_valid.then_some(options)
     }
 }
 
@@ -90,21 +107,28 @@ mod tests {
     }
 
     #[test]
-    fn flags_select_the_rounds_the_messages_and_the_seed() {
-        let options = |rounds, messages, seed| {
+    fn flags_select_the_nodes_the_rounds_the_messages_and_the_seed() {
+        let options = |nodes, rounds, messages, seed| {
             Some(Options {
+                nodes,
                 rounds,
                 messages,
                 seed,
             })
         };
-        assert_eq!(parsed(&[]), options(ROUNDS, MESSAGES, None));
+        assert_eq!(parsed(&[]), options(1, ROUNDS, MESSAGES, None));
         assert_eq!(
             parsed(&["--seed", "7", "--rounds", "3", "--messages", "0"]),
-            options(3, 0, Some(7))
+            options(1, 3, 0, Some(7))
+        );
+        assert_eq!(
+            parsed(&["--nodes", "3"]),
+            options(3, ROUNDS, MESSAGES, None)
         );
         for wrong in [
             ["--rounds", "0"].as_slice(),
+            &["--nodes", "0"],
+            &["--nodes", "4"],
             &["--rounds"],
             &["--seed", "x"],
             &["--speed", "1"],

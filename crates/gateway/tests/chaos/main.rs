@@ -26,10 +26,10 @@ mod controls;
 mod disk;
 mod fault;
 mod figures;
-mod nodes;
 mod proxy;
 mod random;
 mod record;
+mod several_nodes;
 mod stage;
 
 use std::time::Duration;
