@@ -46,15 +46,14 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .args(["--test", "chaos", "--", "--nocapture"])
         // Each fault has the machine to itself, and its output is not interleaved.
         .args(["--test-threads", "1"]);
-    if nodes > 1 {
-        cargo.arg(SEVERAL_NODES);
+    match nodes {
+        1 => cargo.args(["--skip", SEVERAL_NODES]),
+        _ => cargo.arg(SEVERAL_NODES),
+    };
+    if is_root() {
+        cargo.arg("--include-ignored");
     } else {
-        cargo.args(["--skip", SEVERAL_NODES]);
-        if is_root() {
-            cargo.arg("--include-ignored");
-        } else {
-            step("NOT RUN: the tests with a full disk, which mount a file system: run as root");
-        }
+        step("NOT RUN: a full disk and a crashed machine, which mount a file system: run as root");
     }
     step(&format!(
         "chaos, {rounds} rounds and {messages} messages of each fault, nodes: {nodes}"

@@ -191,6 +191,12 @@ pub(crate) const DISK_FULL: Fault = Fault {
     },
 };
 
+/// What PostgreSQL has not synced is lost.
+pub(crate) const MACHINE_CRASHED: Fault = Fault {
+    name: "the server's machine crashed",
+    ..SERVER_STOPPED
+};
+
 /// One of several gateways is killed, and for a while not started again.
 pub(crate) const NODE_KILLED: Fault = Fault {
     name: "kill -9 of one node",
@@ -258,7 +264,7 @@ pub(crate) const TAMPERING: Fault = Fault {
 };
 
 /// Every fault.
-pub(crate) const FAULTS: [Fault; 15] = [
+pub(crate) const FAULTS: [Fault; 16] = [
     KILLED,
     TERMINATED,
     SUSPENDED,
@@ -269,6 +275,7 @@ pub(crate) const FAULTS: [Fault; 15] = [
     SERVER_STOPPED,
     BACKENDS_TERMINATED,
     DISK_FULL,
+    MACHINE_CRASHED,
     NODE_KILLED,
     ROLLING_RESTART,
     NODE_SUSPENDED,

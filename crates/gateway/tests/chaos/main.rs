@@ -26,6 +26,7 @@ mod controls;
 mod disk;
 mod fault;
 mod figures;
+mod machine;
 mod proxy;
 mod random;
 mod record;

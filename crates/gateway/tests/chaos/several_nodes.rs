@@ -9,6 +9,7 @@ use tokio::task::block_in_place;
 
 use crate::Plan;
 use crate::fault::{self, MOST_NODES};
+use crate::machine::machine_crashed;
 use crate::stage::{Setup, Stage};
 use crate::support::Database;
 
@@ -142,6 +143,12 @@ async fn promises_hold_when_the_connections_of_one_node_to_postgres_are_torn() {
         plan.end_round(&mut stage, round, 200).await;
     }
     stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
+async fn promises_hold_on_all_nodes_when_the_machine_of_postgres_crashes() {
+    machine_crashed(nodes(2)).await;
 }
 
 /// Every node writes to the same room at once.

@@ -334,7 +334,7 @@ fn is_up_to_date(progress: &Mutex<Progress>, newest: &BTreeMap<u64, u64>) -> boo
 }
 
 /// Returns the number of violations of each kind, and the first ones.
-fn summary(violations: &[Violation]) -> String {
+pub(crate) fn summary(violations: &[Violation]) -> String {
     const SHOWN: usize = 5;
     let mut kinds: BTreeMap<String, Vec<&Violation>> = BTreeMap::new();
     for violation in violations {
