@@ -9,6 +9,8 @@ use crate::machine::{is_root, step};
 use crate::needs::{install_missing, postgres, python};
 use crate::test::{cargo_with, run_to_completion};
 
+mod planted;
+
 /// The default number of rounds of each fault.
 const ROUNDS: u32 = 20;
 /// The default number of messages that are acknowledged while each fault strikes.
@@ -17,6 +19,8 @@ const MESSAGES: u32 = 100_000;
 const MOST_NODES: u32 = 3;
 /// What the names of the tests with several gateways contain.
 const SEVERAL_NODES: &str = "several_nodes::";
+/// What the names of the tests with planted bugs contain.
+const PLANTED: &str = "planted::";
 
 /// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -29,6 +33,10 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let postgres = postgres::prepare()?;
 
     let mut cargo = cargo_with(&postgres)?;
+    if options.controls {
+        step("building the gateway with planted bugs");
+        cargo.env("PLANTED_GATEWAY", planted::build(cargo_with(&postgres)?)?);
+    }
     if let Some(seed) = options.seed {
         cargo.env("CHAOS_SEED", seed.to_string());
     }
@@ -47,9 +55,14 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         // Each fault has the machine to itself, and its output is not interleaved.
         .args(["--test-threads", "1"]);
     match nodes {
-        1 => cargo.args(["--skip", SEVERAL_NODES]),
+        _ if options.controls => cargo.args([PLANTED, "--ignored"]),
+        1 => cargo.args(["--skip", SEVERAL_NODES, "--skip", PLANTED]),
         _ => cargo.arg(SEVERAL_NODES),
     };
+    if options.controls {
+        step("chaos, the controls: every planted bug must be found");
+        return run_to_completion(cargo);
+    }
     if is_root() {
         cargo.arg("--include-ignored");
     } else {
@@ -68,6 +81,8 @@ struct Options {
     rounds: u32,
     messages: u32,
     seed: Option<u64>,
+    /// Whether gateways with planted bugs are tested, and nothing else.
+    controls: bool,
 }
 
 impl Options {
@@ -78,7 +93,14 @@ impl Options {
             rounds: ROUNDS,
             messages: MESSAGES,
             seed: None,
+            controls: false,
         };
+        let mut arguments = arguments;
+        if let [first, rest @ ..] = arguments
+            && first == "--controls"
+        {
+            (options.controls, arguments) = (true, rest);
+        }
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return None };
             let value = value.to_str()?;
@@ -113,6 +135,7 @@ mod tests {
                 rounds,
                 messages,
                 seed,
+                controls: false,
             })
         };
         assert_eq!(parsed(&[]), options(1, ROUNDS, MESSAGES, None));
@@ -124,6 +147,8 @@ mod tests {
             parsed(&["--nodes", "3"]),
             options(3, ROUNDS, MESSAGES, None)
         );
+        let controls = parsed(&["--controls", "--seed", "7"]);
+        assert!(controls.is_some_and(|options| options.controls && options.seed == Some(7)));
         for wrong in [
             ["--rounds", "0"].as_slice(),
             &["--nodes", "0"],

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ pub(crate) struct Crowd {
     /// How long a client waits for an answer before it connects to another node; forever if
     /// `None`.
     pub(crate) patience: Option<Duration>,
+    /// Whether clients send only now and then.
+    pub(crate) is_calm: AtomicBool,
     /// Whether each client moves to its home.
     pub(crate) go_home: watch::Sender<bool>,
     pub(crate) began: Instant,
@@ -94,6 +96,7 @@ impl Crowd {
     pub(crate) fn new(nodes: Vec<SocketAddr>, patience: Option<Duration>, length: usize) -> Self {
         Self {
             patience,
+            is_calm: AtomicBool::new(false),
             go_home: watch::Sender::new(false),
             acknowledged: nodes.iter().map(|_| AtomicU64::new(0)).collect(),
             nodes,
@@ -377,7 +380,11 @@ impl Client {
         for id in ids {
             self.work_in(id, phase, now);
         }
-        if self.profile.role == Role::Sender && phase != Phase::Drain {
+        let is_calm = self.crowd.is_calm.load(Ordering::Relaxed);
+        if self.profile.role == Role::Sender
+            && phase != Phase::Drain
+            && (!is_calm || self.random.one_in(10))
+        {
             self.compose_some();
         }
         self.send_due(now);

@@ -27,6 +27,7 @@ mod disk;
 mod fault;
 mod figures;
 mod machine;
+mod planted;
 mod proxy;
 mod random;
 mod record;
@@ -302,21 +303,8 @@ async fn backends_terminated(setup: Setup) {
         stage.begin_round();
         let mut strikes = 0;
         while strikes < 5 {
-            stage.begin_strike();
-            let terminated = stage.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            );
-            let terminated = terminated.matches('t').count() as u64;
-            stage.terminated += terminated;
             // The gateway may not have connected again.
-            match terminated > 0 {
-                true => {
-                    stage.end_strike();
-                    strikes += 1;
-                }
-                false => stage.end_strike_without_effect(),
-            }
+            strikes += u64::from(stage.terminate_backends() > 0);
             stage.pause(20, 300).await;
         }
         plan.end_round(&mut stage, round, 100).await;

@@ -50,6 +50,9 @@ pub(crate) struct Setup {
     pub(crate) one_room: bool,
     /// How long a client waits for an answer before it connects to another node.
     pub(crate) patience: Option<Duration>,
+    /// The bug to be found, in the gateway program that `PLANTED_GATEWAY` names; "none" for the
+    /// program without a bug.
+    pub(crate) planted: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -62,6 +65,7 @@ impl Default for Setup {
             without_visitors: false,
             one_room: false,
             patience: None,
+            planted: None,
         }
     }
 }
@@ -105,7 +109,7 @@ impl<'a> Stage<'a> {
         let random = Random::new(seed()).derive(&name);
         let mut nodes = Vec::new();
         for _ in 0..setup.nodes {
-            nodes.push(Node::start(database, setup.cabled).await);
+            nodes.push(Node::start(database, setup).await);
         }
         let mut addresses: Vec<_> = nodes.iter().map(Node::address).collect();
         let mut proxy = None;

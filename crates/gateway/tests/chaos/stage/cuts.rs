@@ -1,5 +1,6 @@
 //! What breaks between one gateway and a server that it uses.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -27,11 +28,14 @@ impl Stage<'_> {
     pub(crate) async fn silence(&mut self, node: usize, from: u64, to: u64) {
         let all = [Silence::Requests, Silence::Answers, Silence::Both];
         let silence = all[self.below(all.len() as u64) as usize];
+        // The others go on, but not so fast that the node has thousands of messages to catch up.
+        self.crowd.is_calm.store(true, Ordering::Relaxed);
         self.begin_strike_on(Reach::Node(node));
         self.cable(node).be_silent(silence);
         self.stall_on(node, from, to).await;
         self.cable(node).resume();
         self.end_strike();
+        self.crowd.is_calm.store(false, Ordering::Relaxed);
     }
 
     /// Tears a node's connections to the server during a call. For a random time (in

@@ -1,18 +1,21 @@
 //! The gateways of a test.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use tokio::task::block_in_place;
 use url::Url;
 
+use super::Setup;
 use crate::cable::Cable;
-use crate::support::{Database, Gateway};
+use crate::support::{Database, Gateway, PROGRAM};
 
 /// One gateway, which keeps its port and its settings when it is started again.
 pub(super) struct Node {
     /// `None` while it is down.
     gateway: Option<Gateway>,
     port: u16,
+    program: OsString,
     settings: Vec<(&'static str, String)>,
     /// Between the gateway and a server that it uses.
     pub(super) cable: Option<Cable>,
@@ -20,7 +23,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts a gateway on this database.
-    pub(super) async fn start(database: &Database, is_cabled: bool) -> Self {
+    pub(super) async fn start(database: &Database, setup: Setup) -> Self {
         // While the gateway is down, the kernel does not assign this port to an outgoing
         // connection.
         let port = chat_test_support::free_port().unwrap();
@@ -30,14 +33,21 @@ impl Node {
             ("MESSAGE_RATE", "0".to_owned()),
         ];
         let mut cable = None;
-        if is_cabled {
+        if setup.cabled {
             let (started, url) = cabled(&database.url()).await;
             settings.push(("DATABASE_URL", url));
             cable = Some(started);
         }
+        let mut program = PROGRAM.into();
+        if let Some(bug) = setup.planted {
+            program = std::env::var_os("PLANTED_GATEWAY")
+                .expect("`cargo xtask chaos --controls` builds the gateway with planted bugs");
+            settings.push(("PLANTED_BUG", bug.to_owned()));
+        }
         let mut node = Self {
             gateway: None,
             port,
+            program,
             settings,
             cable,
         };
@@ -50,7 +60,10 @@ impl Node {
         let settings: Vec<_> = settings
             .map(|(name, value)| (*name, value.as_str()))
             .collect();
-        self.gateway = Some(block_in_place(|| Gateway::start_with(database, &settings)));
+        let program = &self.program;
+        self.gateway = Some(block_in_place(|| {
+            Gateway::start_program(program, database, &settings)
+        }));
     }
 
     pub(super) fn address(&self) -> SocketAddr {

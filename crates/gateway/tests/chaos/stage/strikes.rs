@@ -137,6 +137,22 @@ impl Stage<'_> {
         self.end_strike();
     }
 
+    /// Terminates every database session of the gateways, and returns how many there were.
+    pub(crate) fn terminate_backends(&mut self) -> u64 {
+        self.begin_strike();
+        let terminated = self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let terminated = terminated.matches('t').count() as u64;
+        self.terminated += terminated;
+        match terminated > 0 {
+            true => self.end_strike(),
+            false => self.end_strike_without_effect(),
+        }
+        terminated
+    }
+
     /// Pauses these clients until the gateway has disconnected all of them.
     pub(crate) async fn pause_until_cut_off(&mut self, clients: &[&'static str]) {
         self.begin_pause(clients);
