@@ -24,6 +24,9 @@ Developer commands.
         gateways on one PostgreSQL instead; the seed decides every random choice,
         and each test prints it
 
+    cargo xtask chaos --controls [--seed N]
+        builds a gateway with planted bugs, each of which must be found
+
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]
                       [--json FILE]

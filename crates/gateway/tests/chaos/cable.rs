@@ -12,6 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::record::PADDING;
+
 const CHUNK: usize = 64 * 1024;
 
 /// What does not arrive while the cable is silent.
@@ -32,7 +34,18 @@ struct Inner {
     /// The server's `host:port`.
     server: String,
     state: watch::Sender<State>,
+    detained: AtomicU64,
     broken_calls: AtomicU64,
+}
+
+/// What the gateway sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// It contains the text of a message.
+    Message,
+    Other,
+    /// The connection has ended.
+    End,
 }
 
 /// Connections are numbered 0, 1, 2 …
@@ -43,14 +56,27 @@ struct State {
     silence: Option<Silence>,
     /// The gateway's side of the connections below this number is reset.
     torn_below: u64,
-    /// To the server, the connections below this number still exist, and what the gateway
-    /// sent last is on its way.
+    /// Messages on the connections below this number are on their way to the server, for
+    /// which these connections still exist.
     detained_below: u64,
 }
 
+impl Request {
+    fn of(bytes: &[u8]) -> Self {
+        let mut padding = [0; 4];
+        let padding = PADDING.encode_utf8(&mut padding).as_bytes();
+        match bytes {
+            [] => Self::End,
+            _ if bytes.windows(4).any(|window| window == padding) => Self::Message,
+            _ => Self::Other,
+        }
+    }
+}
+
 impl State {
-    fn carries_requests(&self, connection: u64) -> bool {
-        matches!(self.silence, None | Some(Silence::Answers)) && connection >= self.detained_below
+    fn carries(&self, request: Request, connection: u64) -> bool {
+        matches!(self.silence, None | Some(Silence::Answers))
+            && (request == Request::Other || connection >= self.detained_below)
     }
 
     fn carries_answers(&self) -> bool {
@@ -70,6 +96,7 @@ impl Cable {
         let inner = Arc::new(Inner {
             server,
             state: watch::Sender::default(),
+            detained: AtomicU64::new(0),
             broken_calls: AtomicU64::new(0),
         });
         let carrying = inner.clone();
@@ -103,11 +130,16 @@ impl Cable {
         self.inner.state.send_modify(|state| state.silence = None);
     }
 
-    /// Keeps what the gateway sends on its present connections on its way to the server, until
-    /// `release`. New connections work.
+    /// Keeps messages that the gateway sends on its present connections on their way to the
+    /// server, until `release`. New connections work.
     pub(crate) fn detain(&self) {
         let state = &self.inner.state;
         state.send_modify(|state| state.detained_below = state.connections);
+    }
+
+    /// Returns the number of requests with messages that were detained so far.
+    pub(crate) fn detained(&self) -> u64 {
+        self.inner.detained.load(Ordering::SeqCst)
     }
 
     /// Resets the gateway's side of its present connections. The server notices nothing until
@@ -164,13 +196,16 @@ impl Inner {
                 read = gateway.read(&mut chunk) => read.unwrap_or(0),
                 () = holds(&mut torn, |state| state.is_torn(number)) => 0,
             };
-            if length > 0 {
-                is_called.store(true, Ordering::SeqCst);
-            } else {
+            let request = Request::of(&chunk[..length]);
+            if request == Request::End {
                 from = None;
+            } else {
+                is_called.store(true, Ordering::SeqCst);
             }
-            // Even that the connection ended does not arrive while the cable is silent.
-            let arriving = holds(&mut open, |state| state.carries_requests(number));
+            if request == Request::Message && number < self.state.borrow().detained_below {
+                self.detained.fetch_add(1, Ordering::SeqCst);
+            }
+            let arriving = holds(&mut open, |state| state.carries(request, number));
             tokio::pin!(arriving);
             tokio::select! {
                 () = &mut arriving => {}

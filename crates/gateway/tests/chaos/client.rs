@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::random::Random;
 use crate::record::{Entry, Event, History, Operation};
+use crate::stage::Setup;
 use crate::support::{DEADLINE, token};
 
 use self::link::Link;
@@ -33,7 +34,7 @@ mod sending;
 /// How often a client checks whether a request is due.
 const TICK: Duration = Duration::from_millis(10);
 /// How long a client waits before it repeats a refused event.
-const BACKOFF: Duration = Duration::from_millis(50);
+pub(crate) const BACKOFF: Duration = Duration::from_millis(50);
 
 /// What a client does in addition to reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(crate) struct Crowd {
     /// How long a client waits for an answer before it connects to another node; forever if
     /// `None`.
     pub(crate) patience: Option<Duration>,
+    /// How long a client waits before it repeats a refused message.
+    pub(crate) backoff: Duration,
     /// Whether clients send only now and then.
     pub(crate) is_calm: AtomicBool,
     /// Whether each client moves to its home.
@@ -93,9 +96,10 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn new(nodes: Vec<SocketAddr>, patience: Option<Duration>, length: usize) -> Self {
+    pub(crate) fn new(nodes: Vec<SocketAddr>, setup: Setup) -> Self {
         Self {
-            patience,
+            patience: setup.patience,
+            backoff: setup.backoff,
             is_calm: AtomicBool::new(false),
             go_home: watch::Sender::new(false),
             acknowledged: nodes.iter().map(|_| AtomicU64::new(0)).collect(),
@@ -105,7 +109,7 @@ impl Crowd {
             paused: watch::Sender::default(),
             refused: AtomicU64::new(0),
             progressed: watch::Sender::new(()),
-            length,
+            length: setup.length,
             shared: Mutex::default(),
         }
     }

@@ -5,9 +5,11 @@
 //! - `fault` states what each fault explains and what it must show.
 //! - `checker` defines the violations and finds them; `controls` shows that it does.
 //! - `client` is a correct client that records everything.
-//! - `stage` runs the gateway, the clients and the checker; `proxy` and `disk` inject faults.
+//! - `stage` runs the gateways, the clients and the checker; `proxy`, `cable`, `disk` and
+//!   `machine` inject faults.
+//! - `several_nodes` has the faults with several gateways; `planted` has gateways with a bug.
 //!
-//! This file contains the faults, each on every database that can have it. `CHAOS_ROUNDS` is
+//! This file contains the faults with one gateway, each on every database that can have it. `CHAOS_ROUNDS` is
 //! the number of rounds of each fault: 2 by default, which suits `cargo test`. Each fault runs
 //! until at least `CHAOS_MESSAGES` messages have been acknowledged, by default none in
 //! addition to those that its rounds need. `cargo xtask chaos` is the long run. Every random
@@ -94,7 +96,7 @@ async fn killed(database: &Database) {
     let mut stage = Stage::open(fault::KILLED, database, Setup::default()).await;
     for round in 0..plan.rounds {
         stage.begin_round();
-        stage.kill(0);
+        stage.kill(0).await;
         stage.start_again(0);
         let more = 100 + stage.below(200);
         plan.end_round(&mut stage, round, more).await;

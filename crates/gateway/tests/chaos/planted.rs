@@ -3,6 +3,7 @@
 
 use crate::checker::Violation;
 use crate::fault::{self, Fault};
+use crate::several_nodes::LATER;
 use crate::stage::{Setup, Stage, summary};
 use crate::support::Database;
 
@@ -11,6 +12,7 @@ async fn open<'a>(fault: Fault, database: &'a Database, bug: &'static str) -> St
     let setup = Setup {
         nodes: 2,
         cabled: true,
+        backoff: LATER,
         planted: Some(bug),
         ..Setup::default()
     };
@@ -25,10 +27,12 @@ async fn torn(bug: &'static str, strikes: usize) -> Vec<Violation> {
     let database = Database::postgres();
     let mut stage = open(fault::DATABASE_TORN, &database, bug).await;
     for strike in 0..strikes {
-        stage.tear(strike % 2, 20, 80).await;
+        stage.tear(strike % 2, 50, 500).await;
         stage.acknowledged(50).await;
     }
-    stage.finish().await.violations
+    let violations = stage.finish().await.violations;
+    println!("chaos: planted {bug}: {} violations", violations.len());
+    violations
 }
 
 fn assert_found(violations: &[Violation], is_expected: fn(&Violation) -> bool) {

@@ -16,6 +16,10 @@ use crate::support::Database;
 /// How long a client waits for an answer of a suspended node.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a client waits before it repeats a refused message: longer than an old session may
+/// still carry out a call, which would otherwise be refused as a repeat.
+pub(crate) const LATER: Duration = Duration::from_secs(1);
+
 /// Returns a setup with this number of nodes, unless `CHAOS_NODES` is set.
 fn nodes(default: usize) -> Setup {
     let nodes = match std::env::var("CHAOS_NODES") {
@@ -38,7 +42,7 @@ async fn promises_hold_when_one_node_is_killed() {
         stage.begin_round();
         stage.spread().await;
         let node = stage.any_node();
-        stage.kill(node);
+        stage.kill(node).await;
         // By the other nodes.
         let more = 50 + stage.below(200);
         stage.acknowledged(more).await;
@@ -129,16 +133,15 @@ async fn promises_hold_when_the_connections_of_one_node_to_postgres_are_torn() {
     let database = Database::postgres();
     let setup = Setup {
         cabled: true,
+        backoff: LATER,
         ..nodes(2)
     };
     let mut stage = Stage::open(fault::DATABASE_TORN, &database, setup).await;
     for round in 0..plan.rounds {
         stage.begin_round();
         let node = stage.any_node();
-        // Shorter than a client waits before it tries again, so that what the old session
-        // still carries out repeats nothing.
         for _ in 0..5 {
-            stage.tear(node, 20, 80).await;
+            stage.tear(node, 50, 500).await;
             stage.acknowledged(50).await;
         }
         // Shorter and longer than the gateway waits for the end of the old sessions.

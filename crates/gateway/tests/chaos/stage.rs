@@ -15,7 +15,7 @@ use self::node::Node;
 pub(crate) use self::profiles::{CLIENTS, home};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};
-use crate::client::{Client, Crowd, Phase, Progress, Role};
+use crate::client::{BACKOFF, Client, Crowd, Phase, Progress, Role};
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::proxy::{Proxy, ProxyFault};
@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) one_room: bool,
     /// How long a client waits for an answer before it connects to another node.
     pub(crate) patience: Option<Duration>,
+    /// How long a client waits before it repeats a refused message.
+    pub(crate) backoff: Duration,
     /// The bug to be found, in the gateway program that `PLANTED_GATEWAY` names; "none" for the
     /// program without a bug.
     pub(crate) planted: Option<&'static str>,
@@ -65,6 +67,7 @@ impl Default for Setup {
             without_visitors: false,
             one_room: false,
             patience: None,
+            backoff: BACKOFF,
             planted: None,
         }
     }
@@ -118,7 +121,7 @@ impl<'a> Stage<'a> {
             addresses[0] = started.address;
             proxy = Some(started);
         }
-        let crowd = Arc::new(Crowd::new(addresses, setup.patience, setup.length));
+        let crowd = Arc::new(Crowd::new(addresses, setup));
         let mut stage = Self {
             fault,
             name,

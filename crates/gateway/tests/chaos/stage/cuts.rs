@@ -9,8 +9,8 @@ use super::{DEADLINE, Stage};
 use crate::cable::{Cable, Silence};
 use crate::record::Reach;
 
-/// How long requests are on their way before their connections are torn.
-const ON_THE_WAY: Duration = Duration::from_millis(20);
+/// How often a cable is asked whether a message is on its way.
+const INTERVAL: Duration = Duration::from_millis(2);
 
 impl Stage<'_> {
     fn cable(&self, node: usize) -> &Cable {
@@ -46,11 +46,15 @@ impl Stage<'_> {
         let deadline = Instant::now() + DEADLINE;
         let before = self.broken_calls();
         while self.broken_calls() == before {
-            assert!(Instant::now() < deadline, "no call is in progress");
             if self.random.one_in(2) {
+                let before = self.cable(node).detained();
                 self.cable(node).detain();
+                while self.cable(node).detained() == before {
+                    assert!(Instant::now() < deadline, "no message is on its way");
+                    sleep(INTERVAL).await;
+                }
             }
-            sleep(ON_THE_WAY).await;
+            assert!(Instant::now() < deadline, "no call is in progress");
             self.cable(node).tear();
             self.pause(from, to).await;
             self.cable(node).release();

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{DEADLINE, Stage, is_up_to_date};
-use crate::client::Progress;
+use super::{CLIENTS, DEADLINE, Stage, home, is_up_to_date};
+use crate::client::{Progress, Role};
 use crate::random::seed;
 use crate::record::{Reach, Window};
 use crate::support::client::get;
@@ -108,8 +108,23 @@ impl Stage<'_> {
         self.below(self.nodes.len() as u64) as usize
     }
 
-    /// Kills a gateway. The strike lasts until it is started again.
-    pub(crate) fn kill(&mut self, node: usize) {
+    /// Kills a gateway that has sends to answer. The strike lasts until it is started again.
+    pub(crate) async fn kill(&mut self, node: usize) {
+        let nodes = self.nodes.len();
+        let senders = CLIENTS
+            .iter()
+            .enumerate()
+            .filter(|(place, client)| client.role == Role::Sender && home(*place, nodes) == node)
+            .map(|(_, client)| client.name);
+        let senders: Vec<_> = senders.collect();
+        let progresses = self.progresses.clone();
+        self.until("a send is in progress", || {
+            let mut progresses = progresses
+                .iter()
+                .filter(|(client, _)| senders.contains(client));
+            progresses.any(|(_, progress)| progress.lock().unwrap().unsettled > 0)
+        })
+        .await;
         self.begin_strike_on(Reach::Node(node));
         let code = self.nodes[node].end("KILL");
         assert_eq!(code, None, "it is killed by the signal");
