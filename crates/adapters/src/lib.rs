@@ -1,10 +1,10 @@
 //! Adapters of the domain's ports: repositories on PostgreSQL and SQLite, an authenticator
-//! for JSON Web Tokens, hints within one process, and the system's clock.
+//! for JSON Web Tokens, hints within one process and through Redis, and the system's clock.
 //!
 //! The modules [`postgres`] and [`sqlite`] mirror each other file for file. One suite per
 //! port, in `tests/contract`, runs against each of its adapters.
 //!
-//! Features: `postgres`, `sqlite` and `jwt`, all enabled by default.
+//! Features: `postgres`, `sqlite`, `redis` and `jwt`, all enabled by default.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
@@ -19,8 +19,12 @@ mod local;
 mod page;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod tls;
 
 pub use clock::SystemClock;
 pub use local::LocalRoomEvents;

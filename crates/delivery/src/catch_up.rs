@@ -108,8 +108,11 @@ impl<R: Recipient> Rooms<R> {
                     state.order.fill(missing.start, page, &*self.encoder);
                     self.hand_out(&room, state);
                 }
-                // The read was not fresh enough.
-                Ok(_) => return claim.release(&mut state),
+                // The read was not fresh enough, or a hint was wrong.
+                Ok(page) => {
+                    state.order.forget_beyond(page.newest);
+                    return claim.release(&mut state);
+                }
                 Err(error) => {
                     tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
                     return claim.release(&mut state);

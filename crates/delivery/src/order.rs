@@ -37,7 +37,7 @@ impl Order {
 
     /// Takes a message that a hint brought.
     pub(crate) fn offer(&mut self, message: &StoredMessage, encoder: &dyn Encoder) {
-        let seq = message.seq;
+        let seq = message.seq();
         match self {
             Self::Known(sequencer, _) if seq > sequencer.released() => {
                 sequencer.offer(seq, encoder.message(message));
@@ -54,6 +54,13 @@ impl Order {
     pub(crate) fn fill(&mut self, after: Seq, page: LogPage, encoder: &dyn Encoder) {
         if let Self::Known(sequencer, _) = self {
             sequencer.fill(after, page, |message| encoder.logged_message(message));
+        }
+    }
+
+    /// Takes the newest position of a log that did not contain what was missing.
+    pub(crate) fn forget_beyond(&mut self, newest: Seq) {
+        if let Self::Known(sequencer, _) = self {
+            sequencer.forget_beyond(newest);
         }
     }
 
@@ -113,9 +120,7 @@ impl Order {
 mod tests {
     use std::sync::Mutex;
 
-    use chat_domain::{
-        Content, DisplayName, Message, MessageId, NewMessage, RoomId, Timestamp, User, UserId,
-    };
+    use chat_domain::{Message, RoomId, UserId};
 
     use super::*;
 
@@ -136,7 +141,7 @@ mod tests {
 
     impl Encoder for Recorder {
         fn message(&self, message: &StoredMessage) -> Bytes {
-            self.record(message.seq)
+            self.record(message.seq())
         }
 
         fn logged_message(&self, message: Message) -> Bytes {
@@ -153,17 +158,7 @@ mod tests {
     }
 
     fn message(n: u64) -> StoredMessage {
-        let message = NewMessage {
-            room_id: RoomId::new(1).unwrap(),
-            author: User {
-                id: UserId::new("42").unwrap(),
-                name: DisplayName::from_text("Ada"),
-            },
-            content: Content::new("hello").unwrap(),
-            client_message_id: None,
-            created_at: Timestamp::from_unix_millis(0),
-        };
-        StoredMessage::new(message.stored(MessageId::new(1), seq(n)), "".into())
+        StoredMessage::new(seq(n), "".into())
     }
 
     #[test]

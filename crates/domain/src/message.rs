@@ -1,7 +1,5 @@
 //! Messages, before and after they are stored.
 
-use std::ops::Deref;
-
 use crate::{ClientMessageId, MessageId, RoomId, Seq, Timestamp, User};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
@@ -102,40 +100,38 @@ impl NewMessage {
     }
 }
 
-/// A stored message together with its wire encoding. It is encoded once; the
+/// A stored message in the form that clients receive. It is encoded once; the
 /// acknowledgement, every member and other nodes share the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredMessage {
-    message: Message,
+    seq: Seq,
     encoded: Box<str>,
 }
 
-/// Encodes a message in the form that clients receive. A process has one.
+/// Encodes a message in the form that clients receive. A process has one, and it is the same
+/// on every node.
 pub type EncodeMessage = fn(&Message) -> Box<str>;
 
 impl StoredMessage {
-    /// Joins a message and its encoding, for example as both arrived from another node.
-    pub fn new(message: Message, encoded: Box<str>) -> Self {
-        Self { message, encoded }
+    /// Joins a message's position and its encoding, for example as both arrived from another
+    /// node.
+    pub fn new(seq: Seq, encoded: Box<str>) -> Self {
+        Self { seq, encoded }
     }
 
     /// Encodes a message.
-    pub fn encode(message: Message, encode: EncodeMessage) -> Self {
-        let encoded = encode(&message);
-        Self { message, encoded }
+    pub fn encode(message: &Message, encode: EncodeMessage) -> Self {
+        Self::new(message.seq, encode(message))
+    }
+
+    /// Returns the message's position in its room.
+    pub fn seq(&self) -> Seq {
+        self.seq
     }
 
     /// Returns the encoding.
     pub fn encoded(&self) -> &str {
         &self.encoded
-    }
-}
-
-impl Deref for StoredMessage {
-    type Target = Message;
-
-    fn deref(&self) -> &Message {
-        &self.message
     }
 }
 

@@ -9,7 +9,9 @@
 
 mod authenticator;
 mod clock;
+mod hints_health;
 mod message_repository;
+mod node_commands;
 mod room_delivery;
 mod room_events;
 mod room_repository;
@@ -17,7 +19,9 @@ mod storage_health;
 
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use clock::Clock;
+pub use hints_health::{HintsHealth, HintsStatus, LostHints};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
+pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use room_delivery::RoomDelivery;
 pub use room_events::{Hint, HintListener, RoomEvents};
 pub use room_repository::{MarkedRead, RoomRepository};
@@ -27,7 +31,9 @@ pub use storage_health::StorageHealth;
 pub use self::{
     authenticator::MockAuthenticator,
     clock::MockClock,
+    hints_health::MockHintsHealth,
     message_repository::MockMessageRepository,
+    node_commands::{MockNodeCommandListener, MockNodeCommands},
     room_delivery::MockRoomDelivery,
     room_events::{MockHintListener, MockRoomEvents},
     room_repository::MockRoomRepository,

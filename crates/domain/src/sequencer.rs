@@ -101,6 +101,17 @@ impl<T> RoomSequencer<T> {
         self.pass_absent();
     }
 
+    /// Takes the newest position of a log that was read for what is missing and did not contain
+    /// it. What was offered beyond is forgotten. Either its position was wrong, and waiting for
+    /// what precedes it would never end; or the read was not fresh, and the log brings it
+    /// later.
+    pub fn forget_beyond(&mut self, newest: Seq) {
+        let newest = newest.max(self.released);
+        self.waiting.split_off(&newest.next());
+        self.newest = self.newest.min(newest);
+        self.complete_to = self.complete_to.min(newest);
+    }
+
     /// Returns whether [`release`](Self::release) would return a message.
     pub fn has_next(&self) -> bool {
         let first = self.waiting.first_key_value();
@@ -238,6 +249,33 @@ mod tests {
         fill(&mut sequencer, 0, page(1..=5, false, 5));
         assert_eq!(drain(&mut sequencer), [1, 2]);
         assert_eq!(sequencer.missing(), Some(seq(2)..seq(5)));
+    }
+
+    #[test]
+    fn what_the_log_does_not_reach_is_forgotten_and_found_later() {
+        let mut sequencer = RoomSequencer::start(seq(3), 10);
+        sequencer.offer(seq(9_007_199_254_740_991), 0);
+        sequencer.offer(seq(5), 0);
+        assert_eq!(sequencer.missing(), Some(seq(3)..seq(4)));
+        sequencer.forget_beyond(seq(3));
+        assert_eq!(sequencer.missing(), None);
+        sequencer.forget_beyond(seq(2));
+        assert_eq!(sequencer.released(), seq(3));
+        for n in [4, 5] {
+            sequencer.offer(seq(n), n);
+        }
+        assert_eq!(drain(&mut sequencer), [4, 5]);
+    }
+
+    #[test]
+    fn a_page_that_was_complete_is_read_again_if_a_part_of_it_was_forgotten() {
+        let mut sequencer = RoomSequencer::start(seq(0), 10);
+        fill(&mut sequencer, 0, page([1, 2, 3], false, 3));
+        assert_eq!(sequencer.release().map(|(at, _)| at), Some(seq(1)));
+        sequencer.forget_beyond(seq(2));
+        assert_eq!(drain(&mut sequencer), [2]);
+        sequencer.reaches(seq(3));
+        assert_eq!(sequencer.missing(), Some(seq(2)..seq(3)));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use chat_delivery::Rooms;
 use chat_domain::ports::{
-    Authenticator, Clock, MessageRepository, RoomEvents, RoomRepository, StorageHealth,
+    Authenticator, Clock, HintsHealth, MessageRepository, NodeCommandListener, NodeCommands,
+    RoomEvents, RoomRepository, StorageHealth,
 };
 use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, SendMessage};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct AppOptions {
     pub storage: Arc<dyn StorageHealth>,
     /// Hints about changes in rooms.
     pub events: Arc<dyn RoomEvents>,
+    /// The other nodes, if there may be any.
+    pub nodes: Option<Nodes>,
     /// Verifies tokens.
     pub authenticator: Arc<dyn Authenticator>,
     /// The current time.
@@ -43,11 +46,21 @@ pub struct AppOptions {
     pub demo: Option<Demo>,
 }
 
+/// How this node exchanges hints and commands with the others.
+#[derive(Clone)]
+pub struct Nodes {
+    /// The state of the exchange.
+    pub health: Arc<dyn HintsHealth>,
+    /// Commands for every node.
+    pub commands: Arc<dyn NodeCommands>,
+}
+
 /// A gateway, ready to serve.
 pub struct App {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) nodes: Option<Nodes>,
     pub(crate) liveness: Liveness,
     pub(crate) served_hosts: ServedHosts,
     pub(crate) transport: Transport,
@@ -90,17 +103,23 @@ impl App {
         };
         let origins = options.origins.with_served_hosts(served_hosts);
         let clients = Arc::new(Clients::default());
+        if let Some(nodes) = &options.nodes {
+            let listener: Arc<dyn NodeCommandListener> = clients.clone();
+            nodes.commands.subscribe(Arc::downgrade(&listener));
+        }
         let liveness = Liveness::default();
         let status = Status {
             gateway: gateway.clone(),
             clients: clients.clone(),
             storage: options.storage.clone(),
+            nodes: options.nodes.clone(),
             liveness: liveness.clone(),
         };
         Self {
             transport: Transport::new(&gateway, &clients, origins),
             pages: http::pages(status, options.demo),
             storage: options.storage,
+            nodes: options.nodes,
             served_hosts,
             clients,
             liveness,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use chat_domain::ports::Clock;
+use chat_domain::ports::{Clock, NodeCommand, NodeCommandListener};
 use chat_domain::{ConnectionId, Timestamp, UserId};
 use tokio::task::JoinSet;
 
@@ -57,6 +57,15 @@ impl Clients {
     /// Returns the number of connected clients.
     pub(crate) fn count(&self) -> usize {
         lock(&self.0).by_user.len()
+    }
+
+    /// Returns a user's clients.
+    fn of(&self, user_id: &UserId) -> Vec<Arc<Client>> {
+        let registry = lock(&self.0);
+        let first = (user_id.clone(), ConnectionId::new(0));
+        let clients = registry.by_user.range(first..);
+        let own = clients.take_while(|((user, _), _)| user == user_id);
+        own.map(|(_, client)| client.clone()).collect()
     }
 
     fn all(&self) -> Vec<Arc<Client>> {
@@ -116,6 +125,18 @@ impl Clients {
         let mut registry = lock(&self.0);
         let first = registry.by_expiry.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
+    }
+}
+
+impl NodeCommandListener for Clients {
+    fn on_command(&self, command: NodeCommand) {
+        match command {
+            NodeCommand::DisconnectUser(user_id) => {
+                for client in self.of(&user_id) {
+                    serving::disconnect(&client);
+                }
+            }
+        }
     }
 }
 

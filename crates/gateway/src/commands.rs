@@ -3,6 +3,7 @@
 mod check_config;
 mod dev;
 mod healthcheck;
+mod kick;
 mod loadtest;
 mod migrate;
 mod serve;
@@ -35,6 +36,7 @@ pub fn command_line() -> Command {
             token::command(),
             check_config::command(),
             healthcheck::command(),
+            kick::command(),
             loadtest::command(),
         ])
 }
@@ -57,6 +59,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
             "token" => token::run(&settings, arguments),
             "check-config" => check_config::run(&settings).await,
             "healthcheck" => healthcheck::run(&settings).await,
+            "kick" => kick::run(&settings, arguments).await,
             "loadtest" => loadtest::run(&settings, arguments),
             other => Err(format!("unknown command {other}").into()),
         }

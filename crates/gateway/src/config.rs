@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use chat_adapters::jwt::JwtOptions;
 use chat_adapters::postgres::PostgresUrl;
+use chat_adapters::redis::RedisOptions;
 use tracing_subscriber::EnvFilter;
 
 use self::reader::Reader;
@@ -30,6 +31,8 @@ pub struct Config {
     pub port: u16,
     /// Where messages are stored.
     pub storage: StorageConfig,
+    /// Where several nodes exchange hints; `None` for one node.
+    pub redis: Option<RedisOptions>,
     /// What `serve` does about pending migrations.
     pub migrate: Migrate,
     /// How tokens are verified.
@@ -111,6 +114,8 @@ impl Config {
         let host = reader.text("HOST");
         let port = reader.parse("PORT", "a port from 0 to 65535");
         let storage = reader.storage();
+        let redis = reader.redis();
+        reader.refuse_redis_with_sqlite(storage.as_ref());
         let migrate = reader.choice("MIGRATE", &[("on", Migrate::On), ("off", Migrate::Off)]);
         let jwt = reader.jwt();
         let origins = reader.origins();
@@ -124,6 +129,7 @@ impl Config {
                 host: host?,
                 port: port?,
                 storage: storage?,
+                redis: redis?,
                 migrate: migrate?,
                 jwt: jwt?,
                 origins: origins?,
@@ -169,6 +175,16 @@ pub fn read_jwt(settings: &Settings) -> Result<JwtOptions, Problems> {
     let mut reader = Reader::new(settings);
     let jwt = reader.jwt();
     reader.finish(jwt)
+}
+
+/// Reads the settings of Redis, for commands that need no others. `None` if there is none.
+///
+/// # Errors
+/// All problems that they have.
+pub fn read_redis(settings: &Settings) -> Result<Option<RedisOptions>, Problems> {
+    let mut reader = Reader::new(settings);
+    let redis = reader.redis();
+    reader.finish(redis)
 }
 
 #[cfg(test)]

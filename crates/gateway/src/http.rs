@@ -1,19 +1,18 @@
 //! The HTTP endpoints beside Socket.IO: health, readiness, metrics and the demo page.
 
 mod demo_page;
+mod metrics;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use axum::routing::get;
 use chat_domain::ports::StorageHealth;
 
+use crate::app::Nodes;
 use crate::clients::Clients;
 use crate::demo::Demo;
 use crate::gateway::Gateway;
@@ -22,12 +21,16 @@ use crate::supervisor::Liveness;
 /// How long the database may take to answer.
 const READY_DEADLINE: Duration = Duration::from_secs(3);
 
+const READY_WITHOUT_REDIS: &str = "ready\nRedis is not connected: messages of other nodes are \
+    found in the log, which takes up to a second\n";
+
 /// What the operator's pages report on.
 #[derive(Clone)]
 pub(crate) struct Status {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) storage: Arc<dyn StorageHealth>,
+    pub(crate) nodes: Option<Nodes>,
     pub(crate) liveness: Liveness,
 }
 
@@ -36,7 +39,7 @@ pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
     let mut pages = Router::new()
         .route("/healthz", get(alive))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics::respond))
         .with_state(status);
     if let Some(demo) = demo {
         pages = pages.route("/", get(async move || demo_page::response(&demo)));
@@ -56,39 +59,21 @@ async fn alive(State(status): State<Status>) -> (StatusCode, String) {
 }
 
 /// Reports whether clients should be sent here: not while draining, and not while messages
-/// cannot be stored.
+/// cannot be stored. Without Redis this node serves its clients nevertheless.
 async fn ready(State(status): State<Status>) -> (StatusCode, &'static str) {
     if status.gateway.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n");
     }
     match tokio::time::timeout(READY_DEADLINE, status.storage.check_writable()).await {
-        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
+        Ok(Ok(())) => match &status.nodes {
+            Some(nodes) if !nodes.health.status().is_connected => {
+                (StatusCode::OK, READY_WITHOUT_REDIS)
+            }
+            _ => (StatusCode::OK, "ready\n"),
+        },
         _ => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the database cannot be written\n",
         ),
     }
-}
-
-async fn metrics(State(status): State<Status>) -> impl IntoResponse {
-    let mut text = String::new();
-    for (name, help, value) in [
-        (
-            "chat_connections",
-            "Connected Socket.IO clients.",
-            status.clients.count(),
-        ),
-        (
-            "chat_active_rooms",
-            "Rooms that a client of this node has joined.",
-            status.gateway.rooms.count(),
-        ),
-    ] {
-        // Writing to a string cannot fail.
-        let _ = write!(
-            text,
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n"
-        );
-    }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

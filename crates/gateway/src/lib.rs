@@ -41,7 +41,7 @@ mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{App, AppOptions};
+pub use app::{App, AppOptions, Nodes};
 pub use demo::{Demo, MintToken};
 pub use limits::Limits;
 pub use origin::{AllowedOrigins, Origin};

@@ -88,6 +88,11 @@ fn supervise(app: &App) -> Supervisor {
     for flusher in app.transport.flushers().all() {
         supervisor.spawn("writes to clients", flusher.run());
     }
+    if let Some(nodes) = app.nodes.clone() {
+        supervisor.spawn("exchanges hints with other nodes", async move {
+            nodes.health.stopped().await;
+        });
+    }
     let storage = app.storage.clone();
     supervisor.spawn("stores messages", async move {
         let task = storage.stopped().await;

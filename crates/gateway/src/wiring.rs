@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
 use chat_adapters::postgres::Durability;
+use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
-use chat_domain::ports::{Clock as _, MessageRepository, RoomRepository, StorageHealth};
+use chat_domain::ports::{
+    Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomEvents, RoomRepository,
+    StorageHealth,
+};
 use chat_domain::{BoxError, User, one_line};
 
-use crate::app::{App, AppOptions};
+use crate::app::{App, AppOptions, Nodes};
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
 use crate::storage_watch;
@@ -107,21 +111,57 @@ struct Ports {
     storage: Arc<dyn StorageHealth>,
 }
 
+/// Refuses a Redis that can never be used. One that cannot be reached is not waited for: the
+/// gateway serves without it, and connects to it when it is there.
+pub(crate) async fn check_redis(options: &RedisOptions) -> Result<(), BoxError> {
+    match RedisExchange::check(options).await {
+        Err(error @ ConnectError::ClusterMode) => Err(format!("REDIS_URL: {error}").into()),
+        Ok(()) | Err(ConnectError::Unreachable(_)) => Ok(()),
+    }
+}
+
+/// Sends a command to all nodes.
+pub(crate) async fn send_command(
+    options: &RedisOptions,
+    command: NodeCommand,
+) -> Result<u64, NodesUnreachable> {
+    redis::send_command(options, command).await
+}
+
+/// Returns what carries hints within this process and, with Redis, to other nodes.
+fn events(
+    options: Option<&RedisOptions>,
+) -> Result<(Arc<dyn RoomEvents>, Option<Nodes>), BoxError> {
+    let Some(options) = options else {
+        return Ok((Arc::new(LocalRoomEvents::default()), None));
+    };
+    let exchange = RedisExchange::start(options)
+        .map_err(|error| format!("REDIS_URL: {}", one_line(&*error)))?;
+    let exchange = Arc::new(exchange);
+    let nodes = Nodes {
+        health: exchange.clone(),
+        commands: exchange.clone(),
+    };
+    Ok((exchange, Some(nodes)))
+}
+
 /// A gateway on this database. Must be called within a tokio runtime.
-pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> App {
+pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
     let ports = database.ports();
+    let (events, nodes) = events(config.redis.as_ref())?;
     let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
-    App::new(AppOptions {
+    Ok(App::new(AppOptions {
         messages,
         rooms,
         storage: ports.storage,
-        events: Arc::new(LocalRoomEvents::default()),
+        events,
+        nodes,
         authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),
         clock: Arc::new(SystemClock),
         origins: config.origins,
         limits: config.limits,
         demo,
-    })
+    }))
 }
 
 /// Mints a token that this configuration accepts.

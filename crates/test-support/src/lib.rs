@@ -1,4 +1,5 @@
-//! Real dependencies for tests: throwaway PostgreSQL servers, databases and certificates.
+//! Real dependencies for tests: throwaway PostgreSQL and Redis servers, databases and
+//! certificates.
 //!
 //! Nothing here depends on the chat, and nothing is asynchronous, so that the adapters'
 //! tests, the gateway's end-to-end tests and `cargo xtask` can all use it.
@@ -13,6 +14,7 @@ mod cluster;
 mod database;
 mod process;
 mod programs;
+mod redis;
 mod transaction;
 
 #[cfg(feature = "certificates")]
@@ -22,4 +24,5 @@ pub use cluster::{Cluster, ClusterOptions, TlsIdentity, free_port};
 pub use database::TestDatabase;
 pub use process::{Janitor, signal, wait_until};
 pub use programs::{Programs, psql};
+pub use redis::{Redis, RedisOptions, RedisUser};
 pub use transaction::Transaction;

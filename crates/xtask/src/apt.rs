@@ -2,6 +2,7 @@
 //! container or on a CI machine. Elsewhere, the developer decides what to install.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,6 +12,8 @@ use crate::machine::{find_program, is_root, run, step};
 /// This file prevents Debian from creating and starting a PostgreSQL server at
 /// installation; the tests start their own.
 const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
+/// Debian asks this program whether it may start a service, such as Redis, at installation.
+const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 
 pub(crate) fn can_install() -> bool {
     is_root() && find_program("apt-get").is_some()
@@ -23,7 +26,17 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), Error> {
         fs::create_dir_all(folder)?;
     }
     fs::write(NO_SERVER, "create_main_cluster = false\n")?;
+    // One that exists is the machine's own decision.
+    let has_policy = Path::new(SERVICE_POLICY).exists();
+    if !has_policy {
+        // Forbids it.
+        fs::write(SERVICE_POLICY, "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(SERVICE_POLICY, fs::Permissions::from_mode(0o755))?;
+    }
     let outcome = run(apt_get(&["install", "--yes", "--no-install-recommends"]).args(packages));
+    if !has_policy {
+        fs::remove_file(SERVICE_POLICY)?;
+    }
     fs::remove_file(NO_SERVER)?;
     outcome
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::error::Error;
 use crate::help::HELP;
 use crate::machine::{is_root, step};
-use crate::needs::{install_missing, postgres, python};
+use crate::needs::{install_missing, postgres, python, redis};
 use crate::test::{cargo_with, run_to_completion};
 
 mod planted;
@@ -29,13 +29,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(2));
     };
     // Python reads the SQLite files; its packages are not needed.
-    install_missing(&[postgres::NEED, python::NEED])?;
+    install_missing(&[postgres::NEED, redis::NEED, python::NEED])?;
     let postgres = postgres::prepare()?;
+    let redis = redis::prepare()?;
 
-    let mut cargo = cargo_with(&postgres)?;
+    let mut cargo = cargo_with(&postgres, &redis)?;
     if options.controls {
         step("building the gateway with planted bugs");
-        cargo.env("PLANTED_GATEWAY", planted::build(cargo_with(&postgres)?)?);
+        let planted = planted::build(cargo_with(&postgres, &redis)?)?;
+        cargo.env("PLANTED_GATEWAY", planted);
     }
     if let Some(seed) = options.seed {
         cargo.env("CHAOS_SEED", seed.to_string());

@@ -4,8 +4,8 @@ pub(crate) const HELP: &str = "\
 Developer commands.
 
     cargo xtask test [arguments of cargo test]
-        provides what the tests need (PostgreSQL, Node.js, Python, a browser) and
-        runs them: all of them, or the packages selected with -p
+        provides what the tests need (PostgreSQL, Redis, Node.js, Python, a browser)
+        and runs them: all of them, or the packages selected with -p
 
     cargo xtask simulate [--seeds N] [--first N]
         runs N seeds (100000) of the simulation of delivery, then checks that it

@@ -10,18 +10,25 @@ use chat_test_support::Janitor;
 
 use crate::error::Error;
 use crate::machine::{step, workspace};
-use crate::needs::{browser, install_missing, node, postgres, python};
+use crate::needs::{browser, install_missing, node, postgres, python, redis};
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    install_missing(&[postgres::NEED, node::NEED, python::NEED, browser::NEED])?;
+    install_missing(&[
+        postgres::NEED,
+        redis::NEED,
+        node::NEED,
+        python::NEED,
+        browser::NEED,
+    ])?;
     let clients = workspace().join("crates/gateway/tests/clients");
     let node = node::prepare(&clients)?;
     let python = python::prepare(&clients)?;
     let browser = browser::prepare()?;
     let postgres = postgres::prepare()?;
+    let redis = redis::prepare()?;
 
-    let mut cargo = cargo_with(&postgres)?;
+    let mut cargo = cargo_with(&postgres, &redis)?;
     cargo
         .env("TEST_NODE", node)
         .env("TEST_PYTHON", python)
@@ -36,8 +43,11 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     run_to_completion(cargo)
 }
 
-/// Returns a cargo command whose tests use this server.
-pub(crate) fn cargo_with(postgres: &postgres::Server) -> Result<Command, Error> {
+/// Returns a cargo command whose tests use these servers.
+pub(crate) fn cargo_with(
+    postgres: &postgres::Server,
+    redis: &redis::Server,
+) -> Result<Command, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
     let path = env::join_paths(
         postgres
@@ -51,7 +61,8 @@ pub(crate) fn cargo_with(postgres: &postgres::Server) -> Result<Command, Error> 
     cargo
         .current_dir(workspace())
         .env("PATH", path)
-        .env("TEST_DATABASE_URL", &postgres.url);
+        .env("TEST_DATABASE_URL", &postgres.url)
+        .env("TEST_REDIS_URL", &redis.url);
     Ok(cargo)
 }
 

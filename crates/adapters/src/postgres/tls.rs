@@ -1,20 +1,17 @@
 //! TLS to PostgreSQL, as strict as `sslmode` demands.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use chat_domain::BoxError;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{PostgresUrl, Verify};
+use crate::tls::roots;
 
 /// Returns how connections to this URL are encrypted, and which certificates they trust.
 pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, BoxError> {
@@ -41,33 +38,6 @@ pub(super) fn connector(url: &PostgresUrl) -> Result<MakeRustlsConnect, BoxError
             })),
     };
     Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
-}
-
-/// Returns the file's certificates, or those that the system trusts.
-fn roots(file: Option<&Path>) -> Result<RootCertStore, BoxError> {
-    let mut store = RootCertStore::empty();
-    match file.filter(|file| file.as_os_str() != "system") {
-        Some(file) => {
-            let failed =
-                |why: &dyn std::fmt::Display| format!("sslrootcert {}: {why}", file.display());
-            for certificate in
-                CertificateDer::pem_file_iter(file).map_err(|error| failed(&error))?
-            {
-                let certificate = certificate.map_err(|error| failed(&error))?;
-                store.add(certificate).map_err(|error| failed(&error))?;
-            }
-            if store.is_empty() {
-                return Err(failed(&"contains no certificate").into());
-            }
-        }
-        None => {
-            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            if store.is_empty() {
-                return Err("the system has no trusted certificates: set sslrootcert".into());
-            }
-        }
-    }
-    Ok(store)
 }
 
 /// Verifies certificates as libpq's weaker modes do: the certificate need not be for this

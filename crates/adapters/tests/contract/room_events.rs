@@ -1,4 +1,5 @@
-//! The contract of [`RoomEvents`]. A hint may be lost; while nothing is wrong, none is.
+//! The contract of [`RoomEvents`]. A hint may be lost or overtaken; while nothing is wrong, none
+//! is lost, and those of one room keep their order.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -22,21 +23,51 @@ macro_rules! on_each_carrier {
                 super::$test(events).await;
             })*
         }
+        mod on_one_node_with_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let node = crate::redis_nodes::Node::start(&crate::redis_nodes::shared_options());
+                node.until("it is connected", |status| status.is_connected).await;
+                super::$test(node.exchange).await;
+            })*
+        }
+    };
+}
+
+/// Declares a test across two nodes for each `async fn(Arc<impl RoomEvents>)` that serves its
+/// rooms all the time: a subscription takes a while.
+macro_rules! across_nodes {
+    ($($test:ident),* $(,)?) => {
+        mod across_nodes_with_redis {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                let nodes = crate::redis_nodes::TwoNodes::start().await;
+                super::$test(std::sync::Arc::new(nodes)).await;
+            })*
+        }
     };
 }
 
 on_each_carrier!(
     a_hint_reaches_every_listener,
-    hints_of_one_task_arrive_in_the_order_of_their_announcement,
+    hints_of_one_task_about_a_room_arrive_in_the_order_of_their_announcement,
     a_listener_that_was_dropped_disturbs_no_other,
     a_listener_may_call_every_method,
     a_room_may_be_served_repeatedly_and_again_after_its_release,
     hints_of_many_threads_all_arrive_while_listeners_come_and_go,
 );
 
-const DEADLINE: Duration = Duration::from_secs(10);
+across_nodes!(
+    a_hint_reaches_every_listener,
+    hints_of_one_task_about_a_room_arrive_in_the_order_of_their_announcement,
+    a_listener_that_was_dropped_disturbs_no_other,
+    a_listener_may_call_every_method,
+    hints_of_many_threads_all_arrive_while_listeners_come_and_go,
+);
 
-fn hint(room_number: u64, position: u64) -> Hint {
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+pub(crate) fn hint(room_number: u64, position: u64) -> Hint {
     Hint {
         room_id: room(room_number),
         entry: RoomEntry::ReadPointer {
@@ -46,7 +77,7 @@ fn hint(room_number: u64, position: u64) -> Hint {
     }
 }
 
-fn position(hint: &Hint) -> u64 {
+pub(crate) fn position(hint: &Hint) -> u64 {
     match &hint.entry {
         RoomEntry::ReadPointer { seq, .. } => seq.get(),
         entry => panic!("{entry:?} was not announced"),
@@ -54,7 +85,7 @@ fn position(hint: &Hint) -> u64 {
 }
 
 /// Passes hints on to a test.
-struct Listener(mpsc::UnboundedSender<Hint>);
+pub(crate) struct Listener(mpsc::UnboundedSender<Hint>);
 
 impl HintListener for Listener {
     fn on_hint(&self, hint: Hint) {
@@ -63,13 +94,13 @@ impl HintListener for Listener {
 }
 
 /// A subscribed listener, and the hints that it receives.
-struct Subscription {
+pub(crate) struct Subscription {
     listener: Arc<Listener>,
     hints: mpsc::UnboundedReceiver<Hint>,
 }
 
 impl Subscription {
-    fn new(events: &impl RoomEvents) -> Self {
+    pub(crate) fn new(events: &impl RoomEvents) -> Self {
         let (sender, hints) = mpsc::unbounded_channel();
         let listener = Arc::new(Listener(sender));
         let weak: Weak<Listener> = Arc::downgrade(&listener);
@@ -77,7 +108,12 @@ impl Subscription {
         Self { listener, hints }
     }
 
-    async fn next(&mut self) -> Hint {
+    /// Returns the next hint if it has arrived.
+    pub(crate) fn try_next(&mut self) -> Option<Hint> {
+        self.hints.try_recv().ok()
+    }
+
+    pub(crate) async fn next(&mut self) -> Hint {
         let hint = timeout(DEADLINE, self.hints.recv()).await;
         hint.expect("a hint is missing").unwrap()
     }
@@ -94,7 +130,9 @@ async fn a_hint_reaches_every_listener(events: Arc<impl RoomEvents>) {
     }
 }
 
-async fn hints_of_one_task_arrive_in_the_order_of_their_announcement(events: Arc<impl RoomEvents>) {
+async fn hints_of_one_task_about_a_room_arrive_in_the_order_of_their_announcement(
+    events: Arc<impl RoomEvents>,
+) {
     for number in 1..=3 {
         events.serve(room(number));
     }
@@ -103,8 +141,16 @@ async fn hints_of_one_task_arrive_in_the_order_of_their_announcement(events: Arc
     for hint in &announced {
         events.announce(hint.clone());
     }
-    for hint in announced {
-        assert_eq!(subscription.next().await, hint);
+    let mut arrived = Vec::new();
+    for _ in &announced {
+        arrived.push(subscription.next().await);
+    }
+    for number in 1..=3 {
+        let of_room = |hints: &[Hint]| -> Vec<Hint> {
+            let hints = hints.iter().filter(|hint| hint.room_id == room(number));
+            hints.cloned().collect()
+        };
+        assert_eq!(of_room(&arrived), of_room(&announced));
     }
 }
 

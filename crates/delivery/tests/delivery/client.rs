@@ -141,7 +141,7 @@ pub(crate) struct Text;
 
 impl Encoder for Text {
     fn message(&self, message: &StoredMessage) -> Bytes {
-        Bytes::from(format!("{};", message.seq))
+        Bytes::from(format!("{};", message.seq()))
     }
 
     fn logged_message(&self, message: Message) -> Bytes {

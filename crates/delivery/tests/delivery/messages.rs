@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use chat_delivery::Recipient as _;
+use chat_domain::MAX_NUMBER;
 use chat_domain::ports::RoomDelivery as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::client::Client;
 use crate::world::{World, room};
@@ -51,6 +52,29 @@ async fn a_large_gap_is_filled_without_pauses() {
         "{:?}",
         began.elapsed()
     );
+}
+
+/// Another node's hints are not trusted: the log decides what exists.
+#[tokio::test(start_paused = true)]
+async fn a_hint_far_beyond_the_log_is_forgotten_once_the_log_was_read() {
+    let world = World::with(3);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    world.hint(MAX_NUMBER);
+    let read = async {
+        while world.log.reads.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(1), read).await.unwrap();
+    // Virtual time: many comparisons with the log, and further messages.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    for n in 4..=6 {
+        world.send(n);
+    }
+    client.until(|all| all == "joined 3;4;5;6;").await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), 1, "it still waits");
 }
 
 /// Hints of two commits may cross: what arrives a moment later is not read from the log.

@@ -10,7 +10,7 @@ use chat_domain::{Membership, ReadState, RoomEntry, RoomId, Seq, StoredMessage, 
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Client, Text};
-use crate::log::{Log, message};
+use crate::log::Log;
 
 pub(crate) const ROOM: u64 = 1;
 
@@ -101,7 +101,7 @@ impl World {
 
     /// Announces a message.
     pub(crate) fn hint(&self, n: u64) {
-        let message = StoredMessage::new(message(n, "hello"), "".into());
+        let message = StoredMessage::new(seq(n), "".into());
         self.announce(RoomEntry::Message(Arc::new(message)));
     }
 

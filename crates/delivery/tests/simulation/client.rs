@@ -225,16 +225,21 @@ fn parse(frames: &Bytes) -> impl Iterator<Item = Frame> + '_ {
     })
 }
 
+/// Returns the frame of a message.
+pub(crate) fn frame(room_id: RoomId, seq: Seq) -> String {
+    format!("m:{room_id}:{seq};")
+}
+
 /// Frames that name their room, message and user.
 pub(crate) struct Text;
 
 impl Encoder for Text {
     fn message(&self, message: &StoredMessage) -> Bytes {
-        Bytes::from(format!("m:{}:{};", message.room_id, message.seq))
+        Bytes::from(message.encoded().to_owned())
     }
 
     fn logged_message(&self, message: Message) -> Bytes {
-        Bytes::from(format!("m:{}:{};", message.room_id, message.seq))
+        frame(message.room_id, message.seq).into()
     }
 
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {

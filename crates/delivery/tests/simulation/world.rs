@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Act, Client, Pace, Text};
+use crate::client::{Act, Client, Pace, Text, frame};
 use crate::judge::Judge;
-use crate::log::{Log, Reads, message, seq};
+use crate::log::{Log, Reads, seq};
 use crate::random::Random;
 
 /// How often clients that read slowly read.
@@ -293,7 +293,7 @@ impl World {
             90..95 => &[0, self.random.within(1..50)],
             _ => &[self.random.within(1..20), self.random.within(1..20)],
         };
-        let message = StoredMessage::new(message(room_id, n), "".into());
+        let message = StoredMessage::new(seq(n), frame(room_id, seq(n)).into());
         let entry = RoomEntry::Message(Arc::new(message));
         self.deliver(Hint { room_id, entry }, delays);
     }

@@ -121,7 +121,7 @@ impl ListMessages {
         let (found, mut bytes) = (messages.len(), 0);
         let encoded = messages
             .into_iter()
-            .map(|message| StoredMessage::encode(message, self.encode));
+            .map(|message| StoredMessage::encode(&message, self.encode));
         let mut kept = Vec::new();
         for message in encoded {
             bytes += message.encoded().len();
@@ -184,7 +184,7 @@ mod tests {
         let (room, limit) = (RoomId::new(1).unwrap(), PageLimit::new(2).unwrap());
         let page = list.execute(Access::Joined, room, start, limit);
         let page = page.await.unwrap();
-        let seqs = page.messages.iter().map(|m| m.seq.get()).collect();
+        let seqs = page.messages.iter().map(|m| m.seq().get()).collect();
         (seqs, page.has_more)
     }
 

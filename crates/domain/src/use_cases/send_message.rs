@@ -78,14 +78,14 @@ impl SendMessage {
         };
         match self.messages.append(message).await? {
             Appended::Stored(message) => {
-                let message = Arc::new(StoredMessage::encode(message, self.encode));
+                let message = Arc::new(StoredMessage::encode(&message, self.encode));
                 self.events.announce(Hint {
-                    room_id: message.room_id,
+                    room_id: sent.room_id,
                     entry: RoomEntry::Message(message.clone()),
                 });
                 Ok(message)
             }
-            Appended::Repeat(message) => Ok(Arc::new(StoredMessage::encode(message, self.encode))),
+            Appended::Repeat(message) => Ok(Arc::new(StoredMessage::encode(&message, self.encode))),
         }
     }
 }
@@ -173,11 +173,11 @@ mod tests {
             .in_sequence(&mut order)
             .withf(|hint| {
                 matches!(&hint.entry, RoomEntry::Message(message)
-                    if message.seq.get() == 57 && message.encoded() == "Ada")
+                    if message.seq().get() == 57 && message.encoded() == "Ada")
             })
             .return_const(());
         let stored = world.send(Access::Joined).await.unwrap();
-        assert_eq!(stored.id.get(), 812);
+        assert_eq!(stored.encoded(), "Ada");
     }
 
     #[pollster::test]
@@ -206,7 +206,7 @@ mod tests {
             let stored = new.stored(MessageId::new(812), Seq::new(57).unwrap());
             Ok(Appended::Repeat(stored))
         });
-        assert_eq!(world.send(Access::Joined).await.unwrap().seq.get(), 57);
+        assert_eq!(world.send(Access::Joined).await.unwrap().seq().get(), 57);
 
         let mut world = World::new();
         let append = world.messages.expect_append();

@@ -73,7 +73,7 @@ fn hand_out(members: u64) -> Piece {
         world.join(member, CatchUp::None);
     }
     // One run warms up, and one is counted.
-    let stored = |n| StoredMessage::encode(message(World::room(), n), bench::encode_message);
+    let stored = |n| StoredMessage::encode(&message(World::room(), n), bench::encode_message);
     let messages: Vec<_> = (1..=2 * MESSAGES).map(|n| Arc::new(stored(n))).collect();
     let mut messages = messages.into_iter();
     let deliveries = MESSAGES as usize * members.len();

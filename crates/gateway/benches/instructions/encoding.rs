@@ -46,14 +46,14 @@ fn message_to_json(length: usize) -> Piece {
 /// Wraps encoded JSON in a frame, which happens once for all members of a room.
 fn json_to_frame() -> Piece {
     let encoder = bench::encoder();
-    let message = StoredMessage::encode(message(room(7), 57), bench::encode_message);
+    let message = StoredMessage::encode(&message(room(7), 57), bench::encode_message);
     Piece::repeat(OPERATIONS, move || encoder.message(black_box(&message)))
 }
 
 /// Encodes the acknowledgement of a page, whose messages are encoded already.
 fn page_to_acknowledgement() -> Piece {
     let messages = (1..=PAGE)
-        .map(|position| StoredMessage::encode(message(room(7), position), bench::encode_message));
+        .map(|position| StoredMessage::encode(&message(room(7), position), bench::encode_message));
     let page = Page {
         messages: messages.collect(),
         has_more: true,

@@ -129,6 +129,7 @@ impl Served {
                     max_in_flight: 64,
                     max_packet_bytes: 64 * 1024,
                 },
+                nodes: None,
                 demo: None,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await;

@@ -9,6 +9,7 @@ use clap::Command;
 
 use super::serve;
 use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings, Support};
+use crate::wiring;
 
 /// How the names of settings end that may contain a password.
 const URL_SUFFIXES: [&str; 2] = ["_URL", "_ENDPOINT"];
@@ -57,7 +58,7 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     Ok(code)
 }
 
-/// Tries what only an attempt can show: the database and the port.
+/// Tries what only an attempt can show: the database, Redis and the port.
 async fn try_out(config: &Config) -> Vec<String> {
     let mut complaints = Vec::new();
     let attempt = async {
@@ -70,6 +71,11 @@ async fn try_out(config: &Config) -> Vec<String> {
         }
     };
     if let Err(error) = attempt.await {
+        complaints.push(one_line(&*error));
+    }
+    if let Some(redis) = &config.redis
+        && let Err(error) = wiring::check_redis(redis).await
+    {
         complaints.push(one_line(&*error));
     }
     if let Err(error) = serve::bind(config).await {

@@ -43,7 +43,7 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
         mint: Arc::new(move |user| wiring::mint_token(&jwt, user, TOKEN_TTL)),
     };
     let stop = serve::stop_signal()?;
-    let app = wiring::app(config, database, Some(demo.clone()));
+    let app = wiring::app(config, database, Some(demo.clone()))?;
     let url = format!("http://{}", listener.local_addr()?);
     let database_url = redacted_url(settings.get("DATABASE_URL").unwrap_or_default());
     print_greeting(&url, &database_url, &demo)?;

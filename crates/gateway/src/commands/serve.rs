@@ -23,14 +23,13 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
     let socket = bind(&config).await?;
+    if let Some(redis) = &config.redis {
+        wiring::check_redis(redis).await?;
+    }
     let database = prepare_database(&config).await?;
     let listener = socket.listen(BACKLOG)?;
-    server::serve(
-        listener,
-        wiring::app(config, database, None),
-        stop_signal()?,
-    )
-    .await?;
+    let app = wiring::app(config, database, None)?;
+    server::serve(listener, app, stop_signal()?).await?;
     Ok(ExitCode::SUCCESS)
 }
 

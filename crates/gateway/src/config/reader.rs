@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chat_adapters::jwt::{JwtOptions, Secret};
 use chat_adapters::postgres::PostgresUrl;
+use chat_adapters::redis::{RedisOptions, RedisUrl};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -130,6 +131,28 @@ impl<'a> Reader<'a> {
             };
         }
         self.problem(NAME, "must start with sqlite:// or postgres://")
+    }
+
+    /// Returns `Some(None)` if there is no Redis.
+    pub(super) fn redis(&mut self) -> Option<Option<RedisOptions>> {
+        let prefix = self.text("REDIS_PREFIX")?;
+        let Some(url) = self.settings.get("REDIS_URL") else {
+            return Some(None);
+        };
+        match url.parse::<RedisUrl>() {
+            Ok(url) => Some(Some(RedisOptions { url, prefix })),
+            Err(error) => self.problem("REDIS_URL", format!("cannot be used: {error}")),
+        }
+    }
+
+    /// Several nodes cannot share a file.
+    pub(super) fn refuse_redis_with_sqlite(&mut self, storage: Option<&StorageConfig>) {
+        let is_sqlite = storage.is_some_and(|s| matches!(s.database, DatabaseUrl::Sqlite(_)));
+        if is_sqlite && self.settings.get("REDIS_URL").is_some() {
+            let text = "needs PostgreSQL, because several nodes cannot share a SQLite file: unset \
+                 it, or set DATABASE_URL to postgres://…";
+            self.problem::<()>("REDIS_URL", text);
+        }
     }
 
     pub(super) fn jwt(&mut self) -> Option<JwtOptions> {

@@ -56,7 +56,10 @@ pub const SETTINGS: &[Setting] = &[
         "on",
         "on: apply pending migrations; off: refuse to start while migrations are pending",
     ),
-    planned("REDIS_URL", "enables several nodes"),
+    optional(
+        "REDIS_URL",
+        "redis://… or rediss://…; enables several nodes on one PostgreSQL",
+    ),
     secret(
         "JWT_SECRET",
         "HS256 secret that signs tokens, at least 32 bytes",
@@ -104,7 +107,11 @@ pub const SETTINGS: &[Setting] = &[
         "NOTIFY_AFTER",
         "delay before unread messages cause a webhook",
     ),
-    planned("REDIS_PREFIX", "prefix of every Redis key and channel"),
+    setting(
+        "REDIS_PREFIX",
+        "chat:",
+        "prefix of every Redis key and channel",
+    ),
     planned("OTEL_EXPORTER_OTLP_ENDPOINT", "where traces are exported"),
     setting(
         "MAX_IN_FLIGHT",

@@ -144,7 +144,6 @@ fn a_secret_can_be_read_from_a_file() {
 #[test]
 fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
-        "REDIS_URL",
         "JWT_PUBLIC_KEY_FILE",
         "JWKS_URL",
         "JWT_ALGORITHMS",
@@ -160,7 +159,6 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         "WEBHOOK_SECRET_PREVIOUS",
         "WEBHOOK_EVENTS",
         "NOTIFY_AFTER",
-        "REDIS_PREFIX",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "MAX_ROOMS",
         "MAX_CONNECTIONS_PER_USER",
@@ -196,6 +194,45 @@ fn a_value_that_requests_the_only_available_behaviour_is_accepted() {
     assert!(read(&[("ROOM_DEFAULT", "open")]).is_ok());
     let reported = problem(&[("ROOM_DEFAULT", "private")]);
     assert!(reported.ends_with("or set it to open"), "{reported}");
+}
+
+#[test]
+fn redis_enables_several_nodes_on_postgresql() {
+    assert!(read(&[]).unwrap().redis.is_none());
+    let postgres = ("DATABASE_URL", "postgres://localhost/chat");
+    let config = read(&[postgres, ("REDIS_URL", "redis://:hunter2@localhost")]).unwrap();
+    assert_eq!(config.redis.unwrap().prefix, "chat:");
+    let url = ("REDIS_URL", "rediss://localhost");
+    let config = read(&[postgres, url, ("REDIS_PREFIX", "x:")]).unwrap();
+    assert_eq!(config.redis.unwrap().prefix, "x:");
+}
+
+#[test]
+fn a_redis_that_cannot_be_used_is_refused_by_name() {
+    let postgres = ("DATABASE_URL", "postgres://localhost/chat");
+    for (url, says) in [
+        ("localhost:6379", "must start with redis:// or rediss://"),
+        (
+            "redis+unix:///run/redis.sock",
+            "Unix sockets are not supported",
+        ),
+        ("redis+sentinel://:hunter2@h/x", "Sentinel is not supported"),
+        (
+            "redis+cluster://:hunter2@h",
+            "Redis Cluster is not supported",
+        ),
+        ("redis://:hunter2@h:port", "is not a valid URL"),
+    ] {
+        let reported = problem(&[postgres, ("REDIS_URL", url)]);
+        let expected = format!("REDIS_URL cannot be used: {says}");
+        assert!(reported.starts_with(&expected), "{reported}");
+        assert!(!reported.contains("hunter2"), "{reported}");
+    }
+    let reported = problem(&[("REDIS_URL", "redis://localhost")]);
+    assert!(
+        reported.starts_with("REDIS_URL needs PostgreSQL"),
+        "{reported}"
+    );
 }
 
 #[test]

@@ -94,6 +94,7 @@ fn app() -> App {
             max_in_flight: 256,
             max_packet_bytes: 65_536,
         },
+        nodes: None,
         demo: None,
     })
 }

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chat_domain::Membership;
 use chat_domain::use_cases::SentMessage;
 use futures_util::stream::FuturesUnordered;
@@ -55,12 +56,27 @@ pub(super) fn close(client: &Arc<Client>) {
 /// Ends a connection whose token has expired: the client receives an error, is disconnected
 /// from the namespace, and its transport is closed. What has begun is finished.
 pub(crate) fn expire(client: &Arc<Client>) {
+    end(
+        client,
+        Request::default().failure(&Failure::token_expired()),
+    );
+}
+
+/// Ends a connection at the operator's request: the client is disconnected from the
+/// namespace, so that the standard client does not reconnect by itself, and its transport is
+/// closed. What has begun is finished.
+pub(crate) fn disconnect(client: &Arc<Client>) {
+    end(client, []);
+}
+
+/// Sends the last packets, disconnects the client from the namespace, and closes its
+/// transport.
+fn end(client: &Arc<Client>, last: impl IntoIterator<Item = Bytes>) {
     for asked in client.inbox.clear() {
         client.session.finished(asked.bytes);
     }
     leave_all_rooms(client);
-    let error = Request::default().failure(&Failure::token_expired());
-    client.send(error.chain([packet::disconnect()]));
+    client.send(last.into_iter().chain([packet::disconnect()]));
     let session = client.session.clone();
     let tasks = &client.gateway.tasks;
     tasks.spawn(async move { session.end_when_flushed().await });

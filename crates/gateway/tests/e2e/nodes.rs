@@ -1,5 +1,10 @@
 //! Several gateways on one PostgreSQL.
 
+mod group;
+mod hints;
+mod kick;
+mod settings;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -93,7 +93,6 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
 #[test]
 fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
     for (variable, value) in [
-        ("REDIS_URL", "redis://:hunter2@x"),
         ("JWT_PUBLIC_KEY_FILE", "/run/key.pem"),
         ("JWKS_URL", "https://:hunter2@x/jwks.json"),
         ("JWT_ALGORITHMS", "RS256"),
@@ -112,7 +111,6 @@ fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
         ("WEBHOOK_SECRET_PREVIOUS_FILE", "/run/webhook-secret"),
         ("WEBHOOK_EVENTS", "message.created"),
         ("NOTIFY_AFTER", "30"),
-        ("REDIS_PREFIX", "chat:"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:hunter2@x:4317"),
         ("MAX_ROOMS", "200"),
         ("MAX_CONNECTIONS_PER_USER", "50"),

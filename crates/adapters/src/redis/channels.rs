@@ -1,0 +1,71 @@
+//! The names of the channels.
+
+use chat_domain::RoomId;
+
+/// What every channel of a deployment begins with.
+#[derive(Debug, Clone)]
+pub(super) struct Channels {
+    prefix: String,
+}
+
+/// What a channel carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    /// Hints about a room.
+    Room(RoomId),
+    /// Commands for every node.
+    Nodes,
+}
+
+impl Channels {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    /// Returns the channel's name.
+    pub(super) fn name(&self, channel: Channel) -> String {
+        let prefix = &self.prefix;
+        match channel {
+            Channel::Room(room_id) => format!("{prefix}room:{room_id}"),
+            Channel::Nodes => format!("{prefix}nodes"),
+        }
+    }
+
+    /// Returns the channel with this name.
+    pub(super) fn parse(&self, name: &[u8]) -> Option<Channel> {
+        let name = std::str::from_utf8(name).ok()?;
+        match name.strip_prefix(&self.prefix)? {
+            "nodes" => Some(Channel::Nodes),
+            name => {
+                let number = name.strip_prefix("room:")?.parse().ok()?;
+                Some(Channel::Room(RoomId::new(number).ok()?))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_is_named_after_what_it_carries() {
+        let channels = Channels::new("chat:");
+        let room = Channel::Room(RoomId::new(7).unwrap());
+        for (channel, name) in [(room, "chat:room:7"), (Channel::Nodes, "chat:nodes")] {
+            assert_eq!(channels.name(channel), name);
+            assert_eq!(channels.parse(name.as_bytes()), Some(channel));
+        }
+        for name in [
+            "room:7",
+            "chat:room:0",
+            "chat:room:x",
+            "chat:",
+            "other:nodes",
+        ] {
+            assert_eq!(channels.parse(name.as_bytes()), None, "{name}");
+        }
+    }
+}

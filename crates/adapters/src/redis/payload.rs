@@ -1,0 +1,346 @@
+//! What travels: typed, versioned JSON.
+//!
+//! Hints of one room, in their order:
+//!
+//! ```json
+//! {"v":1,"node":"3f…","entries":[
+//!     {"message":{"seq":57,"encoded":{…}}},
+//!     {"read":{"user":"42","seq":56}}]}
+//! ```
+//!
+//! `encoded` is the message as clients receive it, verbatim. A command:
+//!
+//! ```json
+//! {"v":1,"disconnect":{"user":"42"}}
+//! ```
+//!
+//! A receiver ignores keys that it does not know. It counts as invalid what it cannot
+//! interpret: another version, an unknown kind, a value out of range. During a rolling
+//! upgrade, an older node therefore misses a new kind of hint and finds it in the log.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use chat_domain::ports::NodeCommand;
+use chat_domain::{RoomEntry, Seq, StoredMessage, UserId};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+const VERSION: u32 = 1;
+
+/// The name of this process among the nodes.
+#[derive(Debug, Clone)]
+pub(super) struct NodeId {
+    /// How every payload with hints of this node begins.
+    head: String,
+}
+
+/// The hints of a payload.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Received {
+    pub(super) entries: Vec<RoomEntry>,
+    /// How many parts could not be interpreted.
+    pub(super) invalid: u64,
+}
+
+#[derive(Deserialize)]
+struct Hints<'a> {
+    v: u32,
+    #[serde(borrow)]
+    entries: Vec<&'a RawValue>,
+}
+
+/// One of its fields is set.
+#[derive(Default, Serialize, Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    message: Option<MessageEntry<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    read: Option<ReadEntry<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct MessageEntry<'a> {
+    seq: u64,
+    #[serde(borrow)]
+    encoded: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReadEntry<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+    seq: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Command<'a> {
+    v: u32,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    disconnect: Option<Disconnect<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Disconnect<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+}
+
+impl NodeId {
+    /// Returns an id that no other node has.
+    pub(super) fn random() -> Self {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).expect("the system has random numbers");
+        let id = u128::from_ne_bytes(bytes);
+        Self {
+            head: format!(r#"{{"v":{VERSION},"node":"{id:032x}","entries":["#),
+        }
+    }
+
+    /// Returns an empty payload for hints of this node.
+    pub(super) fn begin(&self) -> Payload {
+        Payload {
+            json: self.head.clone().into_bytes(),
+            hints: 0,
+        }
+    }
+
+    /// Returns whether this node sent the payload. Nothing is parsed for it.
+    pub(super) fn sent(&self, payload: &[u8]) -> bool {
+        payload.starts_with(self.head.as_bytes())
+    }
+}
+
+/// Hints of one room, being joined.
+pub(super) struct Payload {
+    json: Vec<u8>,
+    hints: u64,
+}
+
+impl Payload {
+    /// Adds a hint.
+    ///
+    /// # Errors
+    /// The message's encoding is not JSON.
+    pub(super) fn push(&mut self, entry: &RoomEntry) -> Result<(), serde_json::Error> {
+        let entry = match entry {
+            RoomEntry::Message(message) => Entry {
+                message: Some(MessageEntry {
+                    seq: message.seq().get(),
+                    encoded: serde_json::from_str(message.encoded())?,
+                }),
+                ..Entry::default()
+            },
+            RoomEntry::ReadPointer { user_id, seq } => Entry {
+                read: Some(ReadEntry {
+                    user: user_id.as_str().into(),
+                    seq: seq.get(),
+                }),
+                ..Entry::default()
+            },
+        };
+        if self.hints > 0 {
+            self.json.push(b',');
+        }
+        serde_json::to_writer(&mut self.json, &entry)?;
+        self.hints += 1;
+        Ok(())
+    }
+
+    /// Returns how many hints it holds.
+    pub(super) fn hints(&self) -> u64 {
+        self.hints
+    }
+
+    /// Returns the JSON.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.json.extend_from_slice(b"]}");
+        self.json
+    }
+}
+
+impl Received {
+    /// Reads the hints of a payload, as far as they can be interpreted.
+    pub(super) fn parse(payload: &[u8]) -> Self {
+        let mut received = Self::default();
+        match serde_json::from_slice::<Hints>(payload) {
+            Ok(hints) if hints.v == VERSION => {
+                for entry in hints.entries {
+                    match parse_entry(entry.get()) {
+                        Some(entry) => received.entries.push(entry),
+                        None => received.invalid += 1,
+                    }
+                }
+            }
+            _ => received.invalid += 1,
+        }
+        received
+    }
+}
+
+fn parse_entry(json: &str) -> Option<RoomEntry> {
+    match serde_json::from_str(json).ok()? {
+        Entry {
+            message: Some(MessageEntry { seq, encoded }),
+            read: None,
+        } => {
+            // The first message has position 1.
+            let seq = Seq::new(seq).ok().filter(|seq| *seq > Seq::START)?;
+            let message = StoredMessage::new(seq, encoded.get().into());
+            Some(RoomEntry::Message(Arc::new(message)))
+        }
+        Entry {
+            message: None,
+            read: Some(ReadEntry { user, seq }),
+        } => Some(RoomEntry::ReadPointer {
+            user_id: UserId::new(user).ok()?,
+            seq: Seq::new(seq).ok()?,
+        }),
+        _ => None,
+    }
+}
+
+/// Encodes a command.
+pub(super) fn encode_command(command: &NodeCommand) -> Vec<u8> {
+    let command = match command {
+        NodeCommand::DisconnectUser(user_id) => Command {
+            v: VERSION,
+            disconnect: Some(Disconnect {
+                user: user_id.as_str().into(),
+            }),
+        },
+    };
+    match serde_json::to_vec(&command) {
+        Ok(json) => json,
+        // Its keys are strings, and none of its parts can fail.
+        Err(error) => unreachable!("a command cannot be encoded: {error}"),
+    }
+}
+
+/// Reads a command; `None` if it cannot be interpreted.
+pub(super) fn parse_command(payload: &[u8]) -> Option<NodeCommand> {
+    match serde_json::from_slice(payload).ok()? {
+        Command {
+            v: VERSION,
+            disconnect: Some(Disconnect { user }),
+        } => Some(NodeCommand::DisconnectUser(UserId::new(user).ok()?)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seq(n: u64) -> Seq {
+        Seq::new(n).unwrap()
+    }
+
+    fn message(n: u64, encoded: &str) -> RoomEntry {
+        RoomEntry::Message(Arc::new(StoredMessage::new(seq(n), encoded.into())))
+    }
+
+    fn read(user: &str, n: u64) -> RoomEntry {
+        RoomEntry::ReadPointer {
+            user_id: UserId::new(user).unwrap(),
+            seq: seq(n),
+        }
+    }
+
+    #[test]
+    fn hints_arrive_as_they_were_sent() {
+        let node = NodeId::random();
+        let sent = [
+            message(57, r#"{"content":"\u0000 é \"","n":1.50}"#),
+            read("a\"b\\é", 56),
+            message(58, "{}"),
+        ];
+        let mut payload = node.begin();
+        for entry in &sent {
+            payload.push(entry).unwrap();
+        }
+        assert_eq!(payload.hints(), 3);
+        let json = payload.finish();
+        assert!(node.sent(&json) && !NodeId::random().sent(&json));
+        let expected = Received {
+            entries: sent.into(),
+            invalid: 0,
+        };
+        assert_eq!(Received::parse(&json), expected);
+    }
+
+    #[test]
+    fn an_encoding_that_is_not_json_is_refused_and_leaves_the_others_intact() {
+        let mut payload = NodeId::random().begin();
+        payload.push(&message(1, "{}")).unwrap();
+        assert!(payload.push(&message(2, "{}]")).is_err());
+        payload.push(&message(3, "{}")).unwrap();
+        let received = Received::parse(&payload.finish());
+        assert_eq!(received.entries, [message(1, "{}"), message(3, "{}")]);
+    }
+
+    #[test]
+    fn the_format_is_the_documented_one() {
+        let json = br#"{"v":1,"node":"another","later":[1],"entries":[
+            {"message":{"seq":57,"encoded":{"id":812},"later":true},"later":{}},
+            {"read":{"user":"42","seq":56}}]}"#;
+        let expected = Received {
+            entries: vec![message(57, r#"{"id":812}"#), read("42", 56)],
+            invalid: 0,
+        };
+        assert_eq!(Received::parse(json), expected);
+        let json = br#"{"v":1,"disconnect":{"user":"42"},"later":1}"#;
+        let command = NodeCommand::DisconnectUser(UserId::new("42").unwrap());
+        assert_eq!(parse_command(json), Some(command.clone()));
+        assert_eq!(parse_command(&encode_command(&command)), Some(command));
+    }
+
+    #[test]
+    fn what_cannot_be_interpreted_is_counted_and_the_rest_is_used() {
+        let json = br#"{"v":1,"node":"another","entries":[
+            {"presence":{"user":"42"}},
+            {"message":{"seq":0,"encoded":{}}},
+            {"message":{"seq":-1,"encoded":{}}},
+            {"message":{"seq":9007199254740992,"encoded":{}}},
+            {"message":{"seq":1}},
+            {"message":{"seq":1,"encoded":{}},"read":{"user":"42","seq":1}},
+            {"read":{"user":"","seq":1}},
+            {"read":{"user":42,"seq":1}},
+            null, [], 7,
+            {"read":{"user":"42","seq":1}}]}"#;
+        let expected = Received {
+            entries: vec![read("42", 1)],
+            invalid: 11,
+        };
+        assert_eq!(Received::parse(json), expected);
+    }
+
+    #[test]
+    fn a_payload_that_does_not_parse_is_one_invalid_part() {
+        for json in [
+            "",
+            "hello",
+            "[]",
+            "{}",
+            r#"{"v":2,"node":"x","entries":[{"read":{"user":"42","seq":1}}]}"#,
+            r#"{"v":1,"node":"x","entries":{}}"#,
+            r#"{"v":1,"node":"x","entries":[}"#,
+            "\u{0}",
+        ] {
+            let expected = Received {
+                entries: vec![],
+                invalid: 1,
+            };
+            assert_eq!(Received::parse(json.as_bytes()), expected, "{json}");
+            assert_eq!(parse_command(json.as_bytes()), None, "{json}");
+        }
+        assert_eq!(Received::parse(b"\xff\xfe").invalid, 1);
+        for json in [
+            r#"{"v":2,"disconnect":{"user":"42"}}"#,
+            r#"{"v":1,"revoke":{"user":"42"}}"#,
+            r#"{"v":1,"disconnect":{"user":""}}"#,
+        ] {
+            assert_eq!(parse_command(json.as_bytes()), None, "{json}");
+        }
+    }
+}
