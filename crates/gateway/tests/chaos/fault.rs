@@ -31,6 +31,8 @@ struct Shows {
     terminated: u64,
     /// Database sessions that the network broke during a call.
     broken_calls: u64,
+    /// Strikes during which nodes published no hint.
+    hint_stalls: u64,
     /// Clients that waited in vain and connected to another node.
     gave_up: u64,
 }
@@ -44,6 +46,7 @@ const NOTHING: Shows = Shows {
     stalls: 0,
     terminated: 0,
     broken_calls: 0,
+    hint_stalls: 0,
     gave_up: 0,
 };
 
@@ -246,6 +249,34 @@ pub(crate) const DATABASE_TORN: Fault = Fault {
     },
 };
 
+/// Redis is killed and started again. Like every fault of Redis, it explains nothing.
+pub(crate) const REDIS_KILLED: Fault = Fault {
+    name: "Redis killed",
+    explains: NONE.explains,
+    shows: Shows {
+        hint_stalls: 1,
+        ..NOTHING
+    },
+};
+
+/// Redis is shut down and started again.
+pub(crate) const REDIS_RESTARTED: Fault = Fault {
+    name: "Redis restarted",
+    ..REDIS_KILLED
+};
+
+/// Redis is suspended.
+pub(crate) const REDIS_SUSPENDED: Fault = Fault {
+    name: "Redis suspended",
+    ..REDIS_KILLED
+};
+
+/// One node is cut off from Redis, in one direction or both.
+pub(crate) const REDIS_CUT_OFF: Fault = Fault {
+    name: "one node cut off from Redis",
+    ..REDIS_KILLED
+};
+
 /// Not a fault: the load by itself.
 pub(crate) const NONE: Fault = Fault {
     name: "no fault",
@@ -264,7 +295,7 @@ pub(crate) const TAMPERING: Fault = Fault {
 };
 
 /// Every fault.
-pub(crate) const FAULTS: [Fault; 16] = [
+pub(crate) const FAULTS: [Fault; 20] = [
     KILLED,
     TERMINATED,
     SUSPENDED,
@@ -281,6 +312,10 @@ pub(crate) const FAULTS: [Fault; 16] = [
     NODE_SUSPENDED,
     DATABASE_SILENT,
     DATABASE_TORN,
+    REDIS_KILLED,
+    REDIS_RESTARTED,
+    REDIS_SUSPENDED,
+    REDIS_CUT_OFF,
 ];
 
 impl Fault {
@@ -296,6 +331,7 @@ impl Fault {
             stalls,
             terminated,
             broken_calls,
+            hint_stalls,
             gave_up,
         } = self.shows;
         let required = [
@@ -307,6 +343,7 @@ impl Fault {
             ("stalls", figures.stalls, stalls),
             ("sessions terminated", figures.terminated, terminated),
             ("calls broken", figures.broken_calls, broken_calls),
+            ("stalls of hints", figures.hint_stalls, hint_stalls),
             ("clients that gave up", figures.gave_up, gave_up),
         ];
         let shown = required

@@ -28,6 +28,8 @@ pub(crate) struct Figures {
     pub(crate) terminated: u64,
     /// Database sessions that the network broke during a call.
     pub(crate) broken_calls: u64,
+    /// Strikes during which nodes published no hint.
+    pub(crate) hint_stalls: u64,
     /// Clients that waited in vain and connected to another node.
     pub(crate) gave_up: u64,
     /// The longest time from a message's acknowledgement to a member, while no fault struck.
@@ -113,7 +115,7 @@ impl fmt::Display for Figures {
             "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
              {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
              {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, \
-             {} calls broken, {} gave up, slowest delivery {} ms, machine late by {} ms",
+             {} calls broken, {} stalls of hints, {} gave up, slowest delivery {} ms, machine late by {} ms",
             self.strikes.iter().sum::<u64>(),
             self.strikes.len(),
             self.sent,
@@ -131,6 +133,7 @@ impl fmt::Display for Figures {
             self.stalls,
             self.terminated,
             self.broken_calls,
+            self.hint_stalls,
             self.gave_up,
             self.slowest.as_millis(),
             self.lag.as_millis(),

@@ -4,14 +4,14 @@
 use crate::checker::Violation;
 use crate::fault::{self, Fault};
 use crate::several_nodes::LATER;
-use crate::stage::{Setup, Stage, summary};
+use crate::stage::{Cabled, Setup, Stage, summary};
 use crate::support::Database;
 
 /// Opens a stage with two nodes that have a planted bug.
 async fn open<'a>(fault: Fault, database: &'a Database, bug: &'static str) -> Stage<'a> {
     let setup = Setup {
         nodes: 2,
-        cabled: true,
+        cabled: Some(Cabled::Database),
         backoff: LATER,
         planted: Some(bug),
         ..Setup::default()

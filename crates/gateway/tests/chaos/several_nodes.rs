@@ -1,16 +1,17 @@
-//! The faults with several gateways on one PostgreSQL. The clients are spread over them, as by a
+//! The faults with several gateways on one PostgreSQL and one Redis. The clients are spread over them, as by a
 //! load balancer, and every promise holds on whichever node. `CHAOS_NODES` is the number of
 //! nodes.
 
+use std::io;
 use std::time::Duration;
 
-use chat_test_support::{Cluster, ClusterOptions, TestDatabase};
+use chat_test_support::{Cluster, ClusterOptions, Redis, TestDatabase};
 use tokio::task::block_in_place;
 
 use crate::Plan;
-use crate::fault::{self, MOST_NODES};
+use crate::fault::{self, Fault, MOST_NODES};
 use crate::machine::machine_crashed;
-use crate::stage::{Setup, Stage};
+use crate::stage::{Cabled, Setup, Stage};
 use crate::support::Database;
 
 /// How long a client waits for an answer of a suspended node.
@@ -29,6 +30,7 @@ fn nodes(default: usize) -> Setup {
     assert!((2..=MOST_NODES as usize).contains(&nodes), "CHAOS_NODES");
     Setup {
         nodes,
+        redis: true,
         ..Setup::default()
     }
 }
@@ -110,7 +112,7 @@ async fn promises_hold_when_one_node_and_postgres_do_not_hear_each_other() {
     let plan = Plan::from_environment();
     let database = Database::postgres();
     let setup = Setup {
-        cabled: true,
+        cabled: Some(Cabled::Database),
         ..nodes(2)
     };
     let mut stage = Stage::open(fault::DATABASE_SILENT, &database, setup).await;
@@ -132,7 +134,7 @@ async fn promises_hold_when_the_connections_of_one_node_to_postgres_are_torn() {
     let plan = Plan::from_environment();
     let database = Database::postgres();
     let setup = Setup {
-        cabled: true,
+        cabled: Some(Cabled::Database),
         backoff: LATER,
         ..nodes(2)
     };
@@ -158,6 +160,67 @@ async fn promises_hold_when_the_connections_of_one_node_to_postgres_are_torn() {
 #[ignore = "mounts a file system, which requires root; `cargo xtask chaos` runs it"]
 async fn promises_hold_on_all_nodes_when_the_machine_of_postgres_crashes() {
     machine_crashed(nodes(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_redis_is_killed() {
+    redis_fails(fault::REDIS_KILLED, Redis::kill, Redis::start_again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_redis_is_restarted() {
+    redis_fails(fault::REDIS_RESTARTED, Redis::stop, Redis::start_again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_redis_is_suspended() {
+    let suspend = |redis: &mut Redis| redis.signal("STOP");
+    redis_fails(fault::REDIS_SUSPENDED, suspend, |redis| {
+        redis.signal("CONT")
+    })
+    .await;
+}
+
+async fn redis_fails(
+    fault: Fault,
+    fail: impl Fn(&mut Redis) -> io::Result<()>,
+    recover: impl Fn(&mut Redis) -> io::Result<()>,
+) {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = nodes(2);
+    let all: Vec<_> = (0..setup.nodes).collect();
+    let mut stage = Stage::open(fault, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.hints_flow().await;
+        stage.redis(|redis| fail(redis).unwrap());
+        stage.no_hints(&all, 300, 4000).await;
+        stage.redis(|redis| recover(redis).unwrap());
+        stage.hints_flow().await;
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_one_node_is_cut_off_from_redis() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = Setup {
+        cabled: Some(Cabled::Redis),
+        ..nodes(2)
+    };
+    let mut stage = Stage::open(fault::REDIS_CUT_OFF, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        stage.hints_flow().await;
+        let node = stage.any_node();
+        stage.silence_redis(node, 300, 4000).await;
+        stage.hints_flow().await;
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
 }
 
 /// Every node writes to the same room at once.

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chat_test_support::{Redis, RedisOptions};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -13,71 +14,35 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::lag::LagMeter;
 use self::node::Node;
 pub(crate) use self::profiles::{CLIENTS, home};
+pub(crate) use self::setup::{Cabled, Setup};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};
-use crate::client::{BACKOFF, Client, Crowd, Phase, Progress, Role};
+use crate::client::{Client, Crowd, Phase, Progress, Role};
 use crate::fault::Fault;
 use crate::figures::Figures;
-use crate::proxy::{Proxy, ProxyFault};
+use crate::proxy::Proxy;
 use crate::random::{Random, seed};
 use crate::record::{Breaks, Event, Evidence, History, Reach, Window};
 use crate::support::Database;
 
 mod cuts;
+mod hints;
 mod lag;
 mod node;
 mod profiles;
+mod setup;
 mod storage;
 mod strikes;
 
 /// How long a test waits for an event that must happen, with a margin for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How a test differs from the others.
-#[derive(Clone, Copy)]
-pub(crate) struct Setup {
-    /// The number of gateways.
-    pub(crate) nodes: usize,
-    /// A proxy between the clients and the first gateway.
-    pub(crate) proxy: Option<ProxyFault>,
-    /// Whether a cable leads from each gateway to the database.
-    pub(crate) cabled: bool,
-    /// The length of a message in characters.
-    pub(crate) length: usize,
-    /// Whether only clients take part that stay in their rooms.
-    pub(crate) without_visitors: bool,
-    /// Whether all clients use the same room.
-    pub(crate) one_room: bool,
-    /// How long a client waits for an answer before it connects to another node.
-    pub(crate) patience: Option<Duration>,
-    /// How long a client waits before it repeats a refused message.
-    pub(crate) backoff: Duration,
-    /// The bug to be found, in the gateway program that `PLANTED_GATEWAY` names; "none" for the
-    /// program without a bug.
-    pub(crate) planted: Option<&'static str>,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            nodes: 1,
-            proxy: None,
-            cabled: false,
-            length: 40,
-            without_visitors: false,
-            one_room: false,
-            patience: None,
-            backoff: BACKOFF,
-            planted: None,
-        }
-    }
-}
-
 pub(crate) struct Stage<'a> {
     fault: Fault,
     name: String,
     database: &'a Database,
     nodes: Vec<Node>,
+    redis: Option<Redis>,
     crowd: Arc<Crowd>,
     clients: JoinSet<History>,
     progresses: Vec<(&'static str, Arc<Mutex<Progress>>)>,
@@ -88,6 +53,7 @@ pub(crate) struct Stage<'a> {
     stalls: u64,
     /// The database sessions that were terminated while the gateways used them.
     pub(crate) terminated: u64,
+    hint_stalls: u64,
     lag: LagMeter,
     /// Decides how long faults last and when they strike.
     random: Random,
@@ -110,9 +76,13 @@ impl<'a> Stage<'a> {
         }
         println!("chaos: {name}: CHAOS_SEED={}", seed());
         let random = Random::new(seed()).derive(&name);
+        let redis = setup.redis.then(|| {
+            let started = block_in_place(|| Redis::start(RedisOptions::default()));
+            started.expect("Redis")
+        });
         let mut nodes = Vec::new();
         for _ in 0..setup.nodes {
-            nodes.push(Node::start(database, setup).await);
+            nodes.push(Node::start(database, redis.as_ref(), setup).await);
         }
         let mut addresses: Vec<_> = nodes.iter().map(Node::address).collect();
         let mut proxy = None;
@@ -127,6 +97,7 @@ impl<'a> Stage<'a> {
             name,
             database,
             nodes,
+            redis,
             crowd: crowd.clone(),
             clients: JoinSet::new(),
             progresses: Vec::new(),
@@ -135,6 +106,7 @@ impl<'a> Stage<'a> {
             strikes: Vec::new(),
             stalls: 0,
             terminated: 0,
+            hint_stalls: 0,
             lag: LagMeter::start(crowd.began),
             random,
         };
@@ -321,6 +293,7 @@ impl<'a> Stage<'a> {
             stalls: self.stalls,
             terminated: self.terminated,
             broken_calls,
+            hint_stalls: self.hint_stalls,
             slowest: slowest_delivery(&evidence),
             ..Figures::of(&evidence)
         };

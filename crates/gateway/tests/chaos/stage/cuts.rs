@@ -23,11 +23,24 @@ impl Stage<'_> {
         cables.map(Cable::broken_calls).sum()
     }
 
-    /// Keeps a node's requests from the server, or the answers, or both, for a random time (in
-    /// milliseconds).
-    pub(crate) async fn silence(&mut self, node: usize, from: u64, to: u64) {
+    fn any_silence(&mut self) -> Silence {
         let all = [Silence::Requests, Silence::Answers, Silence::Both];
-        let silence = all[self.below(all.len() as u64) as usize];
+        all[self.below(all.len() as u64) as usize]
+    }
+
+    /// Cuts a node off from Redis, in one direction or both, for a random time (in
+    /// milliseconds).
+    pub(crate) async fn silence_redis(&mut self, node: usize, from: u64, to: u64) {
+        let silence = self.any_silence();
+        self.cable(node).be_silent(silence);
+        self.no_hints(&[node], from, to).await;
+        self.cable(node).resume();
+    }
+
+    /// Keeps a node's requests from the database, or the answers, or both, for a random time
+    /// (in milliseconds).
+    pub(crate) async fn silence(&mut self, node: usize, from: u64, to: u64) {
+        let silence = self.any_silence();
         // The others go on, but not so fast that the node has thousands of messages to catch up.
         self.crowd.is_calm.store(true, Ordering::Relaxed);
         self.begin_strike_on(Reach::Node(node));

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 
+use chat_test_support::Redis;
 use tokio::task::block_in_place;
 use url::Url;
 
-use super::Setup;
+use super::{Cabled, Setup};
 use crate::cable::Cable;
 use crate::support::{Database, Gateway, PROGRAM};
 
@@ -23,7 +24,7 @@ pub(super) struct Node {
 
 impl Node {
     /// Starts a gateway on this database.
-    pub(super) async fn start(database: &Database, setup: Setup) -> Self {
+    pub(super) async fn start(database: &Database, redis: Option<&Redis>, setup: Setup) -> Self {
         // While the gateway is down, the kernel does not assign this port to an outgoing
         // connection.
         let port = chat_test_support::free_port().unwrap();
@@ -33,10 +34,17 @@ impl Node {
             ("MESSAGE_RATE", "0".to_owned()),
         ];
         let mut cable = None;
-        if setup.cabled {
-            let (started, url) = cabled(&database.url()).await;
-            settings.push(("DATABASE_URL", url));
-            cable = Some(started);
+        let servers = [
+            ("DATABASE_URL", Cabled::Database, Some(database.url())),
+            ("REDIS_URL", Cabled::Redis, redis.map(Redis::url)),
+        ];
+        for (name, server, url) in servers {
+            let Some(mut url) = url else { continue };
+            if setup.cabled == Some(server) {
+                let (started, cabled) = cabled(&url).await;
+                (cable, url) = (Some(started), cabled);
+            }
+            settings.push((name, url));
         }
         let mut program = PROGRAM.into();
         if let Some(bug) = setup.planted {

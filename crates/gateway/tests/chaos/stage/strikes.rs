@@ -14,9 +14,9 @@ use crate::record::{Reach, Window};
 use crate::support::client::get;
 
 /// How long answers that the gateway has given may be on their way.
-const IN_FLIGHT: Duration = Duration::from_millis(200);
+pub(super) const IN_FLIGHT: Duration = Duration::from_millis(200);
 /// How often the gateway's metrics are read while a test waits for them.
-const METRICS_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Stage<'_> {
     /// Begins a strike on everything.
@@ -45,7 +45,7 @@ impl Stage<'_> {
         self.windows.last_mut().unwrap().end = now;
     }
 
-    fn struck(&mut self, times: u64) {
+    pub(super) fn struck(&mut self, times: u64) {
         *self.strikes.last_mut().unwrap() += times;
     }
 
