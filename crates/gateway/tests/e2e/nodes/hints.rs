@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use chat_test_support::{Redis, RedisOptions};
+use chat_test_support::{Redis, RedisOptions, wait_until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::group::{Group, metric, until_metric};
+use crate::support::DEADLINE;
 use crate::support::client::{Client, get};
 
 const MESSAGES: u64 = 60;
+/// The content of the last message.
+const LAST: &str = "the last one";
 /// A user's marks are handed out once per second.
 const READ_MARK_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -155,36 +158,54 @@ async fn redis_killed_under_load_loses_nothing_and_hints_flow_again_when_it_is_b
             assert_eq!(answer["ok"], true, "{answer}");
             sent += 1;
         }
-        sent
+        sender.send(1, LAST).await;
+        sent + 1
+    });
+    let reading = tokio::spawn(async move {
+        for seq in 1.. {
+            let message = member.event("newMessage").await;
+            assert_eq!(message["seq"], seq, "{message}");
+            if message["content"] == LAST {
+                return seq;
+            }
+        }
+        unreachable!("the last message has a position")
     });
     let stored = "SELECT coalesce(max(seq), 0) FROM messages";
     let stored = || -> u64 { group.database.sql(stored).parse().unwrap() };
-    for _ in 0..2 {
+    for round in 1..=2 {
         redis.kill().unwrap();
         group.until_connected(0).await;
         for node in &group.nodes {
             let (status, body) = get(node.address, "/readyz").await;
             assert_eq!(status, 200);
-            assert!(body.starts_with("ready\nRedis is not connected"), "{body}");
+            assert!(
+                body.contains("\r\n\r\nready\nRedis is not connected"),
+                "{body}"
+            );
         }
         let before = stored();
-        while stored() == before {}
+        wait_until(DEADLINE, "more is stored", || {
+            Ok((stored() > before).then_some(()))
+        })
+        .unwrap();
         redis.start_again().unwrap();
-        group.until_connected(1).await;
+        for node in &group.nodes {
+            let log = node.wait_for_log(|log| {
+                let is_back = log.matches("Redis is back").count() == round;
+                is_back.then(|| log.to_owned())
+            });
+            assert_eq!(log.matches("Redis is lost").count(), round, "{log}");
+        }
     }
     a_read_mark_crosses(&group, 0, 1).await;
     stop.send(()).unwrap();
-    let sent = sending.await.unwrap();
-    read_in_order(&mut member, sent).await;
+    let sent: u64 = sending.await.unwrap();
+    assert_eq!(timeout(DEADLINE, reading).await.unwrap().unwrap(), sent);
     for node in &group.nodes {
-        assert_eq!(
-            get(node.address, "/readyz").await,
-            (200, "ready\n".to_owned())
-        );
-        let log = node.wait_for_log(|log| {
-            (log.matches("Redis is back").count() == 2).then(|| log.to_owned())
-        });
-        assert_eq!(log.matches("Redis is lost").count(), 2, "{log}");
+        let (status, body) = get(node.address, "/readyz").await;
+        let is_ready = body.ends_with("\r\n\r\nready\n");
+        assert!(status == 200 && is_ready, "{body}");
     }
 }
 
