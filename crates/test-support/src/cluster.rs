@@ -213,6 +213,15 @@ impl Cluster {
         self.programs.psql(&url, sql, STATEMENT_TIMEOUT)
     }
 
+    /// Returns the server's log since it was last started.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be read.
+    pub fn log(&self) -> io::Result<String> {
+        fs::read_to_string(self.folder.join("server.log"))
+    }
+
     /// Creates an empty database.
     ///
     /// # Errors

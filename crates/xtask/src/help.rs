@@ -17,11 +17,15 @@ Developer commands.
         cargo-mutants knows; each change must fail a test, or be named with a
         reason in .cargo/mutants.toml
 
-    cargo xtask chaos [--rounds N] [--messages N] [--seed N]
+    cargo xtask chaos [--nodes N] [--rounds N] [--messages N] [--seed N]
         injects every fault around a gateway under load, in N rounds each (20) and
         until N messages are acknowledged (100000), and compares what its clients
-        received with what is stored; the seed decides every random choice, and
-        each test prints it
+        received with what is stored; with --nodes 2 or 3, the faults of several
+        gateways on one PostgreSQL instead; the seed decides every random choice,
+        and each test prints it
+
+    cargo xtask chaos --controls [--seed N]
+        builds a gateway with planted bugs, each of which must be found
 
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]

@@ -150,6 +150,8 @@ pub(crate) enum Violation {
     },
     /// A connection ended, or could not be made, and the fault does not explain it.
     Disconnected { client: String, at: Duration },
+    /// A client waited in vain for an answer, and no fault struck its node.
+    WaitedInVain { client: String, at: Duration },
     /// More connections ended than the proxy broke.
     DisconnectedTooOften { ended: u64, broken: u64 },
     /// A gateway that shut down did not answer a send that was in progress.
@@ -215,10 +217,11 @@ impl Evidence {
         PROMISED_DELAY + WAKE_UPS * longest.unwrap_or_default()
     }
 
-    /// Returns whether the fault explains what this client observed at this time.
-    fn is_struck(&self, client: &str, at: Duration) -> bool {
+    /// Returns whether the fault explains what this client observed at this time, connected to
+    /// this node.
+    fn is_struck(&self, client: &str, node: usize, at: Duration) -> bool {
         let mut windows = self.windows.iter();
-        windows.any(|window| window.affects(client) && self.is_within(window, at))
+        windows.any(|window| window.affects(client, node) && self.is_within(window, at))
     }
 
     /// Returns whether the window's effects may be observed at this time.

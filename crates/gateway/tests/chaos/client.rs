@@ -1,23 +1,24 @@
-//! A correct client that records what it observes. It reconnects, joins with `afterSeq` set to
-//! the newest message that it has seen, repeats unacknowledged messages with the same
-//! `clientMessageId`, and pages through the messages that it missed.
+//! A correct client that records what it observes. It reconnects, to any of the nodes, joins with
+//! `afterSeq` set to the newest message that it has seen, repeats unacknowledged messages with
+//! the same `clientMessageId`, and pages through the messages that it missed.
 //!
 //! It tolerates every failure of the connection, but panics on a packet that the wire contract
 //! does not define.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::random::Random;
 use crate::record::{Entry, Event, History, Operation};
-use crate::support::token;
+use crate::stage::Setup;
+use crate::support::{DEADLINE, token};
 
 use self::link::Link;
 pub(crate) use self::link::Transport;
@@ -33,7 +34,7 @@ mod sending;
 /// How often a client checks whether a request is due.
 const TICK: Duration = Duration::from_millis(10);
 /// How long a client waits before it repeats a refused event.
-const BACKOFF: Duration = Duration::from_millis(50);
+pub(crate) const BACKOFF: Duration = Duration::from_millis(50);
 
 /// What a client does in addition to reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +68,23 @@ pub(crate) enum Phase {
 
 /// State that the clients of a test share.
 pub(crate) struct Crowd {
-    pub(crate) address: SocketAddr,
+    /// The address of each node.
+    pub(crate) nodes: Vec<SocketAddr>,
+    /// How long a client waits for an answer before it connects to another node; forever if
+    /// `None`.
+    pub(crate) patience: Option<Duration>,
+    /// How long a client waits before it repeats a refused message.
+    pub(crate) backoff: Duration,
+    /// Whether clients send only now and then.
+    pub(crate) is_calm: AtomicBool,
+    /// Whether each client moves to its home.
+    pub(crate) go_home: watch::Sender<bool>,
     pub(crate) began: Instant,
     pub(crate) phase: watch::Sender<Phase>,
     /// The names of the clients that do not read.
     pub(crate) paused: watch::Sender<Vec<&'static str>>,
-    /// The number of positive acknowledgements so far.
-    pub(crate) acknowledged: AtomicU64,
+    /// The number of positive acknowledgements so far, by node.
+    pub(crate) acknowledged: Vec<AtomicU64>,
     /// The number of sends that were refused so far.
     pub(crate) refused: AtomicU64,
     /// Notifies of new counts above and of new `Progress`.
@@ -85,24 +96,36 @@ pub(crate) struct Crowd {
 }
 
 impl Crowd {
-    pub(crate) fn new(address: SocketAddr, length: usize) -> Self {
+    pub(crate) fn new(nodes: Vec<SocketAddr>, setup: Setup) -> Self {
         Self {
-            address,
+            patience: setup.patience,
+            backoff: setup.backoff,
+            is_calm: AtomicBool::new(false),
+            go_home: watch::Sender::new(false),
+            acknowledged: nodes.iter().map(|_| AtomicU64::new(0)).collect(),
+            nodes,
             began: Instant::now(),
             phase: watch::Sender::new(Phase::Load),
             paused: watch::Sender::default(),
-            acknowledged: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             progressed: watch::Sender::new(()),
-            length,
+            length: setup.length,
             shared: Mutex::default(),
         }
+    }
+
+    /// Returns the number of positive acknowledgements so far, by all nodes.
+    pub(crate) fn acknowledged_in_all(&self) -> u64 {
+        let by_node = self.acknowledged.iter();
+        by_node.map(|node| node.load(Ordering::Relaxed)).sum()
     }
 }
 
 /// How far a client has got.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Progress {
+    /// Whether the client is connected to its home.
+    pub(crate) is_home: bool,
     /// The number of unanswered sends, rooms to join and pages to fetch.
     pub(crate) unsettled: usize,
     /// For each room, the newest message that the client has seen.
@@ -112,6 +135,11 @@ pub(crate) struct Progress {
 pub(crate) struct Client {
     crowd: Arc<Crowd>,
     profile: Profile,
+    /// The node to which the client belongs while all of them work.
+    home: usize,
+    /// The node to which it connects, or is connected.
+    node: usize,
+    is_connected: bool,
     token: String,
     rooms: BTreeMap<u64, Room>,
     /// Messages that are not settled: first those that were sent before, then new ones.
@@ -132,6 +160,8 @@ struct Pending {
     next_request: u64,
     /// Packets to be sent.
     packets: Vec<String>,
+    /// Since when a request has been unanswered and nothing has arrived.
+    waiting_since: Option<Instant>,
 }
 
 enum Request {
@@ -158,6 +188,8 @@ impl Request {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     ByGateway,
+    GaveUp,
+    Moved,
     /// The phase is `Finish`.
     Finished,
 }
@@ -168,11 +200,14 @@ pub(crate) fn display_name(user: &str) -> String {
 }
 
 impl Client {
-    pub(crate) fn new(profile: Profile, random: Random, crowd: Arc<Crowd>) -> Self {
+    pub(crate) fn new(profile: Profile, home: usize, random: Random, crowd: Arc<Crowd>) -> Self {
         let rooms = profile.rooms.iter().map(|room| (*room, Room::default()));
         Self {
             crowd,
             profile,
+            home,
+            node: home,
+            is_connected: false,
             token: token(profile.user, &display_name(profile.user)),
             rooms: rooms.collect(),
             outbox: VecDeque::new(),
@@ -194,19 +229,40 @@ impl Client {
         let mut phase = self.crowd.phase.subscribe();
         while *phase.borrow_and_update() != Phase::Finish {
             self.publish_progress();
-            let transport = self.profile.transport;
-            match Link::open(self.crowd.address, transport, &self.token).await {
-                Some((link, arrived)) => {
+            let node = self.node;
+            self.record(Event::Connecting { node });
+            let address = self.crowd.nodes[node];
+            let opening = Link::open(address, self.profile.transport, &self.token);
+            let patience = self.crowd.patience.unwrap_or(DEADLINE);
+            let end = match timeout(patience, opening).await {
+                Ok(Some((link, arrived))) => {
                     self.record(Event::Connected);
                     self.begin();
+                    self.is_connected = true;
                     // Among them is the first heartbeat.
-                    let is_open = arrived.iter().all(|packet| self.handle(packet));
-                    if !is_open || self.exchange(link, &mut phase).await == End::ByGateway {
-                        self.record(Event::Disconnected);
+                    match arrived.iter().all(|packet| self.handle(packet)) {
+                        true => self.exchange(link, &mut phase).await,
+                        false => End::ByGateway,
                     }
                 }
-                None => self.record(Event::NotConnected),
+                Err(_) if self.crowd.patience.is_some() => End::GaveUp,
+                Ok(None) | Err(_) => {
+                    self.record(Event::NotConnected);
+                    End::Finished
+                }
+            };
+            self.is_connected = false;
+            match end {
+                End::ByGateway => self.record(Event::Disconnected),
+                End::GaveUp => self.record(Event::GaveUp),
+                End::Moved => self.record(Event::Moved),
+                End::Finished => {}
             }
+            // Like a client behind a load balancer: any node, possibly the same one again.
+            self.node = match *self.crowd.go_home.borrow() {
+                true => self.home,
+                false => self.random.below(self.crowd.nodes.len() as u64) as usize,
+            };
             // Like the standard client, it does not reconnect immediately.
             let pause = 20 + self.random.below(50);
             sleep(Duration::from_millis(pause)).await;
@@ -236,6 +292,7 @@ impl Client {
     /// `Finish`.
     async fn exchange(&mut self, mut link: Link, phase: &mut watch::Receiver<Phase>) -> End {
         let mut paused = self.crowd.paused.subscribe();
+        let mut go_home = self.crowd.go_home.subscribe();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -257,12 +314,25 @@ impl Client {
                             return End::ByGateway;
                         }
                     }
+                    self.pending.waiting_since = None;
                 }
                 _ = ticks.tick() => self.work(now),
                 _ = phase.changed() => {}
                 _ = paused.changed() => {}
+                _ = go_home.changed() => {}
             }
-            if !link.send(std::mem::take(&mut self.pending.packets)).await {
+            if self.node != self.home && *go_home.borrow_and_update() {
+                return End::Moved;
+            }
+            if self.has_waited_in_vain() {
+                return End::GaveUp;
+            }
+            let sending = link.send(std::mem::take(&mut self.pending.packets));
+            let Ok(is_sent) = timeout(self.crowd.patience.unwrap_or(Duration::MAX), sending).await
+            else {
+                return End::GaveUp;
+            };
+            if !is_sent {
                 // What the gateway sent before it closed the connection still arrives.
                 while let Some(packets) = link.next().await {
                     packets.iter().all(|packet| self.handle(packet));
@@ -273,9 +343,21 @@ impl Client {
         }
     }
 
+    /// Returns whether nothing has arrived for as long as the client waits for an answer.
+    fn has_waited_in_vain(&mut self) -> bool {
+        if self.pending.requests.is_empty() {
+            self.pending.waiting_since = None;
+            return false;
+        }
+        let since = *self.pending.waiting_since.get_or_insert(Instant::now());
+        let patience = self.crowd.patience;
+        patience.is_some_and(|patience| since.elapsed() > patience)
+    }
+
     fn publish_progress(&self) {
         let unsettled = self.rooms.values().filter(|room| !room.is_settled());
         *self.progress.lock().unwrap() = Progress {
+            is_home: self.is_connected && self.node == self.home,
             unsettled: self.outbox.len() + unsettled.count(),
             seen: self
                 .rooms
@@ -302,7 +384,11 @@ impl Client {
         for id in ids {
             self.work_in(id, phase, now);
         }
-        if self.profile.role == Role::Sender && phase != Phase::Drain {
+        let is_calm = self.crowd.is_calm.load(Ordering::Relaxed);
+        if self.profile.role == Role::Sender
+            && phase != Phase::Drain
+            && (!is_calm || self.random.one_in(10))
+        {
             self.compose_some();
         }
         self.send_due(now);

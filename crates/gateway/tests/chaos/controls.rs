@@ -17,8 +17,8 @@ async fn tampered_with(tampering: Tampering) -> (u64, Vec<Violation>) {
             tampering,
             after: 400,
         }),
-        length: 40,
         without_visitors: true,
+        ..Setup::default()
     };
     let mut stage = Stage::open(TAMPERING, &database, setup).await;
     let (_, seq) = stage.tampered().await;
@@ -82,11 +82,7 @@ async fn a_message_that_arrives_late_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fault_that_does_nothing_fails_its_test() {
     let database = Database::sqlite();
-    let setup = Setup {
-        length: 40,
-        ..Setup::default()
-    };
-    let mut stage = Stage::open(TAMPERING, &database, setup).await;
+    let mut stage = Stage::open(TAMPERING, &database, Setup::default()).await;
     for _ in 0..2 {
         stage.begin_round();
         stage.acknowledged(100).await;

@@ -29,6 +29,12 @@ struct Shows {
     /// Database sessions that were terminated. The gateway repeats what it can on new ones,
     /// so that a client may notice nothing.
     terminated: u64,
+    /// Database sessions that the network broke during a call.
+    broken_calls: u64,
+    /// Strikes during which nodes published no hint.
+    hint_stalls: u64,
+    /// Clients that waited in vain and connected to another node.
+    gave_up: u64,
 }
 
 const NOTHING: Shows = Shows {
@@ -39,10 +45,17 @@ const NOTHING: Shows = Shows {
     swallowed: 0,
     stalls: 0,
     terminated: 0,
+    broken_calls: 0,
+    hint_stalls: 0,
+    gave_up: 0,
 };
 
 /// The number of clients, each of which loses its connection to a gateway that ends.
 const CLIENTS: u64 = crate::stage::CLIENTS.len() as u64;
+/// The least number of clients whose home is one of several nodes.
+const AT_HOME: u64 = CLIENTS / MOST_NODES;
+/// The largest number of nodes.
+pub(crate) const MOST_NODES: u64 = 3;
 
 pub(crate) const KILLED: Fault = Fault {
     name: "kill -9",
@@ -180,6 +193,95 @@ pub(crate) const DISK_FULL: Fault = Fault {
     },
 };
 
+/// What PostgreSQL has not synced is lost.
+pub(crate) const MACHINE_CRASHED: Fault = Fault {
+    name: "the server's machine crashed",
+    ..SERVER_STOPPED
+};
+
+/// One of several gateways is killed, and for a while not started again.
+pub(crate) const NODE_KILLED: Fault = Fault {
+    name: "kill -9 of one node",
+    shows: Shows {
+        unanswered: 1,
+        reconnects: AT_HOME,
+        ..NOTHING
+    },
+    ..KILLED
+};
+
+/// One gateway after another is shut down and started again.
+pub(crate) const ROLLING_RESTART: Fault = Fault {
+    name: "rolling restart",
+    ..TERMINATED
+};
+
+/// One of several gateways is suspended, shortly, and until its clients have given up.
+pub(crate) const NODE_SUSPENDED: Fault = Fault {
+    name: "SIGSTOP of one node",
+    shows: Shows {
+        reconnects: 1,
+        stalls: 2,
+        gave_up: 1,
+        ..NOTHING
+    },
+    ..SUSPENDED
+};
+
+/// Nothing arrives for a while between one gateway and PostgreSQL, then everything.
+pub(crate) const DATABASE_SILENT: Fault = Fault {
+    name: "silence between one node and the server",
+    explains: SERVER_STOPPED.explains,
+    shows: Shows {
+        stalls: 1,
+        ..NOTHING
+    },
+};
+
+/// One gateway's connections to PostgreSQL are reset, which PostgreSQL learns later.
+pub(crate) const DATABASE_TORN: Fault = Fault {
+    name: "connections of one node to the server torn",
+    explains: SERVER_STOPPED.explains,
+    shows: Shows {
+        broken_calls: 1,
+        ..NOTHING
+    },
+};
+
+/// Redis is killed and started again. Like every fault of Redis, it explains nothing.
+pub(crate) const REDIS_KILLED: Fault = Fault {
+    name: "Redis killed",
+    explains: NONE.explains,
+    shows: Shows {
+        hint_stalls: 1,
+        ..NOTHING
+    },
+};
+
+/// Redis is shut down and started again.
+pub(crate) const REDIS_RESTARTED: Fault = Fault {
+    name: "Redis restarted",
+    ..REDIS_KILLED
+};
+
+/// Redis is suspended.
+pub(crate) const REDIS_SUSPENDED: Fault = Fault {
+    name: "Redis suspended",
+    ..REDIS_KILLED
+};
+
+/// One node is cut off from Redis, in one direction or both.
+pub(crate) const REDIS_CUT_OFF: Fault = Fault {
+    name: "one node cut off from Redis",
+    ..REDIS_KILLED
+};
+
+/// Not a fault: the load by itself.
+pub(crate) const NONE: Fault = Fault {
+    name: "no fault",
+    ..TAMPERING
+};
+
 /// Not a fault: what the judge must notice by itself.
 pub(crate) const TAMPERING: Fault = Fault {
     name: "one message tampered with",
@@ -192,7 +294,7 @@ pub(crate) const TAMPERING: Fault = Fault {
 };
 
 /// Every fault.
-pub(crate) const FAULTS: [Fault; 10] = [
+pub(crate) const FAULTS: [Fault; 20] = [
     KILLED,
     TERMINATED,
     SUSPENDED,
@@ -203,6 +305,16 @@ pub(crate) const FAULTS: [Fault; 10] = [
     SERVER_STOPPED,
     BACKENDS_TERMINATED,
     DISK_FULL,
+    MACHINE_CRASHED,
+    NODE_KILLED,
+    ROLLING_RESTART,
+    NODE_SUSPENDED,
+    DATABASE_SILENT,
+    DATABASE_TORN,
+    REDIS_KILLED,
+    REDIS_RESTARTED,
+    REDIS_SUSPENDED,
+    REDIS_CUT_OFF,
 ];
 
 impl Fault {
@@ -217,6 +329,9 @@ impl Fault {
             swallowed,
             stalls,
             terminated,
+            broken_calls,
+            hint_stalls,
+            gave_up,
         } = self.shows;
         let required = [
             ("sends unanswered", figures.unanswered, unanswered),
@@ -226,6 +341,9 @@ impl Fault {
             ("acknowledgements lost", figures.swallowed, swallowed),
             ("stalls", figures.stalls, stalls),
             ("sessions terminated", figures.terminated, terminated),
+            ("calls broken", figures.broken_calls, broken_calls),
+            ("stalls of hints", figures.hint_stalls, hint_stalls),
+            ("clients that gave up", figures.gave_up, gave_up),
         ];
         let shown = required
             .iter()

@@ -26,6 +26,12 @@ pub(crate) struct Figures {
     pub(crate) swallowed: u64,
     pub(crate) stalls: u64,
     pub(crate) terminated: u64,
+    /// Database sessions that the network broke during a call.
+    pub(crate) broken_calls: u64,
+    /// Strikes during which nodes published no hint.
+    pub(crate) hint_stalls: u64,
+    /// Clients that waited in vain and connected to another node.
+    pub(crate) gave_up: u64,
     /// The longest time from a message's acknowledgement to a member, while no fault struck.
     pub(crate) slowest: Duration,
     /// How late the machine woke this process at worst.
@@ -43,19 +49,20 @@ impl Figures {
         for history in &evidence.histories {
             figures.count(history);
         }
-        figures.unanswered =
-            figures.sent - figures.acknowledged - figures.refused - figures.conflicts;
         figures
     }
 
     fn count(&mut self, history: &History) {
         let mut connections = 0_u64;
         let mut joined = Vec::new();
+        // The sends of this connection that are unanswered so far.
+        let mut unanswered = 0;
         for event in history.events() {
             match event {
                 Event::Connected => {
                     connections += 1;
                     joined.clear();
+                    self.unanswered += std::mem::take(&mut unanswered);
                 }
                 Event::Joining { room, .. } => self.rejoins += u64::from(joined.contains(room)),
                 Event::Left { room } => joined.retain(|joined| joined != room),
@@ -64,18 +71,34 @@ impl Figures {
                     self.missed += u64::from(answer.missed.is_some());
                 }
                 Event::Received(_) => self.received += 1,
-                Event::Sent { .. } => self.sent += 1,
-                Event::Acknowledged { .. } => self.acknowledged += 1,
+                // No fault did this.
+                Event::Moved => {
+                    connections -= 1;
+                    unanswered = 0;
+                }
+                Event::GaveUp => self.gave_up += 1,
+                Event::Sent { .. } => {
+                    self.sent += 1;
+                    unanswered += 1;
+                }
+                Event::Acknowledged { .. } => {
+                    self.acknowledged += 1;
+                    unanswered -= 1;
+                }
                 Event::Refused {
                     operation: Operation::Send { .. },
                     code,
-                } => match code.as_str() {
-                    "conflict" => self.conflicts += 1,
-                    _ => self.refused += 1,
-                },
+                } => {
+                    unanswered -= 1;
+                    match code.as_str() {
+                        "conflict" => self.conflicts += 1,
+                        _ => self.refused += 1,
+                    }
+                }
                 _ => {}
             }
         }
+        self.unanswered += unanswered;
         self.reconnects += connections.saturating_sub(1);
     }
 }
@@ -91,7 +114,8 @@ impl fmt::Display for Figures {
             f,
             "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
              {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
-             {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, slowest delivery {} ms, machine late by {} ms",
+             {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, \
+             {} calls broken, {} stalls of hints, {} gave up, slowest delivery {} ms, machine late by {} ms",
             self.strikes.iter().sum::<u64>(),
             self.strikes.len(),
             self.sent,
@@ -108,6 +132,9 @@ impl fmt::Display for Figures {
             self.swallowed,
             self.stalls,
             self.terminated,
+            self.broken_calls,
+            self.hint_stalls,
+            self.gave_up,
             self.slowest.as_millis(),
             self.lag.as_millis(),
         )

@@ -5,9 +5,11 @@
 //! - `fault` states what each fault explains and what it must show.
 //! - `checker` defines the violations and finds them; `controls` shows that it does.
 //! - `client` is a correct client that records everything.
-//! - `stage` runs the gateway, the clients and the checker; `proxy` and `disk` inject faults.
+//! - `stage` runs the gateways, the clients and the checker; `proxy`, `cable`, `disk` and
+//!   `machine` inject faults.
+//! - `several_nodes` has the faults with several gateways; `planted` has gateways with a bug.
 //!
-//! This file contains the faults, each on every database that can have it. `CHAOS_ROUNDS` is
+//! This file contains the faults with one gateway, each on every database that can have it. `CHAOS_ROUNDS` is
 //! the number of rounds of each fault: 2 by default, which suits `cargo test`. Each fault runs
 //! until at least `CHAOS_MESSAGES` messages have been acknowledged, by default none in
 //! addition to those that its rounds need. `cargo xtask chaos` is the long run. Every random
@@ -19,15 +21,19 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cable;
 mod checker;
 mod client;
 mod controls;
 mod disk;
 mod fault;
 mod figures;
+mod machine;
+mod planted;
 mod proxy;
 mod random;
 mod record;
+mod several_nodes;
 mod stage;
 
 use std::time::Duration;
@@ -41,9 +47,6 @@ use disk::SmallDisk;
 use proxy::ProxyFault;
 use stage::{Setup, Stage};
 use support::Database;
-
-/// The length of a message in characters, if it does not matter.
-const SHORT: usize = 40;
 
 /// How long a test runs.
 #[derive(Clone, Copy, Debug)]
@@ -78,13 +81,6 @@ impl Plan {
     }
 }
 
-fn setup(length: usize) -> Setup {
-    Setup {
-        length,
-        ..Setup::default()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_the_gateway_is_killed_on_sqlite() {
     killed(&Database::sqlite()).await;
@@ -97,10 +93,11 @@ async fn promises_hold_when_the_gateway_is_killed_on_postgres() {
 
 async fn killed(database: &Database) {
     let plan = Plan::from_environment();
-    let mut stage = Stage::open(fault::KILLED, database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::KILLED, database, Setup::default()).await;
     for round in 0..plan.rounds {
         stage.begin_round();
-        stage.kill_and_restart();
+        stage.kill(0).await;
+        stage.start_again(0);
         let more = 100 + stage.below(200);
         plan.end_round(&mut stage, round, more).await;
     }
@@ -119,10 +116,11 @@ async fn promises_hold_when_the_gateway_shuts_down_on_postgres() {
 
 async fn terminated(database: &Database) {
     let plan = Plan::from_environment();
-    let mut stage = Stage::open(fault::TERMINATED, database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::TERMINATED, database, Setup::default()).await;
     for round in 0..plan.rounds {
         stage.begin_round();
-        stage.terminate_and_restart();
+        stage.terminate(0);
+        stage.start_again(0);
         let more = 100 + stage.below(200);
         plan.end_round(&mut stage, round, more).await;
     }
@@ -141,13 +139,13 @@ async fn promises_hold_when_the_gateway_is_suspended_on_postgres() {
 
 async fn suspended(database: &Database) {
     let plan = Plan::from_environment();
-    let mut stage = Stage::open(fault::SUSPENDED, database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::SUSPENDED, database, Setup::default()).await;
     for round in 0..plan.rounds {
         stage.begin_round();
         // Shorter and longer than the promised second, and than any delivery's patience.
         match round % 2 {
-            0 => stage.suspend(300, 800).await,
-            _ => stage.suspend(1500, 4000).await,
+            0 => stage.suspend(0, 300, 800).await,
+            _ => stage.suspend(0, 1500, 4000).await,
         }
         plan.end_round(&mut stage, round, 200).await;
     }
@@ -169,7 +167,7 @@ async fn connections_reset(database: &Database) {
     let within = Duration::from_secs(2);
     let setup = Setup {
         proxy: Some(ProxyFault::Resets { within }),
-        ..setup(SHORT)
+        ..Setup::default()
     };
     let mut stage = Stage::open(fault::CONNECTIONS_RESET, database, setup).await;
     for round in 0..plan.rounds {
@@ -194,7 +192,7 @@ async fn acknowledgements_lost(database: &Database) {
     let plan = Plan::from_environment();
     let setup = Setup {
         proxy: Some(ProxyFault::LosesAcks { one_in: 20 }),
-        ..setup(SHORT)
+        ..Setup::default()
     };
     let mut stage = Stage::open(fault::ACKNOWLEDGEMENTS_LOST, database, setup).await;
     for round in 0..plan.rounds {
@@ -219,7 +217,15 @@ async fn readers_paused(database: &Database) {
     const READERS: [&str; 4] = ["reader-1", "reader-2", "reader-3", "reader-4"];
     let plan = Plan::from_environment();
     // Long messages, so that the buffers between gateway and reader fill up.
-    let mut stage = Stage::open(fault::READERS_PAUSED, database, setup(1000)).await;
+    let mut stage = Stage::open(
+        fault::READERS_PAUSED,
+        database,
+        Setup {
+            length: 1000,
+            ..Setup::default()
+        },
+    )
+    .await;
     for round in 0..plan.rounds {
         stage.begin_round();
         let one = READERS[stage.below(READERS.len() as u64) as usize];
@@ -239,7 +245,7 @@ async fn readers_paused(database: &Database) {
 async fn promises_hold_when_another_session_locks_sqlite() {
     let plan = Plan::from_environment();
     let database = Database::sqlite();
-    let mut stage = Stage::open(fault::LOCKED, &database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::LOCKED, &database, Setup::default()).await;
     let path = database.path();
     let mut other = diesel::SqliteConnection::establish(path.to_str().unwrap()).unwrap();
     for round in 0..plan.rounds {
@@ -264,10 +270,14 @@ async fn promises_hold_when_another_session_locks_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_postgres_stops() {
+    server_stopped(Setup::default()).await;
+}
+
+async fn server_stopped(setup: Setup) {
     let plan = Plan::from_environment();
     let mut server = Cluster::start(ClusterOptions::default()).unwrap();
     let database = Database::Postgres(TestDatabase::create(&server.url("postgres")));
-    let mut stage = Stage::open(fault::SERVER_STOPPED, &database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::SERVER_STOPPED, &database, setup).await;
     for round in 0..plan.rounds {
         stage.begin_round();
         stage.begin_strike();
@@ -284,28 +294,19 @@ async fn promises_hold_when_postgres_stops() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promises_hold_when_postgres_terminates_sessions() {
+    backends_terminated(Setup::default()).await;
+}
+
+async fn backends_terminated(setup: Setup) {
     let plan = Plan::from_environment();
     let database = Database::postgres();
-    let mut stage = Stage::open(fault::BACKENDS_TERMINATED, &database, setup(SHORT)).await;
+    let mut stage = Stage::open(fault::BACKENDS_TERMINATED, &database, setup).await;
     for round in 0..plan.rounds {
         stage.begin_round();
         let mut strikes = 0;
         while strikes < 5 {
-            stage.begin_strike();
-            let terminated = stage.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND pid <> pg_backend_pid()",
-            );
-            let terminated = terminated.matches('t').count() as u64;
-            stage.terminated += terminated;
             // The gateway may not have connected again.
-            match terminated > 0 {
-                true => {
-                    stage.end_strike();
-                    strikes += 1;
-                }
-                false => stage.end_strike_without_effect(),
-            }
+            strikes += u64::from(stage.terminate_backends() > 0);
             stage.pause(20, 300).await;
         }
         plan.end_round(&mut stage, round, 100).await;
@@ -345,7 +346,15 @@ async fn promises_hold_when_the_disk_is_full_on_postgres() {
 
 async fn disk_full(database: &Database, disk: &SmallDisk, mut repair: impl FnMut()) {
     let plan = Plan::from_environment();
-    let mut stage = Stage::open(fault::DISK_FULL, database, setup(500)).await;
+    let mut stage = Stage::open(
+        fault::DISK_FULL,
+        database,
+        Setup {
+            length: 500,
+            ..Setup::default()
+        },
+    )
+    .await;
     for round in 0..plan.rounds {
         stage.begin_round();
         stage.begin_strike();

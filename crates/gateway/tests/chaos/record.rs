@@ -72,12 +72,20 @@ impl Operation {
 /// One event at a client. A history has them in the order in which the client observed them.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
+    /// An attempt to connect to this node, to which everything up to the next `Connecting`
+    /// belongs.
+    Connecting { node: usize },
     /// A new connection, to which everything up to the next `Connected` belongs.
     Connected,
-    /// The connection ended. The client never ends one itself.
+    /// The connection ended, and the client did not end it.
     Disconnected,
     /// An attempt to connect failed.
     NotConnected,
+    /// The client ended the connection, or the attempt to connect, because it waited in vain
+    /// for as long as it waits.
+    GaveUp,
+    /// The client ended the connection in order to connect to another node.
+    Moved,
     /// `joinRoom` was sent, possibly in a room that the connection has joined.
     Joining { room: u64, after: Option<u64> },
     /// The event `joinedRoom`.
@@ -144,6 +152,17 @@ impl History {
     pub(crate) fn events(&self) -> impl Iterator<Item = &Event> {
         self.entries.iter().map(|entry| &entry.event)
     }
+
+    /// Returns the entries, each with the node to which the client was connected or connecting.
+    pub(crate) fn by_node(&self) -> impl Iterator<Item = (usize, &Entry)> {
+        let mut current = 0;
+        self.entries.iter().map(move |entry| {
+            if let Event::Connecting { node } = entry.event {
+                current = node;
+            }
+            (current, entry)
+        })
+    }
 }
 
 /// A period in which the fault strikes.
@@ -151,16 +170,29 @@ impl History {
 pub(crate) struct Window {
     pub(crate) begin: Duration,
     pub(crate) end: Duration,
-    /// The clients that it affects; `None` for all.
-    pub(crate) clients: Option<Vec<String>>,
-    /// Whether the gateway shuts down in it, and answers what is in progress.
+    pub(crate) reach: Reach,
+    /// Whether a gateway shuts down in it, and answers what is in progress.
     pub(crate) is_graceful: bool,
 }
 
+/// What a strike affects.
+#[derive(Clone, Debug)]
+pub(crate) enum Reach {
+    Everything,
+    /// These clients, on whichever node.
+    Clients(Vec<String>),
+    /// The connections to this node.
+    Node(usize),
+}
+
 impl Window {
-    pub(crate) fn affects(&self, client: &str) -> bool {
-        let mut clients = self.clients.iter().flatten();
-        self.clients.is_none() || clients.any(|affected| affected == client)
+    /// Returns whether it affects a client while the client is connected to this node.
+    pub(crate) fn affects(&self, client: &str, on: usize) -> bool {
+        match &self.reach {
+            Reach::Everything => true,
+            Reach::Clients(clients) => clients.iter().any(|affected| affected == client),
+            Reach::Node(node) => *node == on,
+        }
     }
 }
 
@@ -168,7 +200,7 @@ impl Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breaks {
     Nothing,
-    /// Those of the clients that a window affects, in that window.
+    /// Those that a window affects, in that window.
     Affected,
     /// As many as the proxy broke.
     ByProxy,
@@ -215,6 +247,8 @@ pub(crate) struct Evidence {
     pub(crate) explains: Explains,
     /// The number of TCP connections that the proxy broke.
     pub(crate) broken: u64,
+    /// How long a client waits for an answer before it gives up, if it ever does.
+    pub(crate) patience: Option<Duration>,
     /// When the machine woke this process late, for which no gateway is to blame.
     pub(crate) lags: Vec<Lag>,
 }

@@ -1,52 +1,48 @@
-//! One test: a gateway and its clients under load, and the comparison of what they observed
-//! with the database.
+//! One test: gateways on one database and their clients under load, and the comparison of what
+//! the clients observed with the database.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chat_test_support::{Redis, RedisOptions};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::lag::LagMeter;
-pub(crate) use self::profiles::CLIENTS;
+use self::node::Node;
+pub(crate) use self::profiles::{CLIENTS, home};
+pub(crate) use self::setup::{Cabled, Setup};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};
 use crate::client::{Client, Crowd, Phase, Progress, Role};
 use crate::fault::Fault;
 use crate::figures::Figures;
-use crate::proxy::{Proxy, ProxyFault};
+use crate::proxy::Proxy;
 use crate::random::{Random, seed};
-use crate::record::{Breaks, Event, Evidence, History, Window};
-use crate::support::{Database, Gateway};
+use crate::record::{Breaks, Event, Evidence, History, Reach, Window};
+use crate::support::Database;
 
+mod cuts;
+mod hints;
 mod lag;
+mod node;
 mod profiles;
+mod setup;
 mod storage;
 mod strikes;
 
 /// How long a test waits for an event that must happen, with a margin for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How a test differs from the others.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Setup {
-    pub(crate) proxy: Option<ProxyFault>,
-    /// The length of a message in characters; short if it is 0.
-    pub(crate) length: usize,
-    /// Whether only clients take part that stay in their rooms.
-    pub(crate) without_visitors: bool,
-}
-
 pub(crate) struct Stage<'a> {
     fault: Fault,
     name: String,
     database: &'a Database,
-    gateway: Option<Gateway>,
-    port: u16,
+    nodes: Vec<Node>,
+    redis: Option<Redis>,
     crowd: Arc<Crowd>,
     clients: JoinSet<History>,
     progresses: Vec<(&'static str, Arc<Mutex<Progress>>)>,
@@ -55,8 +51,9 @@ pub(crate) struct Stage<'a> {
     /// How often the fault struck in each round.
     strikes: Vec<u64>,
     stalls: u64,
-    /// The database sessions that were terminated while the gateway used them.
+    /// The database sessions that were terminated while the gateways used them.
     pub(crate) terminated: u64,
+    hint_stalls: u64,
     lag: LagMeter,
     /// Decides how long faults last and when they strike.
     random: Random,
@@ -66,34 +63,41 @@ pub(crate) struct Stage<'a> {
 pub(crate) struct Outcome {
     pub(crate) figures: Figures,
     pub(crate) violations: Vec<Violation>,
-    /// Prints its log if it is dropped by a panic.
-    gateway: Option<Gateway>,
+    /// Each prints its log if it is dropped by a panic.
+    _nodes: Vec<Node>,
 }
 
 impl<'a> Stage<'a> {
-    /// Starts a gateway on this database and its clients, and waits until they are under load.
+    /// Starts gateways on this database and their clients, and waits until they are under load.
     pub(crate) async fn open(fault: Fault, database: &'a Database, setup: Setup) -> Self {
-        let name = format!("{} on {}", fault.name, database_name(database));
+        let mut name = format!("{} on {}", fault.name, database_name(database));
+        if setup.nodes > 1 {
+            name += &format!(", {} nodes", setup.nodes);
+        }
         println!("chaos: {name}: CHAOS_SEED={}", seed());
         let random = Random::new(seed()).derive(&name);
-        // While the gateway is down, the kernel does not assign this port to an outgoing
-        // connection.
-        let port = chat_test_support::free_port().unwrap();
-        let gateway = Some(start(database, port));
-        let mut address = SocketAddr::from(([127, 0, 0, 1], port));
+        let redis = setup.redis.then(|| {
+            let started = block_in_place(|| Redis::start(RedisOptions::default()));
+            started.expect("Redis")
+        });
+        let mut nodes = Vec::new();
+        for _ in 0..setup.nodes {
+            nodes.push(Node::start(database, redis.as_ref(), setup).await);
+        }
+        let mut addresses: Vec<_> = nodes.iter().map(Node::address).collect();
         let mut proxy = None;
         if let Some(proxy_fault) = setup.proxy {
-            let started = Proxy::start(address, proxy_fault, random.derive("proxy")).await;
-            address = started.address;
+            let started = Proxy::start(addresses[0], proxy_fault, random.derive("proxy")).await;
+            addresses[0] = started.address;
             proxy = Some(started);
         }
-        let crowd = Arc::new(Crowd::new(address, setup.length));
+        let crowd = Arc::new(Crowd::new(addresses, setup));
         let mut stage = Self {
             fault,
             name,
             database,
-            gateway,
-            port,
+            nodes,
+            redis,
             crowd: crowd.clone(),
             clients: JoinSet::new(),
             progresses: Vec::new(),
@@ -102,15 +106,20 @@ impl<'a> Stage<'a> {
             strikes: Vec::new(),
             stalls: 0,
             terminated: 0,
+            hint_stalls: 0,
             lag: LagMeter::start(crowd.began),
             random,
         };
-        let profiles = CLIENTS
-            .into_iter()
-            .filter(|profile| profile.role != Role::Visitor || !setup.without_visitors);
-        for profile in profiles {
+        for (number, mut profile) in CLIENTS.into_iter().enumerate() {
+            if profile.role == Role::Visitor && setup.without_visitors {
+                continue;
+            }
+            if setup.one_room {
+                profile.rooms = &[1];
+            }
             let random = stage.random.derive(profile.name);
-            let client = Client::new(profile, random, stage.crowd.clone());
+            let home = home(number, setup.nodes);
+            let client = Client::new(profile, home, random, stage.crowd.clone());
             stage.progresses.push((profile.name, client.progress()));
             stage.clients.spawn(client.run());
         }
@@ -150,14 +159,32 @@ impl<'a> Stage<'a> {
             let next = wanted.min(self.acknowledged_so_far() + 1000);
             let crowd = self.crowd.clone();
             self.until("messages are acknowledged", || {
-                crowd.acknowledged.load(Ordering::Relaxed) >= next
+                crowd.acknowledged_in_all() >= next
             })
             .await;
         }
     }
 
     fn acknowledged_so_far(&self) -> u64 {
-        self.crowd.acknowledged.load(Ordering::Relaxed)
+        self.crowd.acknowledged_in_all()
+    }
+
+    /// Returns how many messages this node has acknowledged.
+    pub(crate) fn acknowledged_by(&self, node: usize) -> u64 {
+        self.crowd.acknowledged[node].load(Ordering::Relaxed)
+    }
+
+    /// Waits until every client is connected to its home, so that each room has members on
+    /// every node.
+    pub(crate) async fn spread(&mut self) {
+        self.crowd.go_home.send_replace(true);
+        let progresses = self.progresses.clone();
+        self.until("every client is at home", || {
+            let mut progresses = progresses.iter();
+            progresses.all(|(_, progress)| progress.lock().unwrap().is_home)
+        })
+        .await;
+        self.crowd.go_home.send_replace(false);
     }
 
     /// Waits until this many more messages have been refused.
@@ -201,7 +228,7 @@ impl<'a> Stage<'a> {
         let Outcome {
             figures,
             violations,
-            gateway: _gateway,
+            _nodes,
         } = self.finish().await;
         let shortfalls = fault.shortfalls(&figures);
         println!(
@@ -247,6 +274,7 @@ impl<'a> Stage<'a> {
         while let Some(history) = self.clients.join_next().await {
             histories.push(history.unwrap());
         }
+        let broken_calls = self.broken_calls();
         let evidence = Evidence {
             histories,
             rows: rows(self.database),
@@ -255,6 +283,7 @@ impl<'a> Stage<'a> {
             windows: self.windows,
             explains: self.fault.explains,
             broken: self.proxy.as_ref().map_or(0, Proxy::broken),
+            patience: self.crowd.patience,
             lags: self.lag.lags(),
         };
         let figures = Figures {
@@ -263,13 +292,15 @@ impl<'a> Stage<'a> {
             swallowed: self.proxy.as_ref().map_or(0, Proxy::swallowed),
             stalls: self.stalls,
             terminated: self.terminated,
+            broken_calls,
+            hint_stalls: self.hint_stalls,
             slowest: slowest_delivery(&evidence),
             ..Figures::of(&evidence)
         };
         Outcome {
             figures,
             violations: check(&evidence),
-            gateway: self.gateway,
+            _nodes: self.nodes,
         }
     }
 }
@@ -283,7 +314,7 @@ fn is_up_to_date(progress: &Mutex<Progress>, newest: &BTreeMap<u64, u64>) -> boo
 }
 
 /// Returns the number of violations of each kind, and the first ones.
-fn summary(violations: &[Violation]) -> String {
+pub(crate) fn summary(violations: &[Violation]) -> String {
     const SHOWN: usize = 5;
     let mut kinds: BTreeMap<String, Vec<&Violation>> = BTreeMap::new();
     for violation in violations {
@@ -304,7 +335,7 @@ fn cut_off(evidence: &Evidence) -> u64 {
     let pauses = evidence
         .windows
         .iter()
-        .filter(|window| window.clients.is_some());
+        .filter(|window| matches!(window.reach, Reach::Clients(_)));
     if evidence.explains.breaks != Breaks::Affected || pauses.count() == 0 {
         return 0;
     }
@@ -318,11 +349,4 @@ pub(crate) fn database_name(database: &Database) -> &'static str {
         Database::Sqlite(_) => "SQLite",
         Database::Postgres(_) => "PostgreSQL",
     }
-}
-
-fn start(database: &Database, port: u16) -> Gateway {
-    let port = port.to_string();
-    // Without a rate limit, only the faults cause refusals.
-    let environment = [("PORT", port.as_str()), ("MESSAGE_RATE", "0")];
-    block_in_place(|| Gateway::start_with(database, &environment))
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses only parts of this module")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
@@ -20,6 +21,7 @@ pub(crate) mod exchange;
 pub(crate) mod lock;
 pub(crate) mod roaming;
 
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-gateway");
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
 /// How long a test waits for an event that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -123,7 +125,16 @@ impl Gateway {
     /// Starts `serve` on this database with these environment variables, in addition to
     /// the required ones.
     pub(crate) fn start_with(database: &Database, environment: &[(&str, &str)]) -> Self {
-        let mut command = command("serve");
+        Self::start_program(PROGRAM.as_ref(), database, environment)
+    }
+
+    /// Starts `serve` of this gateway program, like [`start_with`](Self::start_with).
+    pub(crate) fn start_program(
+        program: &OsStr,
+        database: &Database,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut command = command_of(program, "serve");
         command
             .env("DATABASE_URL", database.url())
             .env("JWT_SECRET", SECRET)
@@ -199,7 +210,11 @@ impl Gateway {
 
 /// Returns a command of the binary that does not inherit the developer's settings.
 pub(crate) fn command(name: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chat-gateway"));
+    command_of(PROGRAM.as_ref(), name)
+}
+
+fn command_of(program: &OsStr, name: &str) -> Command {
+    let mut command = Command::new(program);
     command.arg(name).env_clear();
     for kept in ["PATH", "HOME", "LD_LIBRARY_PATH", "TMPDIR"] {
         if let Some(value) = std::env::var_os(kept) {

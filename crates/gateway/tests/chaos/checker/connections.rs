@@ -2,6 +2,7 @@
 //! answers what is in progress.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Violation;
 use super::attempts::{Answer, Attempt};
@@ -29,20 +30,32 @@ pub(super) fn check(
     evidence: &Evidence,
     violations: &mut Vec<Violation>,
 ) {
-    for entry in history.entries.iter().filter(|entry| ended(&entry.event)) {
+    for (node, entry) in history.by_node() {
+        let (client, at) = (history.client.clone(), entry.at);
+        if matches!(entry.event, Event::GaveUp) && !may_give_up(&client, node, at, evidence) {
+            violations.push(Violation::WaitedInVain { client, at });
+            continue;
+        }
+        if !ended(&entry.event) {
+            continue;
+        }
         let is_explained = match evidence.explains.breaks {
             Breaks::Nothing => false,
-            Breaks::Affected => evidence.is_struck(&history.client, entry.at),
+            Breaks::Affected => evidence.is_struck(&client, node, at),
             Breaks::ByProxy => true,
         };
         if !is_explained {
-            violations.push(Violation::Disconnected {
-                client: history.client.clone(),
-                at: entry.at,
-            });
+            violations.push(Violation::Disconnected { client, at });
         }
     }
     check_answers(history, attempts, evidence, violations);
+}
+
+/// Returns whether a fault, or a machine that was late, explains that no answer came.
+fn may_give_up(client: &str, node: usize, at: Duration, evidence: &Evidence) -> bool {
+    let waited = evidence.patience.unwrap_or_default();
+    evidence.is_struck(client, node, at)
+        || evidence.allowed_delay(at.saturating_sub(waited), at) > waited
 }
 
 /// Checks the connections that a shutdown ended. A send is certainly in progress if a later
@@ -59,17 +72,18 @@ fn check_answers(
         sent.or_default().push(attempt);
     }
     let mut connection = 0;
-    for entry in &history.entries {
+    for (node, entry) in history.by_node() {
         if matches!(entry.event, Event::Connected) {
             connection += 1;
         }
         if !matches!(entry.event, Event::Disconnected) {
             continue;
         }
-        let shutdown = evidence
-            .windows
-            .iter()
-            .find(|window| window.is_graceful && evidence.is_within(window, entry.at));
+        let shutdown = evidence.windows.iter().find(|window| {
+            window.is_graceful
+                && window.affects(&history.client, node)
+                && evidence.is_within(window, entry.at)
+        });
         let (Some(shutdown), Some(sent)) = (shutdown, on_connection.get(&connection)) else {
             continue;
         };

@@ -47,7 +47,7 @@ pub(super) fn check(
         .map(|attempt| (attempt.number, attempt))
         .collect();
     let mut errors: HashMap<(&str, &str), usize> = HashMap::new();
-    for entry in &history.entries {
+    for (node, entry) in history.by_node() {
         let (event, code, is_explained) = match &entry.event {
             Event::Connected => {
                 errors.clear();
@@ -79,7 +79,7 @@ pub(super) fn check(
         };
         let is_explained = is_explained
             || evidence.explains.codes.contains(&code.as_str())
-                && evidence.is_struck(&history.client, entry.at);
+                && evidence.is_struck(&history.client, node, entry.at);
         if !is_explained {
             violations.push(Violation::Unexplained {
                 client: history.client.clone(),

@@ -18,7 +18,7 @@ pub(super) fn check(
     violations: &mut Vec<Violation>,
 ) {
     let mut requested: HashMap<u64, Duration> = HashMap::new();
-    for entry in &history.entries {
+    for (node, entry) in history.by_node() {
         match &entry.event {
             Event::Joining { room, .. } => {
                 requested.insert(*room, entry.at);
@@ -37,8 +37,8 @@ pub(super) fn check(
                 let are_few = joined
                     .missed
                     .is_some_and(|missed| missed.to < missed.from + REPLAY_LIMIT);
-                let read_failed =
-                    evidence.explains.failed_reads && evidence.is_struck(&history.client, entry.at);
+                let read_failed = evidence.explains.failed_reads
+                    && evidence.is_struck(&history.client, node, entry.at);
                 if are_few && !read_failed {
                     violations.push(Violation::FewMissed {
                         client: history.client.clone(),

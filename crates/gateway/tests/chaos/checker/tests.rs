@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::{Violation, check};
 use crate::record::{
     Breaks, Entry, Event, Evidence, Explains, History, Joined, Lag, Message, Missed, Operation,
-    Pointer, Window,
+    Pointer, Reach, Window,
 };
 
 mod connections;
+mod nodes;
 mod order;
 mod pages;
 mod pointers;
@@ -127,7 +128,7 @@ fn window(begin: u64, end: u64) -> Window {
     Window {
         begin: millis(begin),
         end: millis(end),
-        clients: None,
+        reach: Reach::Everything,
         is_graceful: false,
     }
 }
@@ -211,6 +212,7 @@ fn valid_evidence() -> Evidence {
             failed_reads: false,
         },
         broken: 0,
+        patience: None,
         lags: Vec::new(),
     }
 }

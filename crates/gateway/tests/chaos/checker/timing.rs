@@ -10,6 +10,7 @@ use crate::record::{Event, Evidence, History, Window};
 /// A connection's stay in a room, from `joinedRoom` to the request to leave or to join again,
 /// or to the end of the connection.
 struct Stay {
+    node: usize,
     room: u64,
     seq: u64,
     from: Duration,
@@ -66,13 +67,13 @@ pub(crate) fn slowest_delivery(evidence: &Evidence) -> Duration {
 }
 
 fn deliveries(history: &History, evidence: &Evidence, knowledge: &Knowledge<'_>) -> Vec<Delivery> {
-    let windows: Vec<&Window> = evidence
-        .windows
-        .iter()
-        .filter(|window| window.affects(&history.client))
-        .collect();
     let mut deliveries = Vec::new();
     for stay in stays(history) {
+        let windows: Vec<&Window> = evidence
+            .windows
+            .iter()
+            .filter(|window| window.affects(&history.client, stay.node))
+            .collect();
         // Not every message was answered, and acknowledgements may cross a little.
         let mut unknown = 0;
         for seq in stay.seq + 1.. {
@@ -112,10 +113,11 @@ fn stays(history: &History) -> Vec<Stay> {
     let mut stays = Vec::new();
     let mut open: HashMap<u64, Stay> = HashMap::new();
     let mut end = |stay: Option<Stay>, to| stays.extend(stay.map(|stay| Stay { to, ..stay }));
-    for entry in &history.entries {
+    for (node, entry) in history.by_node() {
         match &entry.event {
             Event::Joined(joined) => {
                 let stay = Stay {
+                    node,
                     room: joined.room,
                     seq: joined.seq,
                     from: entry.at,
@@ -132,7 +134,7 @@ fn stays(history: &History) -> Vec<Stay> {
                     stay.received.entry(message.seq).or_insert(entry.at);
                 }
             }
-            Event::Connected | Event::Disconnected => {
+            Event::Connected | Event::Disconnected | Event::GaveUp | Event::Moved => {
                 for (_, stay) in open.drain() {
                     end(Some(stay), entry.at);
                 }

@@ -89,7 +89,7 @@ impl Link {
         }
         let sending = async {
             match self {
-                Self::Polling(polling) => polling.send(&packets).await,
+                Self::Polling(polling) => polling.send(packets),
                 Self::WebSocket(socket) => {
                     for packet in packets {
                         if socket.send(Frame::text(packet)).await.is_err() {

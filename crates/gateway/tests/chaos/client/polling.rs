@@ -17,13 +17,13 @@ const NOOP: &str = "6";
 /// How long a request may take. The gateway answers a poll at the latest with a heartbeat.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A long-polling session. A task polls; while nothing takes what it has received, it does
-/// not poll.
+/// A long-polling session. One task polls; while nothing takes what it has received, it does
+/// not poll. Another one posts, because a gateway reads from a client only as long as the
+/// client reads too.
 pub(super) struct Polling {
-    address: SocketAddr,
-    path: String,
     arrivals: mpsc::Receiver<Vec<String>>,
-    _poller: JoinSet<()>,
+    departures: mpsc::UnboundedSender<Vec<String>>,
+    _tasks: JoinSet<()>,
 }
 
 impl Polling {
@@ -34,13 +34,14 @@ impl Polling {
         let open: Value = serde_json::from_str(body.strip_prefix('0')?).ok()?;
         let path = format!("{path}&sid={}", open["sid"].as_str()?);
         let (arrived, arrivals) = mpsc::channel(1);
-        let mut poller = JoinSet::new();
-        poller.spawn(poll(address, path.clone(), arrived));
+        let (departures, departing) = mpsc::unbounded_channel();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(poll(address, path.clone(), arrived));
+        tasks.spawn(post(address, path, departing));
         Some(Self {
-            address,
-            path,
             arrivals,
-            _poller: poller,
+            departures,
+            _tasks: tasks,
         })
     }
 
@@ -48,9 +49,26 @@ impl Polling {
         self.arrivals.recv().await
     }
 
-    pub(super) async fn send(&mut self, packets: &[String]) -> bool {
+    /// Has packets posted. Returns `false` if an earlier request failed.
+    pub(super) fn send(&mut self, packets: Vec<String>) -> bool {
+        self.departures.send(packets).is_ok()
+    }
+}
+
+/// Posts packets in their order until a request fails.
+async fn post(
+    address: SocketAddr,
+    path: String,
+    mut departing: mpsc::UnboundedReceiver<Vec<String>>,
+) {
+    while let Some(mut packets) = departing.recv().await {
+        while let Ok(more) = departing.try_recv() {
+            packets.extend(more);
+        }
         let body = packets.join(SEPARATOR);
-        ok(http(self.address, "POST", &self.path, &body).await).is_some()
+        if ok(http(address, "POST", &path, &body).await).is_none() {
+            return;
+        }
     }
 }
 

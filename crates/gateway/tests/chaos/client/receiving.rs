@@ -67,7 +67,7 @@ impl Client {
             Request::Send { attempt, content } => {
                 let message = message(&answer["message"]);
                 self.record(Event::Acknowledged { attempt, message });
-                self.crowd.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.crowd.acknowledged[self.node].fetch_add(1, Ordering::Relaxed);
                 self.send_acknowledged(&content);
             }
             Request::Join { room } => self.join_acknowledged(room, answer),

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::{BACKOFF, Client, Membership, Request};
+use super::{Client, Membership, Request};
 use crate::record::{Event, PADDING, compact};
 
 /// The largest number of sends in progress per client.
@@ -176,7 +176,7 @@ impl Client {
         // Without an id, a retry after an unknown outcome might store the message twice.
         let may_repeat = code != "outcome_unknown" || message.client_message_id.is_some();
         if is_retryable && may_repeat && message.patience == Patience::Retries {
-            message.waiting = Waiting::Until(Instant::now() + BACKOFF);
+            message.waiting = Waiting::Until(Instant::now() + self.crowd.backoff);
             message.counts = None;
             self.outbox.push_back(message);
         }

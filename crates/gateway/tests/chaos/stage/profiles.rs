@@ -18,6 +18,12 @@ pub(crate) const CLIENTS: [Profile; 12] = [
     polling(visitor("visitor-2", &[2, 3])),
 ];
 
+/// Returns the node to which a client belongs, given its place in `CLIENTS`. Each room has members
+/// on every node, and the connections of one user are on different nodes.
+pub(crate) const fn home(client: usize, nodes: usize) -> usize {
+    (client + client / 4) % nodes
+}
+
 const fn sender(name: &'static str, user: &'static str, rooms: &'static [u64]) -> Profile {
     Profile {
         name,
@@ -46,5 +52,22 @@ const fn polling(profile: Profile) -> Profile {
     Profile {
         transport: Transport::Polling,
         ..profile
+    }
+}
+
+#[test]
+fn every_room_has_members_on_every_node() {
+    let home_of = |name| {
+        let place = CLIENTS.iter().position(|client| client.name == name);
+        move |nodes| home(place.unwrap(), nodes)
+    };
+    for nodes in [2, 3] {
+        for (node, room) in (0..nodes).flat_map(|node| [(node, 1), (node, 2), (node, 3)]) {
+            let mut clients = CLIENTS.iter().enumerate();
+            let is_served = clients
+                .any(|(place, client)| home(place, nodes) == node && client.rooms.contains(&room));
+            assert!(is_served, "room {room} on node {node} of {nodes}");
+        }
+        assert_ne!(home_of("sender-1")(nodes), home_of("sender-2")(nodes));
     }
 }

@@ -5,31 +5,30 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep};
 
-use super::{DEADLINE, Stage, is_up_to_date, start};
-use crate::client::Progress;
+use super::{CLIENTS, DEADLINE, Stage, home, is_up_to_date};
+use crate::client::{Progress, Role};
 use crate::random::seed;
-use crate::record::Window;
+use crate::record::{Reach, Window};
 use crate::support::client::get;
 
 /// How long answers that the gateway has given may be on their way.
-const IN_FLIGHT: Duration = Duration::from_millis(200);
+pub(super) const IN_FLIGHT: Duration = Duration::from_millis(200);
 /// How often the gateway's metrics are read while a test waits for them.
-const METRICS_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const METRICS_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Stage<'_> {
-    /// Begins a strike on all clients.
+    /// Begins a strike on everything.
     pub(crate) fn begin_strike(&mut self) {
-        self.begin_strike_on(None);
+        self.begin_strike_on(Reach::Everything);
     }
 
-    fn begin_strike_on(&mut self, clients: Option<Vec<String>>) {
+    pub(super) fn begin_strike_on(&mut self, reach: Reach) {
         self.windows.push(Window {
             begin: self.now(),
             end: Duration::MAX - DEADLINE,
-            clients,
+            reach,
             is_graceful: false,
         });
     }
@@ -46,7 +45,7 @@ impl Stage<'_> {
         self.windows.last_mut().unwrap().end = now;
     }
 
-    fn struck(&mut self, times: u64) {
+    pub(super) fn struck(&mut self, times: u64) {
         *self.strikes.last_mut().unwrap() += times;
     }
 
@@ -92,44 +91,87 @@ impl Stage<'_> {
         self.stalls += u64::from(self.acknowledged_so_far() == before);
     }
 
-    /// Kills the gateway and starts it again on its port.
-    pub(crate) fn kill_and_restart(&mut self) {
-        self.begin_strike();
-        block_in_place(|| {
-            let mut gateway = self.gateway.take().unwrap();
-            gateway.signal("KILL");
-            assert_eq!(gateway.wait().code(), None, "it is killed by the signal");
-            self.gateway = Some(start(self.database, self.port));
-        });
-        self.end_strike();
+    /// Lasts for a random time (in milliseconds) in which this node may acknowledge no send, and
+    /// the others must.
+    pub(super) async fn stall_on(&mut self, node: usize, from: u64, to: u64) {
+        sleep(IN_FLIGHT).await;
+        let before = self.acknowledged_by(node);
+        self.pause(from, to).await;
+        if self.nodes.len() > 1 {
+            self.acknowledged(20).await;
+        }
+        self.stalls += u64::from(self.acknowledged_by(node) == before);
     }
 
-    /// Has the gateway shut down and starts it again on its port.
-    pub(crate) fn terminate_and_restart(&mut self) {
-        self.begin_strike();
+    /// Returns a random node.
+    pub(crate) fn any_node(&mut self) -> usize {
+        self.below(self.nodes.len() as u64) as usize
+    }
+
+    /// Kills a gateway that has sends to answer. The strike lasts until it is started again.
+    pub(crate) async fn kill(&mut self, node: usize) {
+        let nodes = self.nodes.len();
+        let senders = CLIENTS
+            .iter()
+            .enumerate()
+            .filter(|(place, client)| client.role == Role::Sender && home(*place, nodes) == node)
+            .map(|(_, client)| client.name);
+        let senders: Vec<_> = senders.collect();
+        let progresses = self.progresses.clone();
+        self.until("a send is in progress", || {
+            let mut progresses = progresses
+                .iter()
+                .filter(|(client, _)| senders.contains(client));
+            progresses.any(|(_, progress)| progress.lock().unwrap().unsettled > 0)
+        })
+        .await;
+        self.begin_strike_on(Reach::Node(node));
+        let code = self.nodes[node].end("KILL");
+        assert_eq!(code, None, "it is killed by the signal");
+    }
+
+    /// Has a gateway shut down. The strike lasts until it is started again.
+    pub(crate) fn terminate(&mut self, node: usize) {
+        self.begin_strike_on(Reach::Node(node));
         self.windows.last_mut().unwrap().is_graceful = true;
-        block_in_place(|| {
-            let mut gateway = self.gateway.take().unwrap();
-            gateway.signal("TERM");
-            assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
-            self.gateway = Some(start(self.database, self.port));
-        });
+        assert_eq!(self.nodes[node].end("TERM"), Some(0));
+    }
+
+    /// Starts a gateway again on its port.
+    pub(crate) fn start_again(&mut self, node: usize) {
+        self.nodes[node].start_again(self.database);
         self.end_strike();
     }
 
-    /// Suspends the gateway for a random time (in milliseconds).
-    pub(crate) async fn suspend(&mut self, from: u64, to: u64) {
-        self.begin_strike();
-        self.gateway.as_ref().unwrap().signal("STOP");
-        self.stall(from, to).await;
-        self.gateway.as_ref().unwrap().signal("CONT");
+    /// Suspends a gateway for a random time (in milliseconds).
+    pub(crate) async fn suspend(&mut self, node: usize, from: u64, to: u64) {
+        self.begin_strike_on(Reach::Node(node));
+        self.nodes[node].gateway().signal("STOP");
+        self.stall_on(node, from, to).await;
+        self.nodes[node].gateway().signal("CONT");
         self.end_strike();
+    }
+
+    /// Terminates every database session of the gateways, and returns how many there were.
+    pub(crate) fn terminate_backends(&mut self) -> u64 {
+        self.begin_strike();
+        let terminated = self.sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        );
+        let terminated = terminated.matches('t').count() as u64;
+        self.terminated += terminated;
+        match terminated > 0 {
+            true => self.end_strike(),
+            false => self.end_strike_without_effect(),
+        }
+        terminated
     }
 
     /// Pauses these clients until the gateway has disconnected all of them.
     pub(crate) async fn pause_until_cut_off(&mut self, clients: &[&'static str]) {
         self.begin_pause(clients);
-        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let address = self.nodes[0].address();
         let wanted = self.progresses.len() - clients.len();
         let deadline = Instant::now() + DEADLINE;
         while connections(address).await > wanted {
@@ -153,7 +195,7 @@ impl Stage<'_> {
 
     fn begin_pause(&mut self, clients: &[&'static str]) {
         let names = clients.iter().map(|&name| name.to_owned()).collect();
-        self.begin_strike_on(Some(names));
+        self.begin_strike_on(Reach::Clients(names));
         self.crowd.paused.send_replace(clients.to_vec());
     }
 

@@ -25,7 +25,7 @@ fn a_connection_that_ends_by_a_fault_that_breaks_none_is_found() {
 #[test]
 fn a_connection_of_a_client_that_the_fault_does_not_affect_is_found() {
     let violations = forged(|evidence| {
-        evidence.windows[0].clients = Some(vec!["grace".to_owned()]);
+        evidence.windows[0].reach = Reach::Clients(vec!["grace".to_owned()]);
     });
     let disconnected = Violation::Disconnected {
         client: "ada".to_owned(),

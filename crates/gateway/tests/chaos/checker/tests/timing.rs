@@ -53,9 +53,8 @@ fn a_member_that_stays_without_a_message_is_found() {
 fn the_second_begins_after_a_fault_that_affects_the_member() {
     let with_fault = |client: &str, received: u64| {
         let mut evidence = with_d_received_after(received - 3010);
-        let clients = Some(vec![client.to_owned()]);
         evidence.windows.push(Window {
-            clients,
+            reach: Reach::Clients(vec![client.to_owned()]),
             ..window(3500, 5000)
         });
         check(&evidence)
