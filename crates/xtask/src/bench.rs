@@ -14,6 +14,7 @@ mod growth;
 mod micro;
 mod pinning;
 mod plan;
+mod redis_faults;
 mod results;
 mod scenario;
 mod table;
@@ -49,6 +50,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let bench = Bench::prepare(&plan)?;
     if !plan.growth.is_empty() {
         return bench.run_growth(&plan);
+    }
+    if plan.with_redis_faults {
+        return bench.run_redis_faults(plan.repeats);
     }
     let mut runs: Vec<Run> = Vec::new();
     // The repeats are the outer loop, so that noise of the machine affects all contestants.
@@ -239,6 +243,10 @@ impl Bench {
 
     /// Runs the load test and returns its result.
     fn load(&self, servers: &Servers, flags: &[String], keeps: Promises) -> Result<Value, Error> {
+        self.finish_load(self.load_command(servers, flags)?, keeps)
+    }
+
+    fn load_command(&self, servers: &Servers, flags: &[String]) -> Result<Command, Error> {
         let mut load = Command::new(&self.gateway);
         load.arg("loadtest").args(flags).arg("--json");
         for server in &servers.nodes {
@@ -256,6 +264,10 @@ impl Bench {
         if let Some(process) = self.database.process()? {
             load.args(["--database-pid", &process]);
         }
+        Ok(load)
+    }
+
+    fn finish_load(&self, mut load: Command, keeps: Promises) -> Result<Value, Error> {
         let output = load.output()?;
         let result: Value =
             serde_json::from_slice(&output.stdout).map_err(|_| "the load test failed")?;

@@ -51,6 +51,9 @@ Developer commands.
         how throughput, CPU time and the latency of pages change as these grow:
         one table each (all of them)
 
+    cargo xtask bench --redis-faults [--peer DIR]... [--repeats N] [--folder DIR]
+        what members miss when Redis is killed or suspended between two nodes
+
     cargo xtask bench --micro [--update]
         counts the instructions of the hot code paths and compares them with the
         committed figures; fails if one rose by more than 15%, and names it

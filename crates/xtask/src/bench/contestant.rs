@@ -14,7 +14,7 @@ use chat_test_support::{Janitor, free_port, signal, wait_until};
 use super::plan::PeerFolder;
 use crate::error::Error;
 
-/// The port of peers, because some support no other.
+/// The port of peers that run alone, because some support no other.
 const PEER_PORT: u16 = 3001;
 /// Signs the tokens of every measured server, and is used nowhere else.
 pub(super) const JWT_SECRET: &str = "a secret for measuring, of 32 bytes and more";
@@ -116,8 +116,8 @@ impl Contestant {
         log: &Path,
     ) -> Result<Server, Error> {
         let port = match self.schema {
-            Schema::Own => free_port()?,
-            Schema::Sql(_) => PEER_PORT,
+            Schema::Sql(_) if redis.is_none() => PEER_PORT,
+            _ => free_port()?,
         };
         // A process that already listens there would be measured instead.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))

@@ -268,7 +268,7 @@ impl FromStr for Growth {
     }
 }
 
-fn flags(line: &str) -> Vec<String> {
+pub(super) fn flags(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 

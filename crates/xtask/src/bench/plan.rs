@@ -12,6 +12,8 @@ pub(super) struct Plan {
     pub(super) scenarios: Vec<Scenario>,
     /// If not empty, these are measured instead of scenarios.
     pub(super) growth: Vec<Growth>,
+    /// Whether Redis fails between two nodes, instead of scenarios.
+    pub(super) with_redis_faults: bool,
     pub(super) repeats: usize,
     pub(super) database: DatabaseKind,
     pub(super) peers: Vec<PeerFolder>,
@@ -49,6 +51,7 @@ impl Plan {
         let mut plan = Self {
             scenarios: Vec::new(),
             growth: Vec::new(),
+            with_redis_faults: false,
             repeats: REPEATS,
             database: DatabaseKind::Postgres,
             peers: Vec::new(),
@@ -68,6 +71,10 @@ impl Plan {
                     }
                     None => Growth::ALL.into(),
                 };
+                continue;
+            }
+            if name == "--redis-faults" {
+                plan.with_redis_faults = true;
                 continue;
             }
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -104,6 +111,16 @@ impl Plan {
         if plan.database == DatabaseKind::Sqlite && !plan.peers.is_empty() {
             return Err(
                 "peers use PostgreSQL: --peer and --database sqlite are mutually exclusive".into(),
+            );
+        }
+        if plan.with_redis_faults
+            && (plan.database == DatabaseKind::Sqlite
+                || !plan.growth.is_empty()
+                || !plan.scenarios.is_empty()
+                || plan.json.is_some())
+        {
+            return Err(
+                "--redis-faults is combined with --peer, --repeats and --folder only".into(),
             );
         }
         if !plan.growth.is_empty() {
@@ -195,6 +212,8 @@ mod tests {
             ("--growth hair", "hair"),
             ("--growth --database sqlite", "sqlite"),
             ("--growth rows --scenario s1w1", "--scenario"),
+            ("--redis-faults --scenario s1w1", "--redis-faults"),
+            ("--redis-faults --database sqlite", "--redis-faults"),
         ] {
             let error = parse(line).unwrap_err();
             assert!(error.contains(says), "{line}: {error}");
