@@ -57,7 +57,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "a_room_is_not_compared_with_its_log",
-        file: "rooms.rs",
+        file: "reconciliation.rs",
         from: "self.advance(room_id, |order| order.reaches(seq));",
         to: "let _ = (room_id, seq);",
     },
@@ -88,8 +88,32 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_flag_stays_set_when_a_read_fails",
         file: "catch_up.rs",
-        from: "\"the log cannot be read\");\n                    return claim.release(&mut state);",
+        from: "\"the log cannot be read\");\n                    return drop(claim);",
         to: "\"the log cannot be read\");\n                    return std::mem::forget(claim);",
+    },
+    Plant {
+        name: "a_gap_that_could_not_be_read_is_not_tried_again",
+        file: "catch_up.rs",
+        from: "\"the log cannot be read\");\n                    return drop(claim);",
+        to: "\"the log cannot be read\");\n                    return claim.release(&mut state);",
+    },
+    Plant {
+        name: "a_read_that_was_not_fresh_enough_is_not_repeated",
+        file: "catch_up.rs",
+        from: "state.order.forget_beyond(page.newest);\n                    return drop(claim);",
+        to: "state.order.forget_beyond(page.newest);\n                    return claim.release(&mut state);",
+    },
+    Plant {
+        name: "a_change_that_is_found_during_a_join_is_forgotten",
+        file: "order.rs",
+        from: "} => *reached = newest.max(*reached),",
+        to: "} => *reached = newest.min(*reached),",
+    },
+    Plant {
+        name: "rooms_that_could_not_be_compared_count_as_compared",
+        file: "reconciliation.rs",
+        from: "Err(error) => outcome = Err(error),",
+        to: "Err(_) => outcome = Ok(()),",
     },
     Plant {
         name: "recent_messages_are_taken_for_all_that_were_released",

@@ -11,6 +11,7 @@ mod message_repository;
 mod migrations;
 mod page_query;
 mod pool;
+mod room_changes;
 mod room_repository;
 mod rows;
 mod schema;
@@ -36,6 +37,7 @@ pub struct Database {
     pool: pool::Pool,
     connector: connect::Connector,
     commits: GroupCommit,
+    pruning: room_changes::Pruning,
 }
 
 impl Database {
@@ -55,6 +57,7 @@ impl Database {
             pool,
             connector,
             commits: GroupCommit::start(LANES, open),
+            pruning: room_changes::Pruning::default(),
         })
     }
 }

@@ -9,6 +9,7 @@ mod file;
 mod message_repository;
 mod migrations;
 mod pool;
+mod room_changes;
 mod room_repository;
 mod rows;
 mod schema;

@@ -81,8 +81,8 @@ impl<R: Recipient> Rooms<R> {
         unfinished.finish();
     }
 
-    /// Reads the log until nothing is missing, or until it cannot be read: then the next
-    /// comparison with the log tries again.
+    /// Reads the log until nothing is missing, or until it cannot be read: then the room
+    /// stays unfinished, and is tried again after the next comparison with the log.
     pub(crate) async fn fill_gap(
         self: Arc<Self>,
         room: Arc<Room<R>>,
@@ -111,11 +111,11 @@ impl<R: Recipient> Rooms<R> {
                 // The read was not fresh enough, or a hint was wrong.
                 Ok(page) => {
                     state.order.forget_beyond(page.newest);
-                    return claim.release(&mut state);
+                    return drop(claim);
                 }
                 Err(error) => {
                     tracing::debug!(error = %one_line(&error), room = %room.id, "the log cannot be read");
-                    return claim.release(&mut state);
+                    return drop(claim);
                 }
             }
         }
@@ -155,6 +155,7 @@ impl<R: Recipient> Drop for Unfinished<'_, R> {
     fn drop(&mut self) {
         if !self.is_finished {
             lock(&self.room.state).unserved.push(self.member.clone());
+            self.room.unfinished.add(self.room.id);
         }
     }
 }

@@ -43,10 +43,12 @@ impl Claimed {
 }
 
 /// The right to do a job in a room. It ends when this is dropped, even if the task panics:
-/// a room must never wait for a task that no longer exists.
+/// a room must never wait for a task that no longer exists. Unless it was released, work is
+/// left, and the room is visited after the next comparison with the log.
 pub(crate) struct Claim<R: Recipient> {
     room: Arc<Room<R>>,
     job: Job,
+    is_released: bool,
 }
 
 impl<R: Recipient> Claim<R> {
@@ -57,17 +59,24 @@ impl<R: Recipient> Claim<R> {
         (!is_claimed).then(|| Self {
             room: room.clone(),
             job,
+            is_released: false,
         })
     }
 
     /// Gives the job up under the lock that showed that nothing is left to do: whatever
     /// comes next claims it anew.
-    pub(crate) fn release(self, _: &mut State<R>) {}
+    pub(crate) fn release(mut self, _: &mut State<R>) {
+        self.is_released = true;
+    }
 }
 
 impl<R: Recipient> Drop for Claim<R> {
     fn drop(&mut self) {
         let flag = self.room.claimed.flag(self.job);
         flag.store(false, Ordering::Release);
+        // After the flag, so that the visit can claim the job.
+        if !self.is_released {
+            self.room.unfinished.add(self.room.id);
+        }
     }
 }

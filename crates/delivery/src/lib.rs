@@ -3,9 +3,9 @@
 //!
 //! A room is *active* here while a connection has joined it or is about to. Its
 //! [sequencer](chat_domain::RoomSequencer) turns the hints about stored messages into one
-//! gap-free order; where a hint is missing, the log is read. Twice a second, the newest
-//! position of every active room is compared with what has been released, so that even a
-//! lost last hint costs a second and not a message.
+//! gap-free order; where a hint is missing, the log is read. Twice a second, the rooms whose
+//! logs have grown are compared with what has been released, so that even a lost last hint
+//! costs a second and not a message.
 //!
 //! Every member has a *cursor*: the position of the last message that was handed to it.
 //! While it keeps up, released messages are handed to it at once. When it does not, it
@@ -35,8 +35,10 @@ mod order;
 mod read_pointers;
 mod recent;
 mod recipient;
+mod reconciliation;
 mod room;
 mod rooms;
+mod unfinished;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

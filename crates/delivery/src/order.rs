@@ -16,21 +16,40 @@ const MAX_WAITING: usize = 1024;
 
 /// How far a room has come on this node, and what comes next.
 pub(crate) enum Order {
-    /// No connection has joined yet: the room's newest position is being read, and hints
-    /// are kept meanwhile.
-    Unknown(Vec<(Seq, Bytes)>),
+    /// No connection has joined yet: the room's newest position is being read, and what is
+    /// learnt meanwhile is kept.
+    Unknown {
+        /// The messages that hints brought.
+        early: Vec<(Seq, Bytes)>,
+        /// The newest position that the log is known to reach.
+        newest: Seq,
+    },
     /// The room's messages are released in order.
     Known(RoomSequencer<Bytes>, Recent),
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self::Unknown {
+            early: Vec::new(),
+            newest: Seq::START,
+        }
+    }
 }
 
 impl Order {
     /// Starts after the newest position, with the hints that arrived meanwhile.
     pub(crate) fn start(&mut self, newest: Seq) {
-        if let Self::Unknown(early) = self {
+        if let Self::Unknown {
+            early,
+            newest: reached,
+        } = self
+        {
             let mut sequencer = RoomSequencer::start(newest, MAX_WAITING);
             for (seq, frame) in std::mem::take(early) {
                 sequencer.offer(seq, frame);
             }
+            sequencer.reaches(*reached);
             *self = Self::Known(sequencer, Recent::start(newest));
         }
     }
@@ -42,11 +61,12 @@ impl Order {
             Self::Known(sequencer, _) if seq > sequencer.released() => {
                 sequencer.offer(seq, encoder.message(message));
             }
-            // Beyond the bound a hint is lost, and reconciliation finds the message.
-            Self::Unknown(early) if early.len() < MAX_WAITING => {
+            Self::Unknown { early, .. } if early.len() < MAX_WAITING => {
                 early.push((seq, encoder.message(message)));
             }
-            _ => {}
+            // Beyond the bound, the log has the message.
+            Self::Unknown { newest, .. } => *newest = seq.max(*newest),
+            Self::Known(..) => {}
         }
     }
 
@@ -66,8 +86,11 @@ impl Order {
 
     /// Notes that the log reaches a position.
     pub(crate) fn reaches(&mut self, newest: Seq) {
-        if let Self::Known(sequencer, _) = self {
-            sequencer.reaches(newest);
+        match self {
+            Self::Known(sequencer, _) => sequencer.reaches(newest),
+            Self::Unknown {
+                newest: reached, ..
+            } => *reached = newest.max(*reached),
         }
     }
 
@@ -75,7 +98,7 @@ impl Order {
     pub(crate) fn has_next(&self) -> bool {
         match self {
             Self::Known(sequencer, _) => sequencer.has_next(),
-            Self::Unknown(_) => false,
+            Self::Unknown { .. } => false,
         }
     }
 
@@ -94,7 +117,7 @@ impl Order {
     pub(crate) fn recent(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Bytes)>> {
         match self {
             Self::Known(_, recent) => recent.within(range, limit),
-            Self::Unknown(_) => None,
+            Self::Unknown { .. } => None,
         }
     }
 
@@ -103,7 +126,7 @@ impl Order {
     pub(crate) fn released(&self) -> Seq {
         match self {
             Self::Known(sequencer, _) => sequencer.released(),
-            Self::Unknown(_) => Seq::START,
+            Self::Unknown { .. } => Seq::START,
         }
     }
 
@@ -111,7 +134,7 @@ impl Order {
     pub(crate) fn missing(&self) -> Option<Range<Seq>> {
         match self {
             Self::Known(sequencer, _) => sequencer.missing(),
-            Self::Unknown(_) => None,
+            Self::Unknown { .. } => None,
         }
     }
 }
@@ -164,7 +187,7 @@ mod tests {
     #[test]
     fn a_repeated_hint_for_a_released_message_is_not_encoded() {
         let encoder = Recorder::default();
-        let mut order = Order::Unknown(Vec::new());
+        let mut order = Order::default();
         order.start(seq(4));
         for n in [4, 5] {
             order.offer(&message(n), &encoder);
@@ -178,7 +201,7 @@ mod tests {
     #[test]
     fn a_bounded_number_of_hints_is_kept_until_the_newest_position_is_known() {
         let encoder = Recorder::default();
-        let mut order = Order::Unknown(Vec::new());
+        let mut order = Order::default();
         let bound = MAX_WAITING as u64;
         for n in 1..=bound + 2 {
             order.offer(&message(n), &encoder);
@@ -187,14 +210,20 @@ mod tests {
         order.start(seq(0));
         while order.next_batch(1).is_some() {}
         assert_eq!(order.released(), seq(bound));
+        // What was not kept is read.
+        assert_eq!(order.missing(), Some(seq(bound)..seq(bound + 2)));
     }
 
     #[test]
     fn a_room_whose_newest_position_is_unknown_releases_nothing() {
-        let mut order = Order::Unknown(Vec::new());
+        let mut order = Order::default();
         order.offer(&message(1), &Recorder::default());
         order.reaches(seq(9));
         assert!(!order.has_next() && order.next_batch(1).is_none());
         assert_eq!((order.released(), order.missing()), (Seq::START, None));
+        // It is known that the log reaches 9, whatever the first read saw.
+        order.start(seq(0));
+        assert_eq!(order.next_batch(1).map(|batch| batch.end()), Some(seq(1)));
+        assert_eq!(order.missing(), Some(seq(1)..seq(9)));
     }
 }

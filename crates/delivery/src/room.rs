@@ -11,12 +11,15 @@ use crate::members::Members;
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
 use crate::recipient::Recipient;
+use crate::unfinished::UnfinishedRooms;
 
 /// An active room.
 pub(crate) struct Room<R> {
     pub(crate) id: RoomId,
     pub(crate) state: Mutex<State<R>>,
     pub(crate) claimed: Claimed,
+    /// Where the room is added when its work stops before it is done.
+    pub(crate) unfinished: Arc<UnfinishedRooms>,
     /// Wakes the task that paces read pointers.
     pub(crate) reads_changed: Notify,
 }
@@ -36,11 +39,11 @@ pub(crate) struct State<R> {
 }
 
 impl<R: Recipient> Room<R> {
-    pub(crate) fn new(id: RoomId) -> Self {
+    pub(crate) fn new(id: RoomId, unfinished: Arc<UnfinishedRooms>) -> Self {
         Self {
             id,
             state: Mutex::new(State {
-                order: Order::Unknown(Vec::new()),
+                order: Order::default(),
                 members: Members::default(),
                 reads: ReadPointers::default(),
                 entering: 0,
@@ -48,6 +51,7 @@ impl<R: Recipient> Room<R> {
                 unserved: Vec::new(),
             }),
             claimed: Claimed::default(),
+            unfinished,
             reads_changed: Notify::new(),
         }
     }

@@ -1,14 +1,12 @@
-//! The active rooms of this node: joining, leaving, handing out what is released, and
-//! reconciliation with the log.
+//! The active rooms of this node: joining, leaving, and handing out what is released.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
 
 use chat_domain::ports::{
     Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
 };
-use chat_domain::{ConnectionId, RoomEntry, RoomId, one_line};
+use chat_domain::{ConnectionId, RoomEntry, RoomId};
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
@@ -21,12 +19,8 @@ use crate::order::Order;
 use crate::read_pointers;
 use crate::recipient::Recipient;
 use crate::room::{Room, State};
+use crate::unfinished::{UnfinishedOnPanic, UnfinishedRooms};
 
-/// How often active rooms are compared with the log. A message whose hint was lost is
-/// delivered within a second: this, and the time to read it.
-const RECONCILIATION_INTERVAL: Duration = Duration::from_millis(500);
-/// How many rooms are compared in one query.
-const ROOMS_PER_QUERY: usize = 2000;
 /// In a room with at most this many members, messages are handed out by the task that
 /// announces them.
 const FEW_MEMBERS: usize = 32;
@@ -35,7 +29,8 @@ const FEW_MEMBERS: usize = 32;
 pub struct Rooms<R: Recipient> {
     active: Mutex<HashMap<RoomId, Arc<Room<R>>>>,
     pub(crate) messages: Arc<dyn MessageRepository>,
-    log: Arc<dyn RoomRepository>,
+    pub(crate) log: Arc<dyn RoomRepository>,
+    pub(crate) unfinished: Arc<UnfinishedRooms>,
     events: Arc<dyn RoomEvents>,
     pub(crate) encoder: Arc<dyn Encoder>,
     tasks: TaskTracker,
@@ -57,6 +52,7 @@ impl<R: Recipient> Rooms<R> {
             active: Mutex::default(),
             messages,
             log,
+            unfinished: Arc::default(),
             events,
             encoder,
             tasks,
@@ -72,27 +68,9 @@ impl<R: Recipient> Rooms<R> {
         lock(&self.active).len()
     }
 
-    /// Compares the active rooms with the log. Runs until it is dropped.
-    pub async fn reconcile(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(RECONCILIATION_INTERVAL);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let rooms: Vec<RoomId> = lock(&self.active).keys().copied().collect();
-            for rooms in rooms.chunks(ROOMS_PER_QUERY) {
-                match self.log.newest(rooms).await {
-                    Ok(newest) => {
-                        for (room_id, seq) in newest {
-                            self.advance(room_id, |order| order.reaches(seq));
-                        }
-                    }
-                    Err(error) => {
-                        tracing::debug!(error = %one_line(&error), "rooms cannot be compared with the log");
-                    }
-                }
-                yield_now().await;
-            }
-        }
+    /// Returns the active rooms.
+    pub(crate) fn ids(&self) -> Vec<RoomId> {
+        lock(&self.active).keys().copied().collect()
     }
 
     fn find(&self, room_id: RoomId) -> Option<Arc<Room<R>>> {
@@ -100,7 +78,7 @@ impl<R: Recipient> Rooms<R> {
     }
 
     /// Changes a room's order, then hands out what can be released.
-    fn advance(&self, room_id: RoomId, change: impl FnOnce(&mut Order)) {
+    pub(crate) fn advance(&self, room_id: RoomId, change: impl FnOnce(&mut Order)) {
         if let Some(room) = self.find(room_id) {
             let mut state = lock(&room.state);
             change(&mut state.order);
@@ -119,6 +97,7 @@ impl<R: Recipient> Rooms<R> {
             }
             return;
         }
+        let _guard = UnfinishedOnPanic(room);
         while let Some(batch) = next_batch(&mut state) {
             for member in state.members.iter() {
                 self.hand_to(room, member, &batch);
@@ -231,7 +210,7 @@ impl<R: Recipient> Rooms<R> {
         let mut active = lock(&self.active);
         let room = active.entry(room_id).or_insert_with(|| {
             self.events.serve(room_id);
-            Arc::new(Room::new(room_id))
+            Arc::new(Room::new(room_id, self.unfinished.clone()))
         });
         lock(&room.state).entering += 1;
         room.clone()

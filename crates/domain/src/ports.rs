@@ -24,7 +24,7 @@ pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, 
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use room_delivery::RoomDelivery;
 pub use room_events::{Hint, HintListener, RoomEvents};
-pub use room_repository::{MarkedRead, RoomRepository};
+pub use room_repository::{Changes, LogCursor, MarkedRead, RoomRepository};
 pub use storage_health::StorageHealth;
 
 #[cfg(any(test, feature = "mock"))]

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
+    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
+    RoomRepository,
 };
 use chat_domain::{NewMessage, ReadState, RoomId, Seq, StorageError, UserId, one_line};
 use tokio::time::Instant;
@@ -82,6 +83,12 @@ impl MessageRepository for StorageWatch {
 impl RoomRepository for StorageWatch {
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
         let result = self.rooms.newest(rooms).await;
+        self.outages.observe(Operation::Read, result.as_ref().err());
+        result
+    }
+
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
+        let result = self.rooms.changed_since(cursor).await;
         self.outages.observe(Operation::Read, result.as_ref().err());
         result
     }

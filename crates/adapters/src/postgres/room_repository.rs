@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use chat_domain::{
     ReadState, RoomId, Seq, StorageError, UserId,
-    ports::{MarkedRead, RoomRepository},
+    ports::{Changes, LogCursor, MarkedRead, RoomRepository},
 };
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
 use super::schema::{read_pointers, rooms};
-use super::{Database, rows};
+use super::{Database, room_changes, rows};
 
 #[async_trait]
 impl RoomRepository for Database {
@@ -26,6 +26,11 @@ impl RoomRepository for Database {
             .into_iter()
             .map(|(id, seq)| Ok((rows::room(id)?, rows::position(seq)?)))
             .collect()
+    }
+
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
+        self.pruning.start_if_due(&self.pool);
+        room_changes::since(&self.pool, cursor.as_ref()).await
     }
 
     async fn read_state(

@@ -3,12 +3,12 @@
 use async_trait::async_trait;
 use chat_domain::{
     ReadState, RoomId, Seq, StorageError, UserId,
-    ports::{MarkedRead, RoomRepository},
+    ports::{Changes, LogCursor, MarkedRead, RoomRepository},
 };
 use diesel::prelude::*;
 
 use super::schema::{read_pointers, rooms};
-use super::{Database, rows};
+use super::{Database, room_changes, rows};
 
 /// Rooms per statement: SQLite accepts at most 32,766 parameters.
 const ROOMS_AT_ONCE: usize = 10_000;
@@ -32,6 +32,13 @@ impl RoomRepository for Database {
             Ok(newest)
         });
         newest.await
+    }
+
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
+        let changes = self
+            .pool
+            .read(move |connection| room_changes::since(connection, cursor.as_ref()));
+        changes.await
     }
 
     async fn read_state(

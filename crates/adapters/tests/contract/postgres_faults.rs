@@ -182,12 +182,13 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
+    "0006_room_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

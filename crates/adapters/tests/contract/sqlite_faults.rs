@@ -89,12 +89,13 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
+    "0006_room_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
+    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
+    RoomRepository,
 };
 use chat_domain::{
     Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
@@ -39,6 +40,12 @@ pub(crate) struct Log {
     pub(crate) failing: AtomicUsize,
     pub(crate) panicking: AtomicUsize,
     pub(crate) reads: AtomicUsize,
+    /// How many of the next reads of the changes fail, and how many find them unknown.
+    pub(crate) failing_changes: AtomicUsize,
+    pub(crate) unknown_changes: AtomicUsize,
+    /// How many of the next reads of newest positions fail, and how many there were.
+    pub(crate) failing_newest: AtomicUsize,
+    pub(crate) newest_reads: AtomicUsize,
     /// The largest page so far, in bytes of content.
     pub(crate) largest_page: AtomicUsize,
 }
@@ -134,7 +141,28 @@ impl MessageRepository for Log {
 #[async_trait]
 impl RoomRepository for Log {
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+        self.newest_reads.fetch_add(1, Ordering::SeqCst);
+        if Self::take(&self.failing_newest) {
+            return Err(StorageError::unavailable("on purpose"));
+        }
         Ok(rooms.iter().map(|id| (*id, self.newest_seq())).collect())
+    }
+
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
+        if Self::take(&self.failing_changes) {
+            return Err(StorageError::unavailable("on purpose"));
+        }
+        let newest = self.newest_seq();
+        let reached = LogCursor::new(newest.to_string());
+        let cursor = cursor.filter(|_| !Self::take(&self.unknown_changes));
+        let changed = cursor.map(|cursor| match cursor == reached {
+            true => vec![],
+            false => vec![(room(), newest)],
+        });
+        Ok(Changes {
+            cursor: reached,
+            rooms: changed,
+        })
     }
 
     async fn read_state(&self, _: RoomId, _: &UserId) -> Result<ReadState, StorageError> {

@@ -7,6 +7,7 @@ mod joining;
 mod log;
 mod messages;
 mod read_pointers;
+mod reconciliation;
 mod tasks;
 mod world;
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
-use chat_delivery::{Admission, Rooms};
+use chat_delivery::{Admission, Entrance, Rooms};
 use chat_domain::ports::{Hint, HintListener, RoomEvents};
 use chat_domain::use_cases::{CatchUp, Joining};
 use chat_domain::{Membership, ReadState, RoomEntry, RoomId, Seq, StoredMessage, UserId};
@@ -65,6 +65,18 @@ impl World {
 
     /// Joins with this newest position, which was read before.
     pub(crate) async fn join_at(&self, client: &Arc<Client>, after: Option<u64>, newest: Seq) {
+        let entrance = self.rooms.open(room());
+        self.admit(entrance, client, after, newest).await;
+    }
+
+    /// Ends a join that has begun, with this newest position.
+    pub(crate) async fn admit(
+        &self,
+        entrance: Entrance<'_, Client>,
+        client: &Arc<Client>,
+        after: Option<u64>,
+        newest: Seq,
+    ) {
         let catch_up = match after {
             Some(after) => CatchUp::Replay { after: seq(after) },
             None => CatchUp::None,
@@ -78,7 +90,6 @@ impl World {
             let missed = missed.map(|missed| format!(" missed {}-{}", missed.from, missed.to));
             Bytes::from(format!("joined {seam}{};", missed.unwrap_or_default()))
         };
-        let entrance = self.rooms.open(room());
         let mut membership = Membership::default();
         let admitted = entrance.admit(client, &mut membership, joining, welcome);
         admitted.await.ok();

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
+    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
+    RoomRepository,
 };
 use chat_domain::{
     Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
@@ -25,6 +26,8 @@ pub(crate) enum Reads {
     Slow(Duration),
     /// They fail.
     Fail,
+    /// They fail, but for those of what has changed.
+    OnlyChanges,
     /// They see the state of some earlier moment.
     Stale,
 }
@@ -36,6 +39,10 @@ pub(crate) struct Log {
 
 struct State {
     rooms: BTreeMap<RoomId, Room>,
+    /// All appends in their order. A cursor is a place in it.
+    appends: Vec<(RoomId, u64)>,
+    /// The furthest cursor so far: no later read of newest positions sees an earlier state.
+    furthest: usize,
     reads: Reads,
     faulty_reads: u64,
     random: Random,
@@ -89,6 +96,8 @@ impl Log {
         Arc::new(Self {
             state: Mutex::new(State {
                 rooms: BTreeMap::new(),
+                appends: Vec::new(),
+                furthest: 0,
                 reads: Reads::Well,
                 faulty_reads: 0,
                 random,
@@ -102,7 +111,9 @@ impl Log {
         let room = state.rooms.entry(room_id).or_default();
         room.remember();
         room.now.newest += 1;
-        room.now.newest
+        let newest = room.now.newest;
+        state.appends.push((room_id, newest));
+        newest
     }
 
     /// Deletes a message.
@@ -137,23 +148,38 @@ impl Log {
         self.state.lock().unwrap().faulty_reads
     }
 
+    /// Begins a read; returns how it behaves and how long it takes.
+    fn begin_read(&self) -> (Reads, Duration) {
+        let mut state = self.state.lock().unwrap();
+        let reads = state.reads;
+        let is_faulty = matches!(reads, Reads::Fail | Reads::OnlyChanges | Reads::Stale);
+        state.faulty_reads += u64::from(is_faulty);
+        let limit = match reads {
+            Reads::Slow(limit) => limit.as_micros() as u64,
+            _ => 5_000,
+        };
+        let delay = state.random.within(0..limit);
+        (reads, Duration::from_micros(delay))
+    }
+
     /// Waits as long as a read takes; returns whether it sees an older state.
     async fn read(&self) -> Result<bool, StorageError> {
-        let (reads, delay) = {
-            let mut state = self.state.lock().unwrap();
-            let reads = state.reads;
-            state.faulty_reads += u64::from(matches!(reads, Reads::Fail | Reads::Stale));
-            let limit = match reads {
-                Reads::Slow(limit) => limit.as_micros() as u64,
-                Reads::Well | Reads::Fail | Reads::Stale => 5_000,
-            };
-            (reads, state.random.within(0..limit))
-        };
-        tokio::time::sleep(Duration::from_micros(delay)).await;
+        let (reads, delay) = self.begin_read();
+        tokio::time::sleep(delay).await;
         match reads {
-            Reads::Well | Reads::Slow(_) => Ok(false),
+            Reads::Well | Reads::Slow(_) | Reads::OnlyChanges => Ok(false),
             Reads::Stale => Ok(true),
             Reads::Fail => Err(StorageError::unavailable("on purpose")),
+        }
+    }
+
+    /// The same for a read of particular rooms.
+    async fn read_rooms(&self) -> Result<bool, StorageError> {
+        let is_failing = self.state.lock().unwrap().reads == Reads::OnlyChanges;
+        let is_stale = self.read().await?;
+        match is_failing {
+            true => Err(StorageError::unavailable("on purpose")),
+            false => Ok(is_stale),
         }
     }
 
@@ -169,6 +195,23 @@ impl Log {
             _ => room.now.clone(),
         }
     }
+}
+
+impl State {
+    /// Returns the number of appends that a read of positions sees.
+    fn seen_appends(&mut self, is_stale: bool) -> usize {
+        let (from, to) = (self.furthest as u64, self.appends.len() as u64);
+        match is_stale {
+            true => self.random.within(from.saturating_sub(5)..to + 1) as usize,
+            false => self.appends.len(),
+        }
+    }
+}
+
+/// Returns the newest position of each room in these appends.
+fn positions(appends: &[(RoomId, u64)]) -> BTreeMap<RoomId, Seq> {
+    let positions = appends.iter().map(|(room_id, n)| (*room_id, seq(*n)));
+    positions.collect()
 }
 
 impl Room {
@@ -193,7 +236,7 @@ impl MessageRepository for Log {
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
         // A read sees one moment, before its answer arrives.
-        let is_stale = self.read().await?;
+        let is_stale = self.read_rooms().await?;
         let seen = self.seen(room_id, is_stale);
         tokio::time::sleep(Duration::from_micros(300)).await;
         let mut rest = seen.between(position.get(), seen.newest);
@@ -219,21 +262,45 @@ impl MessageRepository for Log {
 #[async_trait]
 impl RoomRepository for Log {
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
-        let is_stale = self.read().await?;
-        let mut rooms = rooms.to_vec();
+        let is_stale = self.read_rooms().await?;
+        let mut state = self.state.lock().unwrap();
+        // A replica that lags does not go back behind what it has shown.
+        let seen = state.seen_appends(is_stale).max(state.furthest);
+        let mut positions = positions(&state.appends[..seen]);
+        positions.retain(|room_id, _| rooms.contains(room_id));
         // The same order in every run of a seed.
-        rooms.sort_unstable();
-        let newest = |room_id: RoomId| (room_id, seq(self.seen(room_id, is_stale).newest));
-        Ok(rooms.into_iter().map(newest).collect())
+        Ok(positions.into_iter().collect())
+    }
+
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
+        let is_stale = self.read().await?;
+        let mut state = self.state.lock().unwrap();
+        let seen = state.seen_appends(is_stale);
+        state.furthest = state.furthest.max(seen);
+        let is_forgotten = state.random.percent(10);
+        let since = cursor.filter(|_| !is_forgotten);
+        let since: Option<usize> = since.map(|cursor| cursor.as_str().parse().unwrap());
+        let changes = since.map(|since| positions(&state.appends[since.min(seen)..seen]));
+        Ok(Changes {
+            cursor: LogCursor::new(seen.to_string()),
+            rooms: changes.map(|changes| changes.into_iter().collect()),
+        })
     }
 
     async fn read_state(&self, room_id: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
-        // The use case reads it from the primary: it is slow or fails, but never stale.
-        self.read().await?;
-        Ok(ReadState {
-            newest: seq(self.newest(room_id)),
-            read: Seq::START,
-        })
+        // The use case reads it from the primary: it is slow or fails, but never stale. Its
+        // answer may take a while.
+        let (reads, delay) = self.begin_read();
+        tokio::time::sleep(delay / 2).await;
+        let newest = seq(self.newest(room_id));
+        tokio::time::sleep(delay / 2).await;
+        match reads {
+            Reads::Fail | Reads::OnlyChanges => Err(StorageError::unavailable("on purpose")),
+            _ => Ok(ReadState {
+                newest,
+                read: Seq::START,
+            }),
+        }
     }
 
     async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {

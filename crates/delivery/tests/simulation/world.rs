@@ -133,6 +133,9 @@ impl World {
                 break;
             }
         }
+        if self.random.percent(20) {
+            self.join_a_growing_room().await;
+        }
         self.settle().await;
         reconciliation.abort();
         Outcome {
@@ -143,6 +146,10 @@ impl World {
 
     /// Ends all faults, and checks that every client is soon up to date.
     async fn settle(&mut self) {
+        // Some faults last longer than it takes until rooms are compared with the log.
+        if self.random.percent(20) {
+            sleep(Duration::from_millis(self.random.within(0..1500))).await;
+        }
         self.log.set_reads(Reads::Well);
         for (client, _) in &self.clients {
             client.set_pace(Pace::AtOnce);
@@ -185,13 +192,28 @@ impl World {
         })
     }
 
+    /// A client joins a room of its own, to which messages are added without a hint while
+    /// its newest position is read.
+    async fn join_a_growing_room(&mut self) {
+        self.log.set_reads(Reads::Slow(Duration::from_millis(400)));
+        let room_id = RoomId::new(self.room_ids.len() as u64 + 1).unwrap();
+        self.room_ids.push(room_id);
+        self.connect_to(room_id);
+        sleep(Duration::from_millis(self.random.within(0..400))).await;
+        self.log.append(room_id);
+    }
+
     fn connect(&mut self) {
+        let room_id = self.random.pick(&self.room_ids);
+        self.connect_to(room_id);
+    }
+
+    fn connect_to(&mut self, room_id: RoomId) {
         let client = Client::new(self.next, self.judge.clone());
         self.next += 1;
         let (acts, received) = mpsc::unbounded_channel();
         let join = JoinRoom::new(self.log.clone());
         tokio::spawn(client.clone().act(received, self.rooms.clone(), join));
-        let room_id = self.random.pick(&self.room_ids);
         let after = self.after(room_id);
         acts.send(Act::Join { room_id, after }).ok();
         self.clients.push((client, acts));
@@ -247,6 +269,7 @@ impl World {
                     Reads::Well,
                     Reads::Slow(Duration::from_millis(400)),
                     Reads::Fail,
+                    Reads::OnlyChanges,
                     Reads::Stale,
                 ];
                 let reads = self.random.pick(&reads);

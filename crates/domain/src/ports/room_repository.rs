@@ -16,6 +16,24 @@ pub trait RoomRepository: Send + Sync {
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError>;
 
+    /// Returns which rooms' newest positions have moved since an earlier call, and a cursor
+    /// for the next one. The cost depends on the number of changes, not of rooms. Writes
+    /// nothing that another method returns.
+    ///
+    /// - Every append that returned before this call, and that was not included in the call
+    ///   that returned `cursor` or in one before it, is included: in whatever order appends
+    ///   are committed, however long their transactions take, and whichever process appends.
+    /// - So is what another program stores with SQL, if it also moves the counter
+    ///   `rooms.last_seq`.
+    /// - Changes may be reported repeatedly.
+    /// - Without a cursor, and with one that is too old or of another database, the changes
+    ///   are unknown: the caller must compare its rooms itself, with [`newest`](Self::newest),
+    ///   after this call.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`]. The cursor stays valid.
+    async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError>;
+
     /// Returns how far the room has come and how far the user has read it. Every append
     /// that returned before this call is included. Writes nothing.
     ///
@@ -40,6 +58,32 @@ pub trait RoomRepository: Send + Sync {
         user_id: &UserId,
         position: Seq,
     ) -> Result<MarkedRead, StorageError>;
+}
+
+/// A moment in the log of all rooms, as an adapter writes it. Only the adapter can read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCursor(String);
+
+impl LogCursor {
+    /// Creates a cursor. For adapters.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Returns what the adapter wrote.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What has changed in the log since an earlier moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The moment up to which the changes are included.
+    pub cursor: LogCursor,
+    /// The rooms whose newest position has moved, each once, with that position, in any
+    /// order; `None` if they are unknown.
+    pub rooms: Option<Vec<(RoomId, Seq)>>,
 }
 
 /// The result of marking a room as read.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chat_adapters::bench::GroupCommit;
 use chat_domain::ports::{
-    AppendError, Appended, LogPage, MarkedRead, MessageRepository, ReadLimit, RoomRepository,
-    StorageHealth,
+    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
+    RoomRepository, StorageHealth,
 };
 use chat_domain::{Message, NewMessage, ReadState, RoomId, Seq, StorageError, UserId};
 
@@ -80,6 +80,13 @@ impl MessageRepository for Log {
 impl RoomRepository for Log {
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
         Ok(rooms.iter().map(|room| (*room, self.newest())).collect())
+    }
+
+    async fn changed_since(&self, _: Option<LogCursor>) -> Result<Changes, StorageError> {
+        Ok(Changes {
+            cursor: LogCursor::new(String::new()),
+            rooms: None,
+        })
     }
 
     async fn read_state(&self, _: RoomId, _: &UserId) -> Result<ReadState, StorageError> {

@@ -77,7 +77,9 @@ fn app() -> App {
     let mut rooms = MockRoomRepository::new();
     let state = rooms.expect_read_state();
     state.returning(|_, _| Ok(ReadState::default()));
-    rooms.expect_newest().returning(|_| panic!("on purpose"));
+    rooms
+        .expect_changed_since()
+        .returning(|_| panic!("on purpose"));
     let mut events = MockRoomEvents::new();
     events.expect_subscribe().return_const(());
     events.expect_serve().return_const(());

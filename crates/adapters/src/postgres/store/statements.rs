@@ -29,6 +29,9 @@
 //!               ->  CTE Scan on counted (actual rows=64 loops=1)
 //!
 //! Insert on messages (actual rows=512 loops=1)
+//!   CTE change
+//!     ->  Insert on room_changes (actual rows=0 loops=1)
+//!           ->  Result (actual rows=1 loops=1)
 //!   CTE pointer
 //!     ->  Insert on read_pointers (actual rows=0 loops=1)
 //!           Conflict Arbiter Indexes: read_pointers_pkey

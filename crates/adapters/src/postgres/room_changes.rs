@@ -1,0 +1,94 @@
+//! Which rooms' counters have moved, from the table `room_changes`.
+//!
+//! The functions of the migration `0006_room_changes` explain why nothing is missed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use chat_domain::ports::{Changes, LogCursor};
+use chat_domain::{RoomId, Seq, StorageError, one_line};
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
+use diesel_async::RunQueryDsl;
+
+use super::pool::Pool;
+use super::rows;
+
+/// How often a node deletes what no reader needs any more. It takes less than that, by the
+/// deadlines of the pool.
+const PRUNING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When this process last deleted what no reader needs any more.
+#[derive(Clone, Default)]
+pub(super) struct Pruning(Arc<Mutex<Option<Instant>>>);
+
+impl Pruning {
+    /// Deletes what no reader needs any more, in a task of its own, if it is time.
+    pub(super) fn start_if_due(&self, pool: &Pool) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PRUNING_INTERVAL) {
+            *last = Some(Instant::now());
+            tokio::spawn(prune(pool.clone()));
+        }
+    }
+}
+
+/// Ends within the deadlines of the pool.
+async fn prune(pool: Pool) {
+    let pruned = pool.read(|session| {
+        let query = diesel::sql_query("SELECT prune_room_changes()");
+        Box::pin(query.execute(session))
+    });
+    if let Err(error) = pruned.await {
+        tracing::debug!(error = %one_line(&error), "the table room_changes cannot be pruned");
+    }
+}
+
+/// The columns of the function `room_changes_since`.
+#[derive(diesel::QueryableByName)]
+struct ChangesRow {
+    #[diesel(sql_type = Timestamptz)]
+    server: PgTimestamp,
+    #[diesel(sql_type = Text)]
+    snapshot: String,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    ids: Option<Vec<i64>>,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    seqs: Option<Vec<i64>>,
+}
+
+pub(super) async fn since(
+    pool: &Pool,
+    cursor: Option<&LogCursor>,
+) -> Result<Changes, StorageError> {
+    let (server, snapshot) = cursor.and_then(parse).unzip();
+    let read = pool.read(move |session| {
+        let query = diesel::sql_query(
+            "SELECT server, snapshot::text, ids, seqs \
+             FROM room_changes_since($1, $2::pg_snapshot)",
+        )
+        .bind::<Nullable<Timestamptz>, _>(server)
+        .bind::<Nullable<Text>, _>(snapshot);
+        Box::pin(query.get_result::<ChangesRow>(session))
+    });
+    let found = read.await?;
+    let rooms = found.ids.zip(found.seqs).map(|(ids, seqs)| {
+        // A room that is not valid has no members.
+        let rooms = ids.into_iter().zip(seqs);
+        rooms.filter_map(|(id, seq)| valid(id, seq)).collect()
+    });
+    Ok(Changes {
+        cursor: LogCursor::new(format!("{} {}", found.server.0, found.snapshot)),
+        rooms,
+    })
+}
+
+fn valid(id: i64, seq: i64) -> Option<(RoomId, Seq)> {
+    Some((rows::room(id).ok()?, rows::position(seq).ok()?))
+}
+
+/// Returns the server's start and the snapshot that a cursor consists of.
+fn parse(cursor: &LogCursor) -> Option<(PgTimestamp, String)> {
+    let (server, snapshot) = cursor.as_str().split_once(' ')?;
+    Some((PgTimestamp(server.parse().ok()?), snapshot.to_owned()))
+}
