@@ -61,9 +61,10 @@ impl Stage<'_> {
         while self.broken_calls() == before {
             if self.random.one_in(2) {
                 let before = self.cable(node).detained();
-                self.cable(node).detain();
                 while self.cable(node).detained() == before {
                     assert!(Instant::now() < deadline, "no message is on its way");
+                    // Also on connections that replace those that were torn before.
+                    self.cable(node).detain();
                     sleep(INTERVAL).await;
                 }
             }
