@@ -149,7 +149,7 @@ async fn a_command_reaches_every_node_and_says_how_many() {
     let options = shared_options();
     let command = NodeCommand::DisconnectUser(UserId::new("42").unwrap());
     let reached = send_command(&options, command.clone()).await;
-    assert_eq!(reached.unwrap(), 0, "there is no node");
+    assert_eq!(reached.unwrap(), 0, "no node is subscribed");
     let mut listeners = Vec::new();
     for _ in 0..3 {
         let node = RedisExchange::start(&options).unwrap();

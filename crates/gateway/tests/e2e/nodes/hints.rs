@@ -63,7 +63,7 @@ async fn members_of_all_nodes_receive_every_message_in_one_order(size: usize) {
     }
     let others = MESSAGES * (size as u64 - 1);
     for node in &group.nodes {
-        // The sender's own messages also move its read pointer, which is no hint.
+        // The sender's own messages also move its read pointer, without a hint.
         until_metric(node, "chat_hints_received_total", |n| n == others).await;
         until_metric(node, "chat_hints_published_total", |n| n == MESSAGES).await;
         assert_eq!(metric(node, "chat_hints_invalid_total").await, 0);

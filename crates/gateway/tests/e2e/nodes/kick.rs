@@ -57,7 +57,7 @@ async fn kick_closes_a_users_connections_on_all_nodes_and_no_others() {
         let answer = client.send(1, "still here").await;
         assert_eq!(answer["ok"], true, "{answer}");
     }
-    // It is no ban.
+    // The user is not banned.
     let mut again = group.nodes[0].connect("42").await;
     again.join(1).await;
 }
