@@ -31,8 +31,8 @@ struct Registry {
 /// How a shutdown closes the clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draining {
-    /// All at once: there is no other node to which they could reconnect. A client that
-    /// connects meanwhile is refused with `unavailable`.
+    /// All at once, because they have no other node to reconnect to. A client that connects
+    /// meanwhile is refused with `unavailable`.
     AtOnce,
     /// Evenly over this time, so that the nodes to which they reconnect are not overloaded.
     /// Until its turn comes, a client is served as before. A client that connects meanwhile

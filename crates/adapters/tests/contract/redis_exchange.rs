@@ -178,19 +178,25 @@ async fn a_command_reaches_every_node_and_says_how_many() {
     }
 }
 
+/// Starts a server with a user that has the documented permissions, and no others.
+fn with_documented_user() -> Redis {
+    let user = RedisUser {
+        name: "chat".to_owned(),
+        password: "hunter2".to_owned(),
+        rules: RULES.to_owned(),
+    };
+    let options = RedisOptions {
+        user: Some(user),
+        ..RedisOptions::default()
+    };
+    Redis::start(options).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documented_permissions_are_sufficient() {
     let documentation = include_str!("../../../../docs/deployment.md");
     assert!(documentation.contains(RULES), "{RULES} is not documented");
-    let server = Redis::start(RedisOptions {
-        user: Some(RedisUser {
-            name: "chat".to_owned(),
-            password: "hunter2".to_owned(),
-            rules: RULES.to_owned(),
-        }),
-        ..RedisOptions::default()
-    })
-    .unwrap();
+    let server = with_documented_user();
     let mut options = options(&server.url());
     options.prefix = "chat:".to_owned();
     let mut first = Node::start(&options);
@@ -210,15 +216,7 @@ async fn the_documented_permissions_are_sufficient() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_login_is_reported_without_the_password() {
-    let server = Redis::start(RedisOptions {
-        user: Some(RedisUser {
-            name: "chat".to_owned(),
-            password: "hunter2".to_owned(),
-            rules: RULES.to_owned(),
-        }),
-        ..RedisOptions::default()
-    })
-    .unwrap();
+    let server = with_documented_user();
     let wrong = server.url().replace("hunter2", "hunter3");
     let error = RedisExchange::check(&options(&wrong)).await.unwrap_err();
     let line = one_line(&error);

@@ -19,7 +19,7 @@ use crate::support::example::example_project;
 use crate::support::exchange::Exchange;
 use crate::support::{Database, Gateway};
 
-/// The user that nginx runs as when this process is root: `nobody`.
+/// Runs nginx when this process is root: `nobody`.
 const UNPRIVILEGED: u32 = 65534;
 
 /// nginx on a free port of 127.0.0.1.

@@ -127,7 +127,7 @@ async fn sigterm_exits_within_ten_seconds_while_the_database_hangs() {
         "{response}"
     );
     assert_eq!(get(gateway.address, "/healthz").await.0, 200);
-    // A new client learns why it is not admitted: there is no other node for it.
+    // A new client has no other node to try, so it is told why it is refused.
     let mut late = Client::open(gateway.address).await;
     let token = token("2", "Grace");
     late.send_packet(&format!("40{}", json!({ "token": token })))
