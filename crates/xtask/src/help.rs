@@ -51,8 +51,11 @@ Developer commands.
         how throughput, CPU time and the latency of pages change as these grow:
         one table each (all of them)
 
-    cargo xtask bench --redis-faults [--peer DIR]... [--repeats N] [--folder DIR]
-        what members miss when Redis is killed or suspended between two nodes
+    cargo xtask bench --redis-faults [none,killed,restarted,suspended,slow-clients,
+                                      cut-to-redis,cut-from-redis]
+                      [--peer DIR]... [--repeats N] [--folder DIR]
+        local throughput and latency before and while Redis fails between two nodes
+        in these ways (all of them), and what members on the other node miss
 
     cargo xtask bench --micro [--update]
         counts the instructions of the hot code paths and compares them with the
