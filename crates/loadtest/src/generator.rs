@@ -43,7 +43,7 @@ pub(crate) type Nanos = u64;
 pub(crate) struct Generator {
     pub(crate) ledger: Ledger,
     pub(crate) mode: LoopMode,
-    target: Target,
+    pub(crate) target: Target,
     tokens: Tokens,
     started: Instant,
     selector: Selector,

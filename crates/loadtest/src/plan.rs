@@ -113,10 +113,12 @@ pub struct History {
 /// Small rooms before, during and after a fault, which something else injects.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Outage {
-    /// Connections, spread evenly over the rooms; all of them send.
+    /// Connections, spread evenly over the rooms.
     pub connections: usize,
     /// Rooms.
     pub rooms: usize,
+    /// 1 if the members of each room that send are on one node, 0 if all members send.
+    pub writing_nodes: usize,
     /// Messages per second of the open loops.
     pub rate: f64,
     /// Messages that each connection has in flight in the closed loops.
@@ -197,6 +199,7 @@ impl Scenario {
             _ => Self::S6(Outage {
                 connections: count("connections")?,
                 rooms: reader.at_most_connections("rooms")?,
+                writing_nodes: count("writing-nodes")?,
                 rate: number("rate")?,
                 in_flight: count("in-flight")?,
                 warm_up: number("warm-up")?,

@@ -114,10 +114,10 @@ pub(crate) enum Outcome {
         base: Phase,
     },
     Outage {
-        before: BothLoops,
-        during: BothLoops,
+        before: Box<BothLoops>,
+        during: Box<BothLoops>,
         /// The open loop.
-        after: Phase,
+        after: Box<Phase>,
     },
 }
 

@@ -38,6 +38,11 @@ impl Target {
         Ok(Self { nodes })
     }
 
+    /// Returns the number of nodes.
+    pub(crate) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Returns the node of the nth connection. Each node has about as many connections as
     /// the others, of any selection of them, such as every tenth.
     pub(crate) fn node(&self, connection: usize) -> &Node {

@@ -46,7 +46,8 @@ Developer commands.
                            system's temporary folder)
             --json         writes every run to this file, as the load test printed it
 
-    cargo xtask bench --growth [rooms,members,rows,connections,nodes,hot-room,history]
+    cargo xtask bench --growth [rooms,members,rows,connections,nodes,fan-out,
+                                small-rooms,hot-room,history]
                       [--repeats N] [--folder DIR]
         how throughput, CPU time and the latency of pages change as these grow:
         one table each (all of them)

@@ -27,7 +27,7 @@ pub(super) struct Flag {
     pub(super) defaults: [Option<f64>; 6],
 }
 
-pub(super) const FLAGS: [Flag; 16] = [
+pub(super) const FLAGS: [Flag; 17] = [
     Flag {
         name: "connections",
         help: "connections, each of a different user; s1: each in its own rooms; s2: all in one \
@@ -59,6 +59,12 @@ pub(super) const FLAGS: [Flag; 16] = [
         help: "rooms, over which the connections are spread evenly",
         kind: Kind::Count(1_000_000),
         defaults: [None, None, None, Some(100.0), None, Some(10.0)],
+    },
+    Flag {
+        name: "writing-nodes",
+        help: "1: the members of each room that send are on one node; 0: all members send",
+        kind: Kind::CountOrNone(1),
+        defaults: [None, None, None, None, None, Some(0.0)],
     },
     Flag {
         name: "rooms-each",

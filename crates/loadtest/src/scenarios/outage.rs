@@ -22,7 +22,17 @@ pub(super) fn run(plan: Outage, meter: &mut Meter) -> Finished {
         room..room + 1
     })?;
     meter.generator.tell_nodes_apart();
-    let mut measuring = Measuring { plan, meter };
+    let target = &meter.generator.target;
+    let writes = |n: &usize| {
+        let writing = n % plan.rooms % target.count();
+        plan.writing_nodes == 0 || target.node_number(*n) == writing
+    };
+    let senders = (0..plan.connections).filter(writes).collect();
+    let mut measuring = Measuring {
+        plan,
+        senders,
+        meter,
+    };
     let warm_up = seconds(plan.warm_up);
     let before = BothLoops {
         open: measuring.open("before the fault", warm_up)?,
@@ -37,21 +47,22 @@ pub(super) fn run(plan: Outage, meter: &mut Meter) -> Finished {
     measuring.plan.seconds = measuring.plan.seconds.min(AFTERWARDS);
     let after = measuring.open("after the fault", Duration::ZERO)?;
     let outcome = Outcome::Outage {
-        before,
-        during,
-        after,
+        before: Box::new(before),
+        during: Box::new(during),
+        after: Box::new(after),
     };
     Ok((connecting, outcome))
 }
 
 struct Measuring<'a> {
     plan: Outage,
+    senders: Vec<usize>,
     meter: &'a mut Meter,
 }
 
 impl Measuring<'_> {
     fn open(&mut self, when: &str, warm_up: Duration) -> std::io::Result<Phase> {
-        let senders = self.plan.connections;
+        let senders = self.senders.clone();
         let load = OpenLoop::new(self.plan.rate, Pattern::Poisson { senders });
         let length = seconds(self.plan.seconds);
         let name = format!("s6 open loop {when}");
@@ -59,7 +70,8 @@ impl Measuring<'_> {
     }
 
     fn closed(&mut self, when: &str) -> std::io::Result<Phase> {
-        start_closed_loop(self.meter, 0..self.plan.connections, self.plan.in_flight);
+        let senders = self.senders.iter().copied();
+        start_closed_loop(self.meter, senders, self.plan.in_flight);
         let (warm_up, length) = (seconds(self.plan.warm_up), seconds(self.plan.seconds));
         let name = format!("s6 closed loop {when}");
         self.meter.phase(&name, warm_up, length, None)

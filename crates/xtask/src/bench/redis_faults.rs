@@ -32,12 +32,39 @@ const BEGINS: &str = "loadtest: s6: the fault begins";
 const ENDS: &str = "loadtest: s6: the fault ends";
 
 /// The members of each room are spread over the nodes.
-const LOAD: &str = "--scenario s6 --connections 100 --rooms 10 --rate 500 --warm-up 2 --seconds";
+const LOAD: &str = "--scenario s6 --connections 100 --rooms 10 --rate 500 --warm-up 2";
 
 const NODES: usize = 2;
 
+/// The nodes whose members write to a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Writers {
+    /// One node for each room. What the sender's node delivers needs no other node.
+    OneNode,
+    /// Both. A message waits for those before it, also for those of the other node.
+    BothNodes,
+}
+
+impl Writers {
+    const ALL: [Self; 2] = [Self::OneNode, Self::BothNodes];
+
+    fn description(self) -> &'static str {
+        match self {
+            Self::OneNode => "each room is written from one node",
+            Self::BothNodes => "each room is written from both nodes",
+        }
+    }
+
+    fn flag(self) -> &'static str {
+        match self {
+            Self::OneNode => "--writing-nodes 1",
+            Self::BothNodes => "--writing-nodes 0",
+        }
+    }
+}
+
 /// A figure that is measured before and during the fault.
-const COMPARED: [(&str, &str); 7] = [
+const COMPARED: [(&str, &str); 10] = [
     (
         "local messages/s, closed loop",
         "closed/messages_per_second",
@@ -57,8 +84,20 @@ const COMPARED: [(&str, &str); 7] = [
         "open/server_cpu_seconds_per_1000_messages",
     ),
     (
-        "CPU of Redis, open loop, s per 1,000 messages",
-        "open/redis_cpu_seconds_per_1000_messages",
+        "CPU of PostgreSQL, open loop, s per 1,000 messages",
+        "open/database_cpu_seconds_per_1000_messages",
+    ),
+    (
+        "CPU of both nodes, closed loop, s per 1,000 messages",
+        "closed/server_cpu_seconds_per_1000_messages",
+    ),
+    (
+        "CPU of PostgreSQL, closed loop, s per 1,000 messages",
+        "closed/database_cpu_seconds_per_1000_messages",
+    ),
+    (
+        "CPU of Redis, closed loop, s per 1,000 messages",
+        "closed/redis_cpu_seconds_per_1000_messages",
     ),
 ];
 
@@ -84,20 +123,30 @@ impl Bench {
              flight. Local: on the sender's node.\n",
             self.conditions
         );
-        for contestant in &self.contestants {
+        for (contestant, writers) in self
+            .contestants
+            .iter()
+            .flat_map(|contestant| Writers::ALL.map(|writers| (contestant, writers)))
+        {
+            let caption = format!("{}, {}", contestant.name, writers.description());
             let mut table = new_table();
             for fault in faults {
-                step(&format!("{}: {}", contestant.name, fault.description()));
-                let results = (0..repeats).map(|_| self.measure_fault(contestant, *fault));
+                step(&format!("{caption}: {}", fault.description()));
+                let results = (0..repeats).map(|_| self.measure_fault(contestant, writers, *fault));
                 let results: Vec<Value> = results.collect::<Result<_, _>>()?;
                 add_rows(&mut table, fault.description(), &results);
             }
-            println!("{}:\n\n{table}", contestant.name);
+            println!("{caption}:\n\n{table}");
         }
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure_fault(&self, contestant: &Contestant, fault: Fault) -> Result<Value, Error> {
+    fn measure_fault(
+        &self,
+        contestant: &Contestant,
+        writers: Writers,
+        fault: Fault,
+    ) -> Result<Value, Error> {
         install_missing(&[redis::NEED])?;
         let database = self.database.recreate(&contestant.schema)?;
         let redis = Redis::start(RedisOptions::default())?;
@@ -113,7 +162,8 @@ impl Bench {
         };
         // Only the gateway counts its hints.
         let hints = (contestant.keeps == Promises::All).then(|| Hints::of(&servers.nodes));
-        let load = flags(&format!("{LOAD} {}", fault.seconds()));
+        let load = format!("{LOAD} --seconds {} {}", fault.seconds(), writers.flag());
+        let load = flags(&load);
         let mut load = self.load_command(&servers, &load)?;
         let redis = servers.redis.as_mut().ok_or("the nodes have no Redis")?;
         load.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -60,12 +60,12 @@ impl Fault {
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::None => "no fault",
-            Self::Killed => "killed, and started again after 18 s",
+            Self::Killed => "killed, and started again after 12 s",
             Self::Restarted => "killed and started again, every 3 s",
             Self::Suspended => "suspended for 30 s",
             Self::SlowClients => "full of clients that do not read",
-            Self::CutToRedis => "nothing arrives at Redis for 18 s",
-            Self::CutFromRedis => "nothing arrives from Redis for 18 s",
+            Self::CutToRedis => "nothing arrives at Redis for 12 s",
+            Self::CutFromRedis => "nothing arrives from Redis for 12 s",
         }
     }
 
@@ -74,7 +74,7 @@ impl Fault {
     pub(super) fn seconds(self) -> u64 {
         match self {
             Self::Suspended => 14,
-            _ => 8,
+            _ => 5,
         }
     }
 
