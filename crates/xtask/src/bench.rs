@@ -27,6 +27,7 @@ use std::process::{Command, ExitCode, Output, Stdio};
 use chat_test_support::{Janitor, Redis, RedisOptions};
 use serde_json::Value;
 
+pub(crate) use self::contestant::Peer;
 use self::contestant::{Contestant, JWT_SECRET, Promises, Server, kept_environment};
 use self::database::Database;
 use self::filling::LEAVE_OLD_LOG;

@@ -24,8 +24,10 @@ Developer commands.
         gateways on one PostgreSQL instead; the seed decides every random choice,
         and each test prints it
 
-    cargo xtask chaos --controls [--seed N]
-        builds a gateway with planted bugs, each of which must be found
+    cargo xtask chaos --controls [--seed N] [--peer DIR] [--peer-schema FILE]
+        builds a gateway with planted bugs, each of which must be found; with --peer
+        (see bench), it must be found that two nodes of that server lose messages
+        when Redis is killed
 
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]
