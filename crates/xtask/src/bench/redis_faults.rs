@@ -4,7 +4,6 @@
 mod cable;
 mod fault;
 mod hints;
-mod slow_clients;
 
 use std::io::{self, BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};

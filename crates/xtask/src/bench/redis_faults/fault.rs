@@ -5,10 +5,10 @@ use std::str::FromStr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use chat_test_support::Redis;
+use chat_test_support::{Redis, SlowClients};
 
 use super::cable::{Cable, Direction};
-use super::slow_clients::SlowClients;
+use crate::machine::step;
 
 /// How long Redis is down, and how long it runs, when it is restarted again and again.
 const DOWN: Duration = Duration::from_secs(1);
@@ -106,9 +106,13 @@ impl Fault {
                 links.redis.signal("CONT")?;
             }
             Self::SlowClients => {
-                let clients = SlowClients::connect(links.redis.port())?;
+                let mut clients = SlowClients::connect(links.redis.port())?;
                 wait()?;
-                clients.report(links.redis)?;
+                let (count, bytes) = clients.held()?;
+                let mib = bytes >> 20;
+                step(&format!(
+                    "Redis held {mib} MiB for {count} clients that do not read"
+                ));
             }
             Self::CutToRedis | Self::CutFromRedis => {
                 let direction = match self {
