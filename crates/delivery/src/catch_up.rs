@@ -26,8 +26,6 @@ const ROOM_PAGE: ReadLimit = ReadLimit {
     messages: 500,
     bytes: 1024 * 1024,
 };
-/// Hints of two commits may cross: a gap this young usually closes by itself.
-const GAP_PATIENCE: Duration = Duration::from_millis(25);
 /// How long a member that has fallen behind waits when the log cannot be read.
 const LOG_RETRY: Duration = Duration::from_millis(500);
 
@@ -89,8 +87,10 @@ impl<R: Recipient> Rooms<R> {
         claim: Claim<R>,
         is_log_ahead: bool,
     ) {
-        if !is_log_ahead {
-            tokio::time::sleep(GAP_PATIENCE).await;
+        let released = || lock(&room.state).order.released();
+        let before = released();
+        if !is_log_ahead && self.patience.wait().await {
+            self.patience.waited(released() == before);
         }
         loop {
             let missing = {

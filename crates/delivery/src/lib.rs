@@ -32,6 +32,7 @@ mod entrance;
 mod member;
 mod members;
 mod order;
+mod patience;
 mod read_pointers;
 mod recent;
 mod recipient;

@@ -16,6 +16,7 @@ use crate::encoder::Encoder;
 use crate::lock;
 use crate::member::{Handed, Member};
 use crate::order::Order;
+use crate::patience::Patience;
 use crate::read_pointers;
 use crate::recipient::Recipient;
 use crate::room::{Room, State};
@@ -31,6 +32,7 @@ pub struct Rooms<R: Recipient> {
     pub(crate) messages: Arc<dyn MessageRepository>,
     pub(crate) log: Arc<dyn RoomRepository>,
     pub(crate) unfinished: Arc<UnfinishedRooms>,
+    pub(crate) patience: Patience,
     events: Arc<dyn RoomEvents>,
     pub(crate) encoder: Arc<dyn Encoder>,
     tasks: TaskTracker,
@@ -53,6 +55,7 @@ impl<R: Recipient> Rooms<R> {
             messages,
             log,
             unfinished: Arc::default(),
+            patience: Patience::default(),
             events,
             encoder,
             tasks,

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::client::{Client, State};
 use crate::frames::{self, Frame, Kind};
-use crate::ledger::{Audit, Delivery, Ledger};
+use crate::ledger::{Apart, Audit, Delivery, Ledger};
 use crate::packets::{self, ErrorEvent, Packet};
 use crate::selector::Selector;
 use crate::target::Target;
@@ -43,7 +43,7 @@ pub(crate) type Nanos = u64;
 pub(crate) struct Generator {
     pub(crate) ledger: Ledger,
     pub(crate) mode: LoopMode,
-    target: Target,
+    pub(crate) target: Target,
     tokens: Tokens,
     started: Instant,
     selector: Selector,
@@ -102,6 +102,13 @@ impl Generator {
             rooms.zip(&client.views)
         });
         self.ledger.audit(views)
+    }
+
+    /// From now on, deliveries on the sender's node are measured apart from the others.
+    pub(crate) fn tell_nodes_apart(&mut self) {
+        let connections = 0..self.clients.len();
+        let nodes = connections.map(|n| self.target.node_number(n)).collect();
+        self.ledger.apart = Some(Apart::new(nodes));
     }
 
     /// From now on, a lost connection is counted and does not end the run.

@@ -4,6 +4,7 @@
 //! that it received. A message therefore counts at most once per view, and no fault can
 //! cancel another.
 
+mod apart;
 mod audit;
 mod received;
 mod room;
@@ -18,6 +19,7 @@ use crate::content::{Contents, Stamp};
 use crate::latency::LatencyHistogram;
 use crate::packets::{ErrorEvent, MarkerFinder, number};
 
+pub(crate) use self::apart::Apart;
 pub(crate) use self::audit::Audit;
 pub(crate) use self::view::View;
 
@@ -79,6 +81,8 @@ pub(crate) struct Ledger {
     pub(crate) counts: Counts,
     /// The latencies of the messages that were due in the measured interval.
     pub(crate) latency: LatencyHistogram,
+    /// The same, of members on the sender's node apart from the others, if requested.
+    pub(crate) apart: Option<Apart>,
     measured: Range<u64>,
     /// Deliveries that are expected and have not arrived, of the messages that were sent
     /// since the accounts were last closed.
@@ -99,6 +103,7 @@ impl Ledger {
         Self {
             counts: Counts::default(),
             latency: LatencyHistogram::new(),
+            apart: None,
             measured: 0..0,
             outstanding: 0,
             contents: Contents::new(run_id),
@@ -114,6 +119,9 @@ impl Ledger {
     /// them by the time of arrival would leave out the slowest.
     pub(crate) fn measure(&mut self, interval: Range<u64>) {
         self.latency.clear();
+        if let Some(apart) = &mut self.apart {
+            apart.clear();
+        }
         self.measured = interval;
     }
 
@@ -264,8 +272,11 @@ impl Ledger {
             return Delivery::Other;
         }
         if self.measured.contains(&message.due) {
-            self.latency
-                .record((now.saturating_sub(message.due) / 1000).max(1));
+            let micros = (now.saturating_sub(message.due) / 1000).max(1);
+            self.latency.record(micros);
+            if let Some(apart) = &mut self.apart {
+                apart.record(message.sender, receiver, micros);
+            }
         }
         if is_own {
             self.counts.acknowledged += 1;

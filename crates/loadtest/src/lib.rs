@@ -9,6 +9,7 @@
 //! | s3 | – | idle connections: how fast they are established and what they cost |
 //! | s4 | open | small rooms, messages at random times: the highest rate with a bounded p99 |
 //! | s5 | closed | pages of a room's history, one request at a time: at its end, in its middle, at its beginning |
+//! | s6 | open and closed | small rooms before, during and after a fault; members on the sender's node and on others apart |
 //!
 //! Latency is the time from when a message is due until its `newMessage` arrives, over all
 //! deliveries of the messages that were due in the measured interval, read after the last of
@@ -45,7 +46,7 @@ use chat_domain::BoxError;
 use self::generator::Generator;
 use self::measure::Meter;
 
-pub use self::plan::{ClosedLoop, History, Idle, OneRoom, Rooms, Scenario, flags};
+pub use self::plan::{ClosedLoop, History, Idle, OneRoom, Outage, Rooms, Scenario, flags};
 pub use self::process::Processes;
 pub use self::report::Report;
 pub use self::target::Target;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::generator::{Generator, LoopMode, Nanos, nanos};
 use crate::latency::Percentiles;
-use crate::ledger::Counts;
+use crate::ledger::{Apart, Counts};
 use crate::open_loop::{OpenLoop, Random};
 use crate::process::Processes;
 
@@ -44,6 +44,12 @@ pub(crate) struct Phase {
     /// Of all messages that were due in the phase, read after the drain. A delivery that was
     /// missing then counts as the slowest.
     pub(crate) latency_ms: Option<Percentiles>,
+    /// Of those that arrived on the sender's node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) local_latency_ms: Option<Percentiles>,
+    /// Of those that arrived on other nodes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remote_latency_ms: Option<Percentiles>,
     /// Refusals, other errors, and messages that were not answered before the end of the
     /// drain.
     pub(crate) errors: u64,
@@ -173,6 +179,8 @@ impl Meter {
             messages_per_second: messages as f64 / seconds,
             deliveries_per_second: deliveries as f64 / seconds,
             latency_ms: ledger.latency.percentiles(),
+            local_latency_ms: ledger.apart.as_ref().and_then(Apart::local),
+            remote_latency_ms: ledger.apart.as_ref().and_then(Apart::remote),
             errors: ledger.counts.errors() - before.errors(),
             server_cpu_seconds_per_1000_messages: per_1000(used.server, messages),
             server_cpu_seconds_per_1000_deliveries: per_1000(used.server, deliveries),

@@ -7,8 +7,8 @@ use crate::generator::Nanos;
 pub(crate) enum Pattern {
     /// At equal intervals, from each of the senders in turn.
     Even { senders: Vec<usize> },
-    /// At random times, each from a random one of the first so many connections.
-    Poisson { senders: usize },
+    /// At random times, each from a random one of the senders.
+    Poisson { senders: Vec<usize> },
 }
 
 #[derive(Debug)]
@@ -48,8 +48,8 @@ impl OpenLoop {
                 (senders[self.previous], 1.0)
             }
             Pattern::Poisson { senders } => {
-                let sender = (random.next() % *senders as u64) as usize;
-                (sender, -random.fraction().ln())
+                let place = (random.next() % senders.len() as u64) as usize;
+                (senders[place], -random.fraction().ln())
             }
         };
         self.due += (interval / self.rate * 1e9) as Nanos;
@@ -97,7 +97,12 @@ mod tests {
 
     #[test]
     fn a_poisson_pattern_keeps_its_rate_and_uses_all_senders() {
-        let mut load = OpenLoop::new(1000.0, Pattern::Poisson { senders: 10 });
+        let mut load = OpenLoop::new(
+            1000.0,
+            Pattern::Poisson {
+                senders: (0..10).collect(),
+            },
+        );
         let mut random = Random::new();
         let mut sent = [0; 10];
         for _ in 0..10_000 {

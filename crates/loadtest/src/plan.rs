@@ -25,6 +25,8 @@ pub enum Scenario {
     S4(Rooms),
     /// The latency of history pages.
     S5(History),
+    /// What members notice of a fault.
+    S6(Outage),
 }
 
 /// Senders with their own rooms, and a fixed number of messages in flight.
@@ -108,6 +110,27 @@ pub struct History {
     pub calls: usize,
 }
 
+/// Small rooms before, during and after a fault, which something else injects.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Outage {
+    /// Connections, spread evenly over the rooms.
+    pub connections: usize,
+    /// Rooms.
+    pub rooms: usize,
+    /// 1 if the members of each room that send are on one node, 0 if all members send.
+    pub writing_nodes: usize,
+    /// Messages per second of the open loops.
+    pub rate: f64,
+    /// Messages that each connection has in flight in the closed loops.
+    pub in_flight: usize,
+    /// Seconds before the first measurement, and before each closed loop is measured.
+    pub warm_up: f64,
+    /// Seconds of each measurement.
+    pub seconds: f64,
+    /// Connections that are established at the same time.
+    pub parallel: usize,
+}
+
 /// The most rooms that all connections may join together.
 const MAX_ROOMS: usize = 1_000_000;
 
@@ -129,7 +152,7 @@ impl Scenario {
             .position(|known| Some(*known) == name.map(String::as_str));
         let reader = Reader {
             arguments,
-            scenario: scenario.ok_or("--scenario must be s1, s2, s3, s4 or s5")?,
+            scenario: scenario.ok_or("--scenario must be s1, s2, s3, s4, s5 or s6")?,
         };
         reader.check_all_apply()?;
         let number = |name| reader.number(name);
@@ -169,9 +192,19 @@ impl Scenario {
                 step_seconds: number("step-seconds")?,
                 parallel: count("parallel")?,
             }),
-            _ => Self::S5(History {
+            4 => Self::S5(History {
                 room: count("room")?,
                 calls: count("calls")?,
+            }),
+            _ => Self::S6(Outage {
+                connections: count("connections")?,
+                rooms: reader.at_most_connections("rooms")?,
+                writing_nodes: count("writing-nodes")?,
+                rate: number("rate")?,
+                in_flight: count("in-flight")?,
+                warm_up: number("warm-up")?,
+                seconds: number("seconds")?,
+                parallel: count("parallel")?,
             }),
         })
     }
@@ -185,6 +218,7 @@ impl Scenario {
             Self::S3(_) => NAMES[2],
             Self::S4(_) => NAMES[3],
             Self::S5(_) => NAMES[4],
+            Self::S6(_) => NAMES[5],
         }
     }
 
@@ -195,7 +229,8 @@ impl Scenario {
             Self::S1(plan) => plan.connections + plan.idle_connections,
             Self::S2(OneRoom { connections, .. })
             | Self::S3(Idle { connections, .. })
-            | Self::S4(Rooms { connections, .. }) => *connections,
+            | Self::S4(Rooms { connections, .. })
+            | Self::S6(Outage { connections, .. }) => *connections,
             Self::S5(_) => 1,
         }
     }
@@ -206,7 +241,7 @@ impl Scenario {
             Self::S1(plan) => plan.connections * plan.rooms_each,
             Self::S2(_) => 1,
             Self::S3(_) => 0,
-            Self::S4(Rooms { rooms, .. }) => *rooms,
+            Self::S4(Rooms { rooms, .. }) | Self::S6(Outage { rooms, .. }) => *rooms,
             Self::S5(History { room, .. }) => *room,
         }
     }
@@ -311,7 +346,7 @@ mod tests {
     #[test]
     fn an_invalid_flag_is_refused_by_name() {
         for (line, says) in [
-            ("--scenario s6", "s6"),
+            ("--scenario s7", "s7"),
             ("--scenario s1 --rooms 5", "--rooms does not apply to s1"),
             ("--scenario s1 --connections 0", "--connections must be"),
             ("--scenario s1 --connections 1.5", "--connections must be"),

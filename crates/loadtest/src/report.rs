@@ -15,8 +15,9 @@ use crate::plan::Scenario;
 /// the scenario does not have, or that was not measured, is `null`.
 ///
 /// The rates, the latency and the costs at the top level belong to the main phase of the
-/// scenario: the first phase of s1, the closed loop of s2, and the highest sustained rate
-/// of s4 (or its first rate, if none was sustained). The counts cover the whole run, and
+/// scenario: the first phase of s1, the closed loop of s2, the highest sustained rate of s4
+/// (or its first rate, if none was sustained), and the open loop of s6 during the fault. The
+/// counts cover the whole run, and
 /// none of them is a difference of others: one fault cannot hide another.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -112,6 +113,19 @@ pub(crate) enum Outcome {
         at_max: Option<Phase>,
         base: Phase,
     },
+    Outage {
+        before: Box<BothLoops>,
+        during: Box<BothLoops>,
+        /// The open loop.
+        after: Box<Phase>,
+    },
+}
+
+/// An open loop and a closed loop under the same conditions.
+#[derive(Debug, Serialize)]
+pub(crate) struct BothLoops {
+    pub(crate) open: Phase,
+    pub(crate) closed: Phase,
 }
 
 /// How long a full page took, requested with `beforeSeq` and with `afterSeq`.
@@ -162,6 +176,7 @@ impl Outcome {
             Self::OneRoom { closed, .. } => Some(closed),
             Self::Idle { .. } | Self::History { .. } => None,
             Self::Rooms { at_max, base, .. } => Some(at_max.as_ref().unwrap_or(base)),
+            Self::Outage { during, .. } => Some(&during.open),
         }
     }
 }

@@ -4,6 +4,7 @@ mod closed_loop;
 mod history;
 mod idle;
 mod one_room;
+mod outage;
 mod rooms;
 mod setup;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(scenario: Scenario, meter: &mut Meter) -> Result<Report, BoxEr
         Scenario::S3(plan) => idle::run(plan, meter)?,
         Scenario::S4(plan) => rooms::run(plan, meter)?,
         Scenario::S5(plan) => history::run(plan, meter)?,
+        Scenario::S6(plan) => outage::run(plan, meter)?,
     };
     Ok(Report::new(
         scenario,

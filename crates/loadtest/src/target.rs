@@ -38,13 +38,23 @@ impl Target {
         Ok(Self { nodes })
     }
 
+    /// Returns the number of nodes.
+    pub(crate) fn count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// Returns the node of the nth connection. Each node has about as many connections as
     /// the others, of any selection of them, such as every tenth.
     pub(crate) fn node(&self, connection: usize) -> &Node {
+        &self.nodes[self.node_number(connection)]
+    }
+
+    /// Returns the place of that node among the URLs.
+    pub(crate) fn node_number(&self, connection: usize) -> usize {
         // Fibonacci hashing: the upper bits of the product are evenly spread.
         let hash = (connection as u32).wrapping_mul(0x9E37_79B9);
         let node = (u64::from(hash) * self.nodes.len() as u64) >> 32;
-        &self.nodes[node as usize]
+        node as usize
     }
 }
 

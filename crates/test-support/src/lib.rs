@@ -15,6 +15,7 @@ mod database;
 mod process;
 mod programs;
 mod redis;
+mod slow_clients;
 mod transaction;
 
 #[cfg(feature = "certificates")]
@@ -25,4 +26,5 @@ pub use database::TestDatabase;
 pub use process::{Janitor, signal, wait_until};
 pub use programs::{Programs, psql};
 pub use redis::{Redis, RedisOptions, RedisUser};
+pub use slow_clients::SlowClients;
 pub use transaction::Transaction;

@@ -22,11 +22,12 @@ mod table;
 use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Output, Stdio};
 
 use chat_test_support::{Janitor, Redis, RedisOptions};
 use serde_json::Value;
 
+pub(crate) use self::contestant::Peer;
 use self::contestant::{Contestant, JWT_SECRET, Promises, Server, kept_environment};
 use self::database::Database;
 use self::filling::LEAVE_OLD_LOG;
@@ -51,8 +52,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     if !plan.growth.is_empty() {
         return bench.run_growth(&plan);
     }
-    if plan.with_redis_faults {
-        return bench.run_redis_faults(plan.repeats);
+    if !plan.redis_faults.is_empty() {
+        return bench.run_redis_faults(&plan.redis_faults, plan.repeats);
     }
     let mut runs: Vec<Run> = Vec::new();
     // The repeats are the outer loop, so that noise of the machine affects all contestants.
@@ -229,11 +230,7 @@ impl Bench {
             }
         };
         let url = redis.as_ref().map(Redis::url);
-        let start = |node| {
-            let log = self.folder.join(format!("server-{node}.log"));
-            let core = self.pinning.server_core();
-            contestant.start(database, url.as_deref(), core, &log)
-        };
+        let start = |node| self.start_node(contestant, database, url.as_deref(), node);
         let nodes: Result<_, _> = (1..=count).map(start).collect();
         Ok(Servers {
             nodes: nodes?,
@@ -241,9 +238,22 @@ impl Bench {
         })
     }
 
+    /// Starts the nth server on this database and Redis.
+    fn start_node(
+        &self,
+        contestant: &Contestant,
+        database: &str,
+        redis: Option<&str>,
+        node: usize,
+    ) -> Result<Server, Error> {
+        let log = self.folder.join(format!("server-{node}.log"));
+        contestant.start(database, redis, self.pinning.server_core(), &log)
+    }
+
     /// Runs the load test and returns its result.
     fn load(&self, servers: &Servers, flags: &[String], keeps: Promises) -> Result<Value, Error> {
-        self.finish_load(self.load_command(servers, flags)?, keeps)
+        let output = self.load_command(servers, flags)?.output()?;
+        result_of(&output, keeps)
     }
 
     fn load_command(&self, servers: &Servers, flags: &[String]) -> Result<Command, Error> {
@@ -266,14 +276,6 @@ impl Bench {
         }
         Ok(load)
     }
-
-    fn finish_load(&self, mut load: Command, keeps: Promises) -> Result<Value, Error> {
-        let output = load.output()?;
-        let result: Value =
-            serde_json::from_slice(&output.stdout).map_err(|_| "the load test failed")?;
-        check(&result, output.status.success(), keeps)?;
-        Ok(result)
-    }
 }
 
 /// The nodes of a contestant. Dropping it stops them, and Redis after them.
@@ -289,6 +291,14 @@ fn process_of(redis: &Redis) -> Result<String, Error> {
         .find_map(|line| line.strip_prefix("process_id:"));
     let process = process.ok_or("INFO of Redis has no process_id")?;
     Ok(process.trim().to_owned())
+}
+
+/// Returns the load test's result.
+fn result_of(output: &Output, keeps: Promises) -> Result<Value, Error> {
+    let result: Value =
+        serde_json::from_slice(&output.stdout).map_err(|_| "the load test failed")?;
+    check(&result, output.status.success(), keeps)?;
+    Ok(result)
 }
 
 /// Checks that a result's figures are valid and that the server kept its promises.

@@ -1,8 +1,10 @@
 //! `cargo xtask chaos`: the gateway's fault-injection tests, repeated many times.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::bench::Peer;
 use crate::error::Error;
 use crate::help::HELP;
 use crate::machine::{is_root, step};
@@ -21,6 +23,8 @@ const MOST_NODES: u32 = 3;
 const SEVERAL_NODES: &str = "several_nodes::";
 /// What the names of the tests with planted bugs contain.
 const PLANTED: &str = "planted::";
+/// What the names of the tests with another server contain.
+const PEER: &str = "peer::";
 
 /// Runs the rounds and returns cargo's exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -38,6 +42,14 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         step("building the gateway with planted bugs");
         let planted = planted::build(cargo_with(&postgres, &redis)?)?;
         cargo.env("PLANTED_GATEWAY", planted);
+    }
+    if let Some(peer) = &options.peer {
+        let peer = Peer::find(peer, options.peer_schema.as_deref())?;
+        let command = std::iter::once(peer.program.display().to_string()).chain(peer.arguments);
+        cargo
+            .env("CHAOS_PEER", peer.folder)
+            .env("CHAOS_PEER_COMMAND", command.collect::<Vec<_>>().join("\n"))
+            .env("CHAOS_PEER_SCHEMA", peer.schema);
     }
     if let Some(seed) = options.seed {
         cargo.env("CHAOS_SEED", seed.to_string());
@@ -58,11 +70,15 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .args(["--test-threads", "1"]);
     match nodes {
         _ if options.controls => cargo.args([PLANTED, "--ignored"]),
-        1 => cargo.args(["--skip", SEVERAL_NODES, "--skip", PLANTED]),
+        1 => cargo.args(["--skip", SEVERAL_NODES, "--skip", PLANTED, "--skip", PEER]),
         _ => cargo.arg(SEVERAL_NODES),
     };
     if options.controls {
-        step("chaos, the controls: every planted bug must be found");
+        match options.peer {
+            Some(_) => drop(cargo.arg(PEER)),
+            None => step("NOT RUN: the control with another server: name it with --peer"),
+        }
+        step("chaos, the controls: what is wrong must be found");
         return run_to_completion(cargo);
     }
     if is_root() {
@@ -85,6 +101,9 @@ struct Options {
     seed: Option<u64>,
     /// Whether gateways with planted bugs are tested, and nothing else.
     controls: bool,
+    /// With the controls: the folder of another server, built, and its tables.
+    peer: Option<PathBuf>,
+    peer_schema: Option<PathBuf>,
 }
 
 impl Options {
@@ -96,6 +115,8 @@ impl Options {
             messages: MESSAGES,
             seed: None,
             controls: false,
+            peer: None,
+            peer_schema: None,
         };
         let mut arguments = arguments;
         if let [first, rest @ ..] = arguments
@@ -105,8 +126,11 @@ impl Options {
         }
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return None };
+            let path = || Some(PathBuf::from(value)).filter(|_| options.controls);
             let value = value.to_str()?;
             match name.to_str()? {
+                "--peer" => options.peer = Some(path()?),
+                "--peer-schema" => options.peer_schema = Some(path()?),
                 "--nodes" => options.nodes = value.parse().ok()?,
                 "--rounds" => options.rounds = value.parse().ok()?,
                 "--messages" => options.messages = value.parse().ok()?,
@@ -138,6 +162,8 @@ mod tests {
                 messages,
                 seed,
                 controls: false,
+                peer: None,
+                peer_schema: None,
             })
         };
         assert_eq!(parsed(&[]), options(1, ROUNDS, MESSAGES, None));
@@ -151,8 +177,12 @@ mod tests {
         );
         let controls = parsed(&["--controls", "--seed", "7"]);
         assert!(controls.is_some_and(|options| options.controls && options.seed == Some(7)));
+        let peer = parsed(&["--controls", "--peer", "x", "--peer-schema", "y.sql"]).unwrap();
+        assert_eq!(peer.peer, Some("x".into()));
+        assert_eq!(peer.peer_schema, Some("y.sql".into()));
         for wrong in [
             ["--rounds", "0"].as_slice(),
+            &["--peer", "x"],
             &["--nodes", "0"],
             &["--nodes", "4"],
             &["--rounds"],

@@ -24,8 +24,10 @@ Developer commands.
         gateways on one PostgreSQL instead; the seed decides every random choice,
         and each test prints it
 
-    cargo xtask chaos --controls [--seed N]
-        builds a gateway with planted bugs, each of which must be found
+    cargo xtask chaos --controls [--seed N] [--peer DIR] [--peer-schema FILE]
+        builds a gateway with planted bugs, each of which must be found; with --peer
+        (see bench), it must be found that two nodes of that server lose messages
+        when Redis is killed
 
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]
@@ -46,13 +48,17 @@ Developer commands.
                            system's temporary folder)
             --json         writes every run to this file, as the load test printed it
 
-    cargo xtask bench --growth [rooms,members,rows,connections,nodes,hot-room,history]
+    cargo xtask bench --growth [rooms,members,rows,connections,nodes,fan-out,
+                                small-rooms,hot-room,history]
                       [--repeats N] [--folder DIR]
         how throughput, CPU time and the latency of pages change as these grow:
         one table each (all of them)
 
-    cargo xtask bench --redis-faults [--peer DIR]... [--repeats N] [--folder DIR]
-        what members miss when Redis is killed or suspended between two nodes
+    cargo xtask bench --redis-faults [none,killed,restarted,suspended,slow-clients,
+                                      cut-to-redis,cut-from-redis]
+                      [--peer DIR]... [--repeats N] [--folder DIR]
+        local throughput and latency before and while Redis fails between two nodes
+        in these ways (all of them), and what members on the other node miss
 
     cargo xtask bench --micro [--update]
         counts the instructions of the hot code paths and compares them with the

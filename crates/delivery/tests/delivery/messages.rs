@@ -92,6 +92,40 @@ async fn hints_that_cross_cause_no_read() {
     assert_eq!(world.log.reads.load(Ordering::SeqCst), 0);
 }
 
+/// Every second message is another node's, whose hints are lost.
+#[tokio::test(start_paused = true)]
+async fn while_hints_are_lost_this_nodes_messages_do_not_wait_for_them() {
+    const DETECTED_AFTER: u64 = 2;
+    let world = World::without_reconciliation(0);
+    let client = Client::new(1);
+    world.join(&client, None).await;
+    for gap in 1..=20 {
+        let began = Instant::now();
+        world.send(2 * gap);
+        client
+            .until(|all| all.ends_with(&format!(";{};", 2 * gap)))
+            .await;
+        let took = began.elapsed();
+        // One of them finds out whether hints arrive again.
+        let may_wait = gap <= DETECTED_AFTER + 1;
+        assert!(
+            may_wait || took < Duration::from_millis(5),
+            "{gap}: {took:?}"
+        );
+    }
+    // A hint arrives while one of the gaps is given time: from then on, none is read.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let reads = world.log.reads.load(Ordering::SeqCst);
+    for n in [42, 44, 46] {
+        world.send(n);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.hint(n - 1);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.log.reads.load(Ordering::SeqCst), reads);
+    assert_eq!(client.messages(), (1..=46).collect::<Vec<_>>());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_task_that_announces_hands_nothing_to_many_members() {
     let world = World::with(0);

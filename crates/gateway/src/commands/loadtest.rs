@@ -21,13 +21,15 @@ pub(super) fn command() -> Command {
         .after_help(
             "s1: senders with their own rooms and messages in flight. s2: one room, at increasing \
              rates until they are too high. s3: idle connections. s4: small rooms, messages at \
-             random times, until the p99 is too high. s5: pages of a room that has messages.\n\n\
+             random times, until the p99 is too high. s5: pages of a room that has messages. s6: \
+             small rooms before, during and after a fault, which you inject when the load test \
+             says so.\n\n\
              JWT_SECRET signs the tokens of the users 1, 2, 3 … Turn off the server's limits \
              (MESSAGE_RATE=0); otherwise the test measures them.\n\n\
-             In a closed loop (s1, the first phase of s2) the arrival of a message causes the next \
-             one, so a stall of the server reduces the load and hides in the percentiles. In an \
-             open loop (the rest of s2, s4) messages are due on a schedule, and latency counts \
-             from then.\n\n\
+             In a closed loop (s1, the first phase of s2, half of s6) the arrival of a message \
+             causes the next one, so a stall of the server reduces the load and hides in the \
+             percentiles. In an open loop (the rest of s2, s4, half of s6) messages are due on a \
+             schedule, and latency counts from then.\n\n\
              The exit code is 0 only if messages were measured; none was refused, unanswered, \
              missing, repeated, out of order or in the wrong room; no connection was lost; and \
              the load test itself used at most 90 % of its core.",

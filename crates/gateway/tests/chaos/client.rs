@@ -20,8 +20,7 @@ use crate::record::{Entry, Event, History, Operation};
 use crate::stage::Setup;
 use crate::support::{DEADLINE, token};
 
-use self::link::Link;
-pub(crate) use self::link::Transport;
+pub(crate) use self::link::{Link, Transport};
 use self::membership::{Membership, Room};
 use self::sending::{Outgoing, SharedMessage};
 

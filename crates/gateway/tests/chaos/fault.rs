@@ -270,6 +270,12 @@ pub(crate) const REDIS_SUSPENDED: Fault = Fault {
     ..REDIS_KILLED
 };
 
+/// Redis is full of clients that do not read, and then accepts no node any more.
+pub(crate) const REDIS_FULL: Fault = Fault {
+    name: "Redis full of slow clients",
+    ..REDIS_KILLED
+};
+
 /// One node is cut off from Redis, in one direction or both.
 pub(crate) const REDIS_CUT_OFF: Fault = Fault {
     name: "one node cut off from Redis",
@@ -294,7 +300,7 @@ pub(crate) const TAMPERING: Fault = Fault {
 };
 
 /// Every fault.
-pub(crate) const FAULTS: [Fault; 20] = [
+pub(crate) const FAULTS: [Fault; 21] = [
     KILLED,
     TERMINATED,
     SUSPENDED,
@@ -314,6 +320,7 @@ pub(crate) const FAULTS: [Fault; 20] = [
     REDIS_KILLED,
     REDIS_RESTARTED,
     REDIS_SUSPENDED,
+    REDIS_FULL,
     REDIS_CUT_OFF,
 ];
 

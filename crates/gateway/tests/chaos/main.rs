@@ -7,7 +7,8 @@
 //! - `client` is a correct client that records everything.
 //! - `stage` runs the gateways, the clients and the checker; `proxy`, `cable`, `disk` and
 //!   `machine` inject faults.
-//! - `several_nodes` has the faults with several gateways; `planted` has gateways with a bug.
+//! - `several_nodes` has the faults with several gateways; `planted` has gateways with a bug,
+//!   and `peer` another server.
 //!
 //! This file contains the faults with one gateway, each on every database that can have it. `CHAOS_ROUNDS` is
 //! the number of rounds of each fault: 2 by default, which suits `cargo test`. Each fault runs
@@ -29,6 +30,7 @@ mod disk;
 mod fault;
 mod figures;
 mod machine;
+mod peer;
 mod planted;
 mod proxy;
 mod random;

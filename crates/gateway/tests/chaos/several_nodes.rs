@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use chat_test_support::{Cluster, ClusterOptions, Redis, TestDatabase};
+use chat_test_support::{Cluster, ClusterOptions, Redis, SlowClients, TestDatabase};
 use tokio::task::block_in_place;
 
 use crate::Plan;
@@ -197,6 +197,33 @@ async fn redis_fails(
         stage.redis(|redis| fail(redis).unwrap());
         stage.no_hints(&all, 300, 4000).await;
         stage.redis(|redis| recover(redis).unwrap());
+        stage.hints_flow().await;
+        plan.end_round(&mut stage, round, 200).await;
+    }
+    stage.close().await;
+}
+
+/// First, hints still flow beside what Redis holds for the slow clients. Then the nodes lose
+/// their connections, and the slow clients leave no room for new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn promises_hold_when_redis_is_full_of_slow_clients() {
+    let plan = Plan::from_environment();
+    let database = Database::postgres();
+    let setup = nodes(2);
+    let all: Vec<_> = (0..setup.nodes).collect();
+    let mut stage = Stage::open(fault::REDIS_FULL, &database, setup).await;
+    for round in 0..plan.rounds {
+        stage.begin_round();
+        let mut slow = None;
+        stage.redis(|redis| slow = Some(SlowClients::connect(redis.port()).unwrap()));
+        let mut slow = slow.unwrap();
+        stage.hints_flow().await;
+        stage.acknowledged(100).await;
+        let (waiting, _) = block_in_place(|| slow.held()).unwrap();
+        assert!(waiting > 50, "Redis holds output for {waiting} clients");
+        block_in_place(|| slow.shut_others_out()).unwrap();
+        stage.no_hints(&all, 300, 2000).await;
+        block_in_place(|| slow.make_room()).unwrap();
         stage.hints_flow().await;
         plan.end_round(&mut stage, round, 200).await;
     }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::lag::LagMeter;
+pub(crate) use self::lag::LagMeter;
 use self::node::Node;
 pub(crate) use self::profiles::{CLIENTS, home};
 pub(crate) use self::setup::{Cabled, Setup};
@@ -313,16 +313,28 @@ fn is_up_to_date(progress: &Mutex<Progress>, newest: &BTreeMap<u64, u64>) -> boo
         && seen.all(|(room, seq)| *seq >= newest.get(room).copied().unwrap_or(0))
 }
 
-/// Returns the number of violations of each kind, and the first ones.
-pub(crate) fn summary(violations: &[Violation]) -> String {
-    const SHOWN: usize = 5;
+/// Returns the number of violations of each kind.
+pub(crate) fn kinds(violations: &[Violation]) -> BTreeMap<String, usize> {
+    let by_kind = by_kind(violations).into_iter();
+    by_kind
+        .map(|(kind, violations)| (kind, violations.len()))
+        .collect()
+}
+
+fn by_kind(violations: &[Violation]) -> BTreeMap<String, Vec<&Violation>> {
     let mut kinds: BTreeMap<String, Vec<&Violation>> = BTreeMap::new();
     for violation in violations {
         let text = format!("{violation:?}");
         let kind = text.split(' ').next().unwrap_or_default();
         kinds.entry(kind.to_owned()).or_default().push(violation);
     }
-    let kinds = kinds.into_iter().map(|(kind, violations)| {
+    kinds
+}
+
+/// Returns the number of violations of each kind, and the first ones.
+pub(crate) fn summary(violations: &[Violation]) -> String {
+    const SHOWN: usize = 5;
+    let kinds = by_kind(violations).into_iter().map(|(kind, violations)| {
         let shown = &violations[..violations.len().min(SHOWN)];
         format!("{} {kind}: {shown:#?}", violations.len())
     });

@@ -18,6 +18,7 @@ const S2: &str = "--scenario s2 --connections 10 --senders 2 --warm-up 0.1 --sec
 const S3: &str = "--scenario s3 --connections 50 --idle-seconds 0.2";
 const S4: &str = "--scenario s4 --connections 20 --rooms 4 --rate 20 --p99-bound 100 \
                   --warm-up 0.1 --seconds 0.3 --step-seconds 0.2";
+const S6: &str = "--scenario s6 --connections 20 --rooms 4 --rate 50 --warm-up 0.1 --seconds 0.3";
 
 /// How a load test ended: its exit code, standard output and standard error.
 struct Outcome {
@@ -77,7 +78,7 @@ async fn every_scenario_reports_no_fault_of_a_gateway() {
     let gateway = unlimited(&database);
     let server = format!("--json --server-pid {}", gateway.pid());
     let mut stored = 0;
-    for (scenario, has_messages) in [(S1, true), (S2, true), (S3, false), (S4, true)] {
+    for (scenario, has_messages) in [(S1, true), (S2, true), (S3, false), (S4, true), (S6, true)] {
         let outcome = loadtest(gateway.address, &format!("{scenario} {server}")).await;
         assert_eq!(outcome.code, 0, "{}{}", outcome.out, outcome.error);
         let result = outcome.json();

@@ -272,3 +272,20 @@ fn deliveries_that_were_missing_when_accounts_were_closed_are_not_waited_for_aga
     room.deliver_to_all(3, &third);
     assert_eq!(room.ledger.outstanding(), 0);
 }
+
+#[test]
+fn deliveries_on_the_senders_node_are_measured_apart_from_the_others() {
+    let mut room = TestRoom::new();
+    room.ledger.apart = Some(Apart::new(vec![0, 1]));
+    let content = room.send();
+    room.deliver(0, Some(1), &content);
+    let latency = |room: &TestRoom| {
+        let apart = room.ledger.apart.as_ref().unwrap();
+        [apart.local(), apart.remote()].map(|latency| latency.map(|latency| latency.max))
+    };
+    assert_eq!(latency(&room), [Some(1.0), None]);
+    room.deliver(1, Some(1), &content);
+    assert_eq!(latency(&room), [Some(1.0), Some(1.0)]);
+    room.ledger.measure(0..u64::MAX);
+    assert_eq!(latency(&room), [None, None]);
+}

@@ -97,7 +97,7 @@ impl Search<'_> {
         warm_up: f64,
         length: f64,
     ) -> Result<(bool, Phase), BoxError> {
-        let senders = self.plan.connections;
+        let senders = (0..self.plan.connections).collect();
         let load = OpenLoop::new(rate, Pattern::Poisson { senders });
         let meter = &mut *self.meter;
         let phase = meter.phase(name, seconds(warm_up), seconds(length), Some(load))?;

@@ -79,11 +79,12 @@ impl Contestant {
     /// # Errors
     /// The server is not built, or its program or its schema is not found.
     pub(super) fn peer(peer: &PeerFolder, schema: Option<&Path>) -> Result<Self, Error> {
-        let folder = peer
-            .path
-            .canonicalize()
-            .map_err(|error| format!("--peer {}: {error}", peer.path.display()))?;
-        let (program, arguments) = start_command(&folder)?;
+        let Peer {
+            folder,
+            program,
+            arguments,
+            schema,
+        } = Peer::find(&peer.path, schema)?;
         let folder_name = folder.file_name().unwrap_or_default().to_string_lossy();
         let pool = peer.pool.map(|pool| pool.to_string());
         let name = match &pool {
@@ -96,7 +97,7 @@ impl Contestant {
             name,
             program,
             arguments,
-            schema: Schema::Sql(peer_schema(&folder, schema)?),
+            schema: Schema::Sql(schema),
             keeps: Promises::None,
             folder,
             environment,
@@ -167,6 +168,35 @@ impl Contestant {
                 Err(format!("{}: {error}\n{log}", self.name).into())
             }
         }
+    }
+}
+
+/// A server that others built, and how it is started.
+pub(crate) struct Peer {
+    pub(crate) folder: PathBuf,
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    /// The statements that create its tables.
+    pub(crate) schema: String,
+}
+
+impl Peer {
+    /// Finds out how the server in a folder is started.
+    ///
+    /// # Errors
+    /// The server is not built, or its program or its schema is not found.
+    pub(crate) fn find(folder: &Path, schema: Option<&Path>) -> Result<Self, Error> {
+        let folder = folder
+            .canonicalize()
+            .map_err(|error| format!("--peer {}: {error}", folder.display()))?;
+        let (program, arguments) = start_command(&folder)?;
+        let schema = peer_schema(&folder, schema)?;
+        Ok(Self {
+            folder,
+            program,
+            arguments,
+            schema,
+        })
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
+    pub(super) fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let middle = values.len() / 2;
         let median = match values.len() % 2 {

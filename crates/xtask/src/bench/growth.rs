@@ -19,6 +19,8 @@ pub(super) enum Growth {
     Rows,
     Connections,
     Nodes,
+    FanOut,
+    SmallRooms,
     HotRoom,
     History,
 }
@@ -105,6 +107,53 @@ const ACROSS_NODES: &[Figure] = &[
     ),
 ];
 
+const FAN_OUT: &[Figure] = &[
+    higher(
+        "deliveries/s, saturation (either loop)",
+        "/saturation_deliveries_per_second",
+    ),
+    lower(
+        "CPU of all nodes at saturation, s per 1,000 deliveries",
+        "/saturation_server_cpu_seconds_per_1000_deliveries",
+    ),
+    lower("p50 at half load, open loop, ms", "/half/latency_ms/p50"),
+    lower("p99 at half load, open loop, ms", "/half/latency_ms/p99"),
+    lower(
+        "CPU of all nodes at half load, s per 1,000 messages",
+        "/half/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "Redis CPU at half load, s per 1,000 messages",
+        "/half/redis_cpu_seconds_per_1000_messages",
+    ),
+];
+
+const SMALL_ROOMS: &[Figure] = &[
+    higher(
+        "messages/s, maximum (open loop)",
+        "/max_messages_per_second",
+    ),
+    higher("deliveries/s at the maximum", "/deliveries_per_second"),
+    lower("p50 at the maximum, ms", "/latency_ms/p50"),
+    lower("p99 at the maximum, ms", "/latency_ms/p99"),
+    lower(
+        "CPU of all nodes, s per 1,000 deliveries",
+        "/server_cpu_seconds_per_1000_deliveries",
+    ),
+    lower(
+        "CPU of all nodes, s per 1,000 messages",
+        "/server_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "database CPU, s per 1,000 messages",
+        "/database_cpu_seconds_per_1000_messages",
+    ),
+    lower(
+        "Redis CPU, s per 1,000 messages",
+        "/redis_cpu_seconds_per_1000_messages",
+    ),
+];
+
 const HOT_ROOM: &[Figure] = &[
     higher("messages/s, closed loop", "/closed/messages_per_second"),
     lower("p50, closed loop, ms", "/closed/latency_ms/p50"),
@@ -127,12 +176,14 @@ const PAGE: &[Figure] = &[
 ];
 
 impl Growth {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Rooms,
         Self::Members,
         Self::Rows,
         Self::Connections,
         Self::Nodes,
+        Self::FanOut,
+        Self::SmallRooms,
         Self::HotRoom,
         Self::History,
     ];
@@ -144,6 +195,8 @@ impl Growth {
             Self::Rows => "rows",
             Self::Connections => "connections",
             Self::Nodes => "nodes",
+            Self::FanOut => "fan-out",
+            Self::SmallRooms => "small-rooms",
             Self::HotRoom => "hot-room",
             Self::History => "history",
         }
@@ -170,6 +223,14 @@ impl Growth {
                 "nodes",
                 "1,000 users in 100 rooms of ten, spread over the nodes, 2,000 messages/s",
             ),
+            Self::FanOut => (
+                "nodes",
+                "one room, 1,000 members spread over the nodes, 4 of which send, at increasing rates",
+            ),
+            Self::SmallRooms => (
+                "nodes",
+                "1,000 users in 100 rooms of ten, spread over the nodes, at increasing rates",
+            ),
             Self::HotRoom => (
                 "nodes",
                 "one room, 12 members spread over the nodes, all of which send, 4 messages in \
@@ -187,6 +248,8 @@ impl Growth {
             Self::Rooms | Self::Rows | Self::Connections => CLOSED_AND_STEADY,
             Self::Members => PER_DELIVERY,
             Self::Nodes => ACROSS_NODES,
+            Self::FanOut => FAN_OUT,
+            Self::SmallRooms => SMALL_ROOMS,
             Self::HotRoom => HOT_ROOM,
             Self::History => PAGE,
         }
@@ -210,6 +273,12 @@ impl Growth {
                 .map(connections)
                 .into(),
             Self::Nodes => nodes("--scenario s4 --rate 2000 --step-seconds 0 --seconds 10"),
+            Self::FanOut => {
+                nodes("--scenario s2 --connections 1000 --warm-up 1 --seconds 3 --step-seconds 1")
+            }
+            Self::SmallRooms => {
+                nodes("--scenario s4 --rate 4000 --warm-up 1 --seconds 3 --step-seconds 1.5")
+            }
             Self::HotRoom => {
                 nodes("--scenario s2 --connections 12 --senders 12 --in-flight 4 --step-seconds 0")
             }

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::growth::Growth;
+use super::redis_faults::Fault;
 use super::scenario::Scenario;
 use crate::error::Error;
 
@@ -12,8 +14,8 @@ pub(super) struct Plan {
     pub(super) scenarios: Vec<Scenario>,
     /// If not empty, these are measured instead of scenarios.
     pub(super) growth: Vec<Growth>,
-    /// Whether Redis fails between two nodes, instead of scenarios.
-    pub(super) with_redis_faults: bool,
+    /// If not empty, Redis fails in these ways between two nodes, instead of scenarios.
+    pub(super) redis_faults: Vec<Fault>,
     pub(super) repeats: usize,
     pub(super) database: DatabaseKind,
     pub(super) peers: Vec<PeerFolder>,
@@ -51,7 +53,7 @@ impl Plan {
         let mut plan = Self {
             scenarios: Vec::new(),
             growth: Vec::new(),
-            with_redis_faults: false,
+            redis_faults: Vec::new(),
             repeats: REPEATS,
             database: DatabaseKind::Postgres,
             peers: Vec::new(),
@@ -62,19 +64,13 @@ impl Plan {
         let mut arguments = arguments.iter().peekable();
         while let Some(name) = arguments.next() {
             let name = name.to_string_lossy();
+            let is_value = |next: &&OsString| !next.to_string_lossy().starts_with("--");
             if name == "--growth" {
-                let is_value = |next: &&OsString| !next.to_string_lossy().starts_with("--");
-                plan.growth = match arguments.next_if(is_value) {
-                    Some(value) => {
-                        let names = value.to_string_lossy();
-                        names.split(',').map(str::parse).collect::<Result<_, _>>()?
-                    }
-                    None => Growth::ALL.into(),
-                };
+                plan.growth = list_or_all(arguments.next_if(is_value), &Growth::ALL)?;
                 continue;
             }
             if name == "--redis-faults" {
-                plan.with_redis_faults = true;
+                plan.redis_faults = list_or_all(arguments.next_if(is_value), &Fault::ALL)?;
                 continue;
             }
             let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -113,7 +109,7 @@ impl Plan {
                 "peers use PostgreSQL: --peer and --database sqlite are mutually exclusive".into(),
             );
         }
-        if plan.with_redis_faults
+        if !plan.redis_faults.is_empty()
             && (plan.database == DatabaseKind::Sqlite
                 || !plan.growth.is_empty()
                 || !plan.scenarios.is_empty()
@@ -142,6 +138,17 @@ impl Plan {
             plan.scenarios = all?;
         }
         Ok(plan)
+    }
+}
+
+/// Parses names that are separated by commas; without any, returns all.
+fn list_or_all<T>(value: Option<&OsString>, all: &[T]) -> Result<Vec<T>, String>
+where
+    T: Copy + FromStr<Err = String>,
+{
+    match value {
+        Some(value) => value.to_string_lossy().split(',').map(str::parse).collect(),
+        None => Ok(all.to_vec()),
     }
 }
 
@@ -201,6 +208,14 @@ mod tests {
     }
 
     #[test]
+    fn redis_fails_in_all_ways_or_in_those_that_are_named() {
+        assert_eq!(parse("--redis-faults").unwrap().redis_faults, Fault::ALL);
+        let plan = parse("--redis-faults killed,suspended --peer x").unwrap();
+        assert_eq!(plan.redis_faults, [Fault::Killed, Fault::Suspended]);
+        assert!(parse("").unwrap().redis_faults.is_empty());
+    }
+
+    #[test]
     fn an_invalid_argument_is_refused_by_name() {
         for (line, says) in [
             ("--repeats 0", "--repeats"),
@@ -212,6 +227,7 @@ mod tests {
             ("--growth hair", "hair"),
             ("--growth --database sqlite", "sqlite"),
             ("--growth rows --scenario s1w1", "--scenario"),
+            ("--redis-faults bored", "bored"),
             ("--redis-faults --scenario s1w1", "--redis-faults"),
             ("--redis-faults --database sqlite", "--redis-faults"),
         ] {

@@ -24,7 +24,7 @@ pub(crate) enum Transport {
 }
 
 /// A connection that has entered the namespace. Packets are Engine.IO's, as text.
-pub(super) enum Link {
+pub(crate) enum Link {
     WebSocket(Box<WebSocketStream<TcpStream>>),
     Polling(Polling),
 }
@@ -32,7 +32,7 @@ pub(super) enum Link {
 impl Link {
     /// Connects to the namespace, or returns `None` if the gateway is unavailable. Returns the
     /// packets as well that arrived meanwhile and have to be handled.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         address: SocketAddr,
         transport: Transport,
         token: &str,
@@ -69,7 +69,7 @@ impl Link {
 
     /// Returns the next packets, or `None` if the connection has ended. It can be dropped
     /// without losing a packet.
-    pub(super) async fn next(&mut self) -> Option<Vec<String>> {
+    pub(crate) async fn next(&mut self) -> Option<Vec<String>> {
         match self {
             Self::Polling(polling) => polling.next().await,
             Self::WebSocket(socket) => loop {
@@ -83,7 +83,7 @@ impl Link {
     }
 
     /// Sends packets and returns whether the connection still exists.
-    pub(super) async fn send(&mut self, packets: Vec<String>) -> bool {
+    pub(crate) async fn send(&mut self, packets: Vec<String>) -> bool {
         if packets.is_empty() {
             return true;
         }

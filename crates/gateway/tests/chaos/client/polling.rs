@@ -20,7 +20,7 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 /// A long-polling session. One task polls; while nothing takes what it has received, it does
 /// not poll. Another one posts, because a gateway reads from a client only as long as the
 /// client reads too.
-pub(super) struct Polling {
+pub(crate) struct Polling {
     arrivals: mpsc::Receiver<Vec<String>>,
     departures: mpsc::UnboundedSender<Vec<String>>,
     _tasks: JoinSet<()>,

@@ -13,14 +13,14 @@ const INTERVAL: Duration = Duration::from_millis(20);
 /// A shorter lag is not worth a margin.
 const NOTABLE: Duration = Duration::from_millis(10);
 
-pub(super) struct LagMeter {
+pub(crate) struct LagMeter {
     lags: Arc<Mutex<Vec<Lag>>>,
     _task: JoinSet<()>,
 }
 
 impl LagMeter {
     /// Starts measuring in a test that began at this time.
-    pub(super) fn start(began: Instant) -> Self {
+    pub(crate) fn start(began: Instant) -> Self {
         let lags: Arc<Mutex<Vec<Lag>>> = Arc::default();
         let noted = lags.clone();
         let mut task = JoinSet::new();
@@ -40,7 +40,7 @@ impl LagMeter {
     }
 
     /// Returns the lags so far, in their order.
-    pub(super) fn lags(&self) -> Vec<Lag> {
+    pub(crate) fn lags(&self) -> Vec<Lag> {
         self.lags.lock().unwrap().clone()
     }
 }
