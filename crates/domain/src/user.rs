@@ -44,14 +44,16 @@ pub enum RoomAccess {
     Only(BTreeSet<RoomId>),
 }
 
-/// What a verified token states about a connection, for its whole lifetime.
+/// What a verified token states about a connection, until it expires or is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
     pub user: User,
     /// The rooms that the user may join.
     pub rooms: RoomAccess,
-    /// When the token expires: its `exp` plus the leeway.
+    /// When the token expires: its `exp`.
+    pub expires_at: Timestamp,
+    /// Until when it is accepted: its `exp` plus the leeway.
     pub valid_until: Timestamp,
 }
 

@@ -16,6 +16,7 @@ mod freshness;
 mod handshake;
 mod history;
 mod internal_error;
+mod issuer;
 mod loadtest;
 mod names;
 mod nodes;

@@ -93,9 +93,6 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
 #[test]
 fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
     for (variable, value) in [
-        ("JWT_PUBLIC_KEY_FILE", "/run/key.pem"),
-        ("JWKS_URL", "https://:hunter2@x/jwks.json"),
-        ("JWT_ALGORITHMS", "RS256"),
         ("MESSAGE_RATE", "50"),
         ("CONNECT_RATE", "10"),
         ("TRUSTED_PROXIES", "10.0.0.0/8"),
