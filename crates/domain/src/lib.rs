@@ -14,7 +14,7 @@
 //!   `Arc<dyn Port>`. Each states its contract. With the feature `mock`, each has a
 //!   `mockall` mock beside it.
 //! - **[Use cases](use_cases)**: one struct for each action of a user, each with its own
-//!   error: [`use_cases::Connect`], [`use_cases::JoinRoom`],
+//!   error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
 //!   [`use_cases::MarkRead`].
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,

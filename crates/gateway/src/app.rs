@@ -8,7 +8,9 @@ use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, MessageRepository, NodeCommandListener, NodeCommands,
     Revocations, RoomEvents, RoomRepository, StorageHealth,
 };
-use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, SendMessage};
+use chat_domain::use_cases::{
+    Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, RenewToken, SendMessage,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -104,6 +106,7 @@ impl App {
         );
         let connect = Connect::new(options.authenticator, options.revocations);
         let gateway = Arc::new(Gateway {
+            renew_token: RenewToken::new(connect.clone()),
             connect,
             join_room: JoinRoom::new(options.rooms.clone()),
             leave_room: LeaveRoom::new(rooms.clone()),

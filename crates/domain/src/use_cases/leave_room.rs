@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ConnectionId, Membership, RoomId, ports::RoomDelivery};
+use crate::{ConnectionId, Identity, Membership, RoomId, ports::RoomDelivery};
 
 /// Ends a connection's stay in a room.
 #[derive(Clone)]
@@ -23,6 +23,22 @@ impl LeaveRoom {
         membership.leave(room_id);
     }
 
+    /// Leaves the rooms that the identity does not allow, after it has changed. Returns them.
+    /// From then on, nothing from them reaches the connection.
+    pub fn execute_for_excluded(
+        &self,
+        connection: ConnectionId,
+        membership: &mut Membership,
+        identity: &Identity,
+    ) -> Vec<RoomId> {
+        let excluded = membership.iter().filter(|room| !identity.may_join(*room));
+        let excluded: Vec<RoomId> = excluded.collect();
+        for room_id in &excluded {
+            self.execute(connection, membership, *room_id);
+        }
+        excluded
+    }
+
     /// Leaves every room, when the connection has ended.
     pub fn execute_for_all(&self, connection: ConnectionId, membership: &mut Membership) {
         for room_id in std::mem::take(membership).iter() {
@@ -36,7 +52,8 @@ mod tests {
     use mockall::predicate::eq;
 
     use super::*;
-    use crate::{Access, ports::MockRoomDelivery};
+    use crate::ports::MockRoomDelivery;
+    use crate::{Access, DisplayName, RoomAccess, Timestamp, User, UserId};
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
@@ -56,6 +73,30 @@ mod tests {
         assert_eq!(membership.access(room(1)), Access::NotJoined);
         assert_eq!(membership.access(room(2)), Access::Joined);
         leave.execute(id, &mut membership, room(1));
+    }
+
+    #[test]
+    fn a_connection_leaves_the_rooms_that_its_new_identity_does_not_allow() {
+        let id = ConnectionId::new(7);
+        let mut delivery = MockRoomDelivery::new();
+        let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
+        leave.once().return_const(());
+        let leave = LeaveRoom::new(Arc::new(delivery));
+        let mut membership = Membership::default();
+        membership.join(room(1));
+        membership.join(room(2));
+        let identity = Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::Only([room(2), room(3)].into()),
+            expires_at: Timestamp::from_unix_millis(0),
+            valid_until: Timestamp::from_unix_millis(0),
+        };
+        let left = leave.execute_for_excluded(id, &mut membership, &identity);
+        assert_eq!(left, [room(1)]);
+        assert_eq!(membership.iter().collect::<Vec<_>>(), [room(2)]);
     }
 
     #[test]

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    JoinRoomError, ListMessagesError, MarkReadError, Page, SendMessageError,
+    JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
 };
 use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage, one_line};
 use serde::Serialize;
 
 use super::packet;
 use super::protocol::Malformed;
+use crate::clients::HasExpired;
 
 /// The wire's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,6 +27,8 @@ pub(crate) enum Code {
     Unavailable,
     OutcomeUnknown,
     TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
     Internal,
 }
 
@@ -39,6 +42,8 @@ impl Code {
             | Self::NotFound
             | Self::Conflict
             | Self::TokenExpired
+            | Self::TokenInvalid
+            | Self::TokenRevoked
             | Self::Internal => false,
         }
     }
@@ -119,6 +124,7 @@ impl From<Malformed> for Failure {
         let code = match &error {
             Malformed::Payload(_) => Code::InvalidPayload,
             Malformed::UnknownEvent => Code::UnknownEvent,
+            Malformed::Token => Code::TokenInvalid,
         };
         Self::new(code, error.to_string())
     }
@@ -132,6 +138,26 @@ impl From<JoinRoomError> for Failure {
                 Self::storage(storage, "the room cannot be read now")
             }
         }
+    }
+}
+
+impl From<RenewTokenError> for Failure {
+    fn from(error: RenewTokenError) -> Self {
+        let code = match &error {
+            RenewTokenError::TokenInvalid(_) | RenewTokenError::AnotherUser => Code::TokenInvalid,
+            RenewTokenError::TokenExpired => Code::TokenExpired,
+            RenewTokenError::TokenRevoked => Code::TokenRevoked,
+            RenewTokenError::Unavailable(_) => Code::Unavailable,
+        };
+        tracing::debug!(error = %one_line(&error), "a token is not renewed");
+        Self::new(code, error.to_string())
+    }
+}
+
+/// The old token expired before it was renewed.
+impl From<HasExpired> for Failure {
+    fn from(_: HasExpired) -> Self {
+        Self::token_expired()
     }
 }
 

@@ -28,6 +28,7 @@ mod payloads;
 mod read_pace;
 mod read_pointers;
 mod rejoins;
+mod renewal;
 mod repeats;
 mod rolling_restarts;
 mod rooms;
