@@ -93,6 +93,10 @@ pub(crate) enum Unusable {
 /// A key, and what it verifies.
 pub(crate) struct VerificationKey {
     /// The id by which tokens select it. A key without one is a candidate for every token.
+    #[cfg_attr(
+        not(feature = "jwks"),
+        expect(dead_code, reason = "only a JWKS has them")
+    )]
     kid: Option<Box<str>>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -193,12 +197,14 @@ impl KeySet {
         self.0.iter()
     }
 
+    #[cfg(feature = "jwks")]
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Returns the keys that may have signed a token with this `kid`: those with the same
     /// one, and those without. A token without one may have been signed by any.
+    #[cfg(feature = "jwks")]
     pub(crate) fn candidates<'a>(
         &'a self,
         kid: Option<&'a str>,
