@@ -7,6 +7,7 @@
 mod support;
 
 mod backpressure;
+mod canaries;
 mod deleted_rows;
 mod dev;
 mod draining;
