@@ -57,7 +57,7 @@ pub use ids::{
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
-pub use room::{Access, Caller, Membership, NotInRoom, ReadState, RoomEntry};
+pub use room::{Access, AccessDenied, Caller, Membership, ReadState, RoomEntry};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

@@ -105,9 +105,11 @@ impl Client {
             self.judge.note(format_args!("{} {act:?}", self.number));
             match act {
                 Act::Join { room_id, after } => {
-                    let entrance = rooms.open(room_id);
-                    let joining = join.execute(&identity, room_id, after.map(seq)).await;
-                    let Ok(joining) = joining else { continue };
+                    let enter = || rooms.open(room_id);
+                    let joining = join.execute(&identity, room_id, after.map(seq), enter);
+                    let Ok((entrance, joining)) = joining.await else {
+                        continue;
+                    };
                     let after = after.map(|after| after.min(joining.state.newest.get()));
                     self.judge.joins(self.number, room_id, after);
                     let welcome = |Admission { seam, missed }| {

@@ -19,8 +19,11 @@ impl LeaveRoom {
     /// Leaves the room. It succeeds even if the connection has not joined it. When it
     /// returns, nothing from the room reaches the connection any more.
     pub fn execute(&self, connection: ConnectionId, membership: &mut Membership, room_id: RoomId) {
-        self.delivery.leave(room_id, connection);
-        membership.leave(room_id);
+        // Nothing is done in a room that the connection has not joined: it may not exist for it.
+        if membership.has_joined(room_id) {
+            self.delivery.leave(room_id, connection);
+            membership.leave(room_id);
+        }
     }
 
     /// Leaves the rooms that the identity does not allow, after it has changed. Returns them.
@@ -53,25 +56,25 @@ mod tests {
 
     use super::*;
     use crate::ports::MockRoomDelivery;
-    use crate::{Access, DisplayName, RoomAccess, Timestamp, User, UserId};
+    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId};
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
     }
 
     #[test]
-    fn leaving_ends_delivery_and_membership_whether_joined_or_not() {
+    fn leaving_ends_delivery_and_membership_and_may_be_repeated() {
         let id = ConnectionId::new(7);
         let mut delivery = MockRoomDelivery::new();
         let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
-        leave.times(2).return_const(());
+        leave.once().return_const(());
         let leave = LeaveRoom::new(Arc::new(delivery));
         let mut membership = Membership::default();
         membership.join(room(1));
         membership.join(room(2));
         leave.execute(id, &mut membership, room(1));
-        assert_eq!(membership.access(room(1)), Access::NotJoined);
-        assert_eq!(membership.access(room(2)), Access::Joined);
+        assert!(!membership.has_joined(room(1)));
+        assert!(membership.has_joined(room(2)));
         leave.execute(id, &mut membership, room(1));
     }
 

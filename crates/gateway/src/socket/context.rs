@@ -27,7 +27,7 @@ impl<'a> Context<'a> {
     pub(super) fn caller(&self, membership: &Membership, room_id: RoomId) -> Caller<'a> {
         Caller {
             user: &self.identity.user,
-            access: membership.access(room_id),
+            access: self.identity.access(membership, room_id),
         }
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chat_domain::use_cases::{
     JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
 };
-use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage, one_line};
+use chat_domain::{AccessDenied, ClientMessageId, RoomId, StorageError, StoredMessage, one_line};
 use serde::Serialize;
 
 use super::packet;
@@ -133,7 +133,7 @@ impl From<Malformed> for Failure {
 impl From<JoinRoomError> for Failure {
     fn from(error: JoinRoomError) -> Self {
         match &error {
-            JoinRoomError::NotFound => Self::new(Code::NotFound, error.to_string()),
+            JoinRoomError::Denied(denied) => denied.into(),
             JoinRoomError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }
@@ -164,7 +164,7 @@ impl From<HasExpired> for Failure {
 impl From<SendMessageError> for Failure {
     fn from(error: SendMessageError) -> Self {
         match &error {
-            SendMessageError::NotInRoom(outside) => outside.into(),
+            SendMessageError::Denied(denied) => denied.into(),
             SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
@@ -176,7 +176,7 @@ impl From<SendMessageError> for Failure {
 impl From<ListMessagesError> for Failure {
     fn from(error: ListMessagesError) -> Self {
         match &error {
-            ListMessagesError::NotInRoom(outside) => outside.into(),
+            ListMessagesError::Denied(denied) => denied.into(),
             ListMessagesError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }
@@ -187,7 +187,7 @@ impl From<ListMessagesError> for Failure {
 impl From<MarkReadError> for Failure {
     fn from(error: MarkReadError) -> Self {
         match &error {
-            MarkReadError::NotInRoom(outside) => outside.into(),
+            MarkReadError::Denied(denied) => denied.into(),
             MarkReadError::Storage(storage) => {
                 Self::storage(storage, "the read pointer was not moved")
             }
@@ -195,9 +195,13 @@ impl From<MarkReadError> for Failure {
     }
 }
 
-impl From<&NotInRoom> for Failure {
-    fn from(error: &NotInRoom) -> Self {
-        Self::new(Code::NotInRoom, error.to_string())
+impl From<&AccessDenied> for Failure {
+    fn from(error: &AccessDenied) -> Self {
+        let code = match error {
+            AccessDenied::NotFound => Code::NotFound,
+            AccessDenied::NotInRoom => Code::NotInRoom,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -318,7 +322,7 @@ mod tests {
             client_message_id: ClientMessageId::new("c0ffee-1").ok(),
             ack: Some(3),
         };
-        let failure = Failure::from(SendMessageError::from(NotInRoom));
+        let failure = Failure::from(SendMessageError::from(AccessDenied::NotInRoom));
         let packets: Vec<_> = request.failure(&failure).collect();
         assert!(matches!(parts(&packets[0]), Parts::Event("error", _)));
         assert_eq!(

@@ -15,6 +15,7 @@ mod events;
 mod expiry;
 mod freshness;
 mod handshake;
+mod hidden_rooms;
 mod history;
 mod internal_error;
 mod issuer;
