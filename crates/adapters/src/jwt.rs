@@ -1,117 +1,49 @@
-//! JSON Web Tokens, signed with HS256 by the product itself.
+//! JSON Web Tokens: signed by the product itself with an HS256 secret, or by an issuer with
+//! RS256, ES256 or EdDSA keys from a file or a JWKS URL.
+//!
+//! The configuration alone decides which keys and algorithms are accepted. Of a token's
+//! header, `kid` selects among these keys; `jku`, `jwk`, `x5u` and `x5c` are ignored.
 
-use std::collections::BTreeSet;
+mod claims;
+#[cfg(feature = "jwks")]
+mod jwk;
+mod keys;
+mod public_keys;
+mod secret;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::{
-    DisplayName, Identity, RoomAccess, RoomId, Timestamp, User, UserId,
+    BoxError, Identity,
     ports::{AuthenticationError, Authenticator, Clock as _},
 };
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use jsonwebtoken::{Algorithm, TokenData, Validation};
 
+use self::claims::Claims;
+use self::keys::VerificationKey;
 use crate::SystemClock;
+#[cfg(feature = "jwks")]
+use crate::jwks::{Jwks, JwksOptions};
 
-/// A shared secret of at least [`Secret::MIN_BYTES`] bytes. Its `Debug` does not
-/// show it.
-#[derive(Clone)]
-pub struct Secret(Box<[u8]>);
+#[cfg(feature = "jwks")]
+pub(crate) use self::jwk::{KeyDocument, UnusedKey};
+pub(crate) use self::keys::KeySet;
+pub use self::keys::{InvalidKeyAlgorithm, KeyAlgorithm};
+pub use self::public_keys::{InvalidPublicKeys, PublicKeys};
+pub use self::secret::{MintedClaims, Secret, WeakSecret};
 
-/// The error for a secret that is short enough to guess.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has {bytes} bytes; HS256 needs at least {}", Secret::MIN_BYTES)]
-pub struct WeakSecret {
-    bytes: usize,
-}
-
-impl Secret {
-    /// The size of the hash: RFC 7518, section 3.2, requires a key of at least this size.
-    pub const MIN_BYTES: usize = 32;
-
-    /// Creates a secret.
-    ///
-    /// # Errors
-    /// [`WeakSecret`] if it is shorter than [`Self::MIN_BYTES`].
-    pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, WeakSecret> {
-        let bytes = bytes.into();
-        if bytes.len() < Self::MIN_BYTES {
-            return Err(WeakSecret { bytes: bytes.len() });
-        }
-        Ok(Self(bytes))
-    }
-
-    /// Mints a token for this user, valid from `now` for `ttl`.
-    ///
-    /// # Errors
-    /// When jsonwebtoken cannot sign, which does not happen with a valid secret.
-    pub fn mint(
-        &self,
-        user: &User,
-        claims: MintedClaims<'_>,
-        now: Timestamp,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
-        #[derive(Serialize)]
-        struct Claims<'a> {
-            sub: &'a str,
-            name: &'a str,
-            iat: i64,
-            exp: i64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            iss: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            aud: Option<&'a str>,
-        }
-        let iat = now.unix_millis().div_euclid(1000);
-        let ttl = i64::try_from(claims.ttl.as_secs()).unwrap_or(i64::MAX);
-        let claims = Claims {
-            sub: user.id.as_str(),
-            name: user.name.as_str(),
-            iat,
-            exp: iat.saturating_add(ttl),
-            iss: claims.issuer,
-            aud: claims.audience,
-        };
-        self.sign(&claims)
-    }
-
-    /// Signs any claims with HS256 and returns the token, for tools whose tokens differ
-    /// from those of [`Secret::mint`].
-    ///
-    /// # Errors
-    /// The claims are not a JSON object.
-    pub fn sign(&self, claims: &impl Serialize) -> Result<String, jsonwebtoken::errors::Error> {
-        let key = EncodingKey::from_secret(&self.0);
-        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key)
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
-
-/// What a minted token states in addition to the user.
-#[derive(Debug, Clone, Copy)]
-pub struct MintedClaims<'a> {
-    /// How long it is valid.
-    pub ttl: Duration,
-    /// The `iss` claim, if the gateway checks it.
-    pub issuer: Option<&'a str>,
-    /// The `aud` claim, if the gateway checks it.
-    pub audience: Option<&'a str>,
-}
+/// A longer token is refused unread. Tokens travel in HTTP headers, for which servers and
+/// proxies allow 8 to 16 KiB.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// What tokens are verified against.
 #[derive(Debug, Clone)]
 pub struct JwtOptions {
-    /// The secret that signs tokens.
-    pub secret: Secret,
-    /// The secret that signed tokens before, for verification only.
-    pub previous_secret: Option<Secret>,
+    /// The keys.
+    pub keys: KeySource,
     /// The required `iss` claim, if any.
     pub issuer: Option<String>,
     /// The audience that `aud` must be or contain, if any.
@@ -120,56 +52,140 @@ pub struct JwtOptions {
     pub leeway: Duration,
 }
 
-/// Verifies HS256 tokens. Algorithm and keys are fixed: a token's header (`alg`, `kid`,
-/// `jku`, `jwk`, `x5u`) cannot choose others, and a header with `crit` is refused.
+/// Where the keys come from that verify tokens.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// HS256 secrets.
+    Secrets {
+        /// The secret that signs tokens.
+        current: Secret,
+        /// The secret that signed tokens before, for verification only.
+        previous: Option<Secret>,
+    },
+    /// Public keys that never change.
+    PublicKeys(PublicKeys),
+    /// Public keys that the issuer publishes.
+    #[cfg(feature = "jwks")]
+    Jwks(JwksOptions),
+}
+
+impl KeySource {
+    fn algorithms(&self) -> Vec<Algorithm> {
+        let public = |algorithms: &[KeyAlgorithm]| {
+            let algorithms = algorithms.iter();
+            algorithms.map(|algorithm| algorithm.of_tokens()).collect()
+        };
+        match self {
+            Self::Secrets { .. } => vec![Algorithm::HS256],
+            Self::PublicKeys(keys) => public(&keys.algorithms()),
+            #[cfg(feature = "jwks")]
+            Self::Jwks(options) => public(&options.algorithms),
+        }
+    }
+}
+
+/// Verifies tokens. A header with `crit` is refused.
 pub struct JwtAuthenticator {
-    keys: Vec<DecodingKey>,
-    validation: Validation,
+    keys: Keys,
+    /// One for each accepted algorithm, because a key is used with its own only.
+    validations: Vec<Validation>,
+    issuer: Option<String>,
+    leeway: Duration,
+}
+
+enum Keys {
+    Fixed(Arc<KeySet>),
+    #[cfg(feature = "jwks")]
+    Published(Jwks),
 }
 
 impl JwtAuthenticator {
     /// Creates an authenticator from its options.
-    pub fn new(options: &JwtOptions) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = options.leeway.as_secs();
-        validation.validate_nbf = true;
-        // `sub` is checked below, because jsonwebtoken refuses one that is a number.
-        validation.set_required_spec_claims(&["exp"]);
-        if let Some(issuer) = &options.issuer {
-            validation.set_issuer(&[issuer]);
-            validation.required_spec_claims.insert("iss".into());
-        }
-        match &options.audience {
-            Some(audience) => {
-                validation.set_audience(&[audience]);
-                validation.required_spec_claims.insert("aud".into());
+    ///
+    /// # Errors
+    /// The authorities that the system trusts cannot be read, which only a JWKS needs.
+    pub fn new(options: &JwtOptions) -> Result<Self, BoxError> {
+        let keys = match &options.keys {
+            KeySource::Secrets { current, previous } => {
+                let secrets = std::iter::once(current).chain(previous);
+                let keys = secrets.map(|secret| VerificationKey::of_secret(secret.decoding_key()));
+                Keys::Fixed(Arc::new(keys.collect()))
             }
-            // A token may have an audience that is not configured here.
-            None => validation.validate_aud = false,
-        }
-        let secrets = std::iter::once(&options.secret).chain(&options.previous_secret);
-        Self {
-            keys: secrets
-                .map(|secret| DecodingKey::from_secret(&secret.0))
-                .collect(),
-            validation,
+            KeySource::PublicKeys(keys) => Keys::Fixed(keys.set()),
+            #[cfg(feature = "jwks")]
+            KeySource::Jwks(options) => Keys::Published(Jwks::new(options)?),
+        };
+        let algorithms = options.keys.algorithms();
+        let validations = algorithms.into_iter().map(|algorithm| {
+            let mut validation = Validation::new(algorithm);
+            validation.leeway = options.leeway.as_secs();
+            validation.validate_nbf = true;
+            // `sub` and `iss` are checked in `Claims`: jsonwebtoken refuses a `sub` that is
+            // a number, and accepts a list of issuers.
+            validation.set_required_spec_claims(&["exp"]);
+            match &options.audience {
+                Some(audience) => {
+                    validation.set_audience(&[audience]);
+                    validation.required_spec_claims.insert("aud".into());
+                }
+                // A token may have an audience that is not configured here.
+                None => validation.validate_aud = false,
+            }
+            validation
+        });
+        Ok(Self {
+            keys,
+            validations: validations.collect(),
+            issuer: options.issuer.clone(),
+            leeway: options.leeway,
+        })
+    }
+
+    /// Keeps the keys current that an issuer publishes. Runs until it is dropped. Without
+    /// it, no key is ever fetched.
+    pub async fn keep_keys_current(&self) {
+        match &self.keys {
+            Keys::Fixed(_) => std::future::pending().await,
+            #[cfg(feature = "jwks")]
+            Keys::Published(jwks) => jwks.keep_current().await,
         }
     }
 
-    fn claims(&self, token: &str) -> Result<Claims, AuthenticationError> {
-        let mut outcome = Err(ErrorKind::InvalidSignature.into());
-        for key in &self.keys {
-            outcome = jsonwebtoken::decode::<Claims>(token, key, &self.validation);
-            let Err(error) = &outcome else { break };
-            if *error.kind() != ErrorKind::InvalidSignature {
-                break;
-            }
+    /// Tries to fetch the keys that an issuer publishes.
+    ///
+    /// # Errors
+    /// Why there is none that can be used.
+    pub async fn check_keys(&self) -> Result<(), BoxError> {
+        match &self.keys {
+            Keys::Fixed(_) => Ok(()),
+            #[cfg(feature = "jwks")]
+            Keys::Published(jwks) => jwks.check().await,
         }
-        match outcome {
+    }
+
+    async fn claims(&self, token: &str) -> Result<Claims, AuthenticationError> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(invalid("the token is too long"));
+        }
+        let decoded = match &self.keys {
+            Keys::Fixed(keys) => self.decode(token, keys.iter()),
+            #[cfg(feature = "jwks")]
+            Keys::Published(jwks) => {
+                let header = jsonwebtoken::decode_header(token)
+                    .map_err(|error| AuthenticationError::Invalid(error.into()))?;
+                if self.validation(header.alg).is_none() {
+                    return Err(invalid("the token's algorithm is not accepted"));
+                }
+                let kid = header.kid.as_deref();
+                let keys = jwks.keys_for(kid).await?;
+                self.decode(token, keys.candidates(kid))
+            }
+        };
+        match decoded {
             // RFC 7515, section 4.1.11: no extension is supported here, so none may be
             // critical. jsonwebtoken ignores the list.
-            Ok(token) if token.header.crit.is_some() => Err(AuthenticationError::Invalid(
-                "the header's crit requires extensions that are not supported".into(),
+            Ok(token) if token.header.crit.is_some() => Err(invalid(
+                "the header's crit requires extensions that are not supported",
             )),
             Ok(token) => Ok(token.claims),
             Err(error) if *error.kind() == ErrorKind::ExpiredSignature => {
@@ -178,76 +194,51 @@ impl JwtAuthenticator {
             Err(error) => Err(AuthenticationError::Invalid(error.into())),
         }
     }
+
+    /// Tries the keys in turn, each with its own algorithm.
+    fn decode<'a>(
+        &self,
+        token: &str,
+        keys: impl Iterator<Item = &'a VerificationKey>,
+    ) -> Result<TokenData<Claims>, jsonwebtoken::errors::Error> {
+        let mut outcome = Err(ErrorKind::InvalidSignature.into());
+        for key in keys {
+            let Some(validation) = self.validation(key.algorithm()) else {
+                continue;
+            };
+            outcome = jsonwebtoken::decode(token, key.decoding_key(), validation);
+            let Err(error) = &outcome else { break };
+            match error.kind() {
+                ErrorKind::InvalidSignature | ErrorKind::InvalidAlgorithm => {}
+                _ => break,
+            }
+        }
+        outcome
+    }
+
+    fn validation(&self, algorithm: Algorithm) -> Option<&Validation> {
+        let mut validations = self.validations.iter();
+        validations.find(|validation| validation.algorithms == [algorithm])
+    }
+}
+
+fn invalid(why: &'static str) -> AuthenticationError {
+    AuthenticationError::Invalid(why.into())
 }
 
 #[async_trait]
 impl Authenticator for JwtAuthenticator {
     async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
-        let claims = self.claims(token)?;
+        let claims = self.claims(token).await?;
         let identity = claims
-            .identity(self.validation.leeway)
-            .map_err(|why| AuthenticationError::Invalid(why.into()))?;
+            .identity(self.issuer.as_deref(), self.leeway)
+            .map_err(invalid)?;
         // jsonwebtoken counts whole seconds. A connection that ends because its token
         // expires must not be accepted again within the same second.
         if identity.valid_until <= SystemClock.now() {
             return Err(AuthenticationError::Expired);
         }
         Ok(identity)
-    }
-}
-
-#[derive(Deserialize)]
-struct Claims {
-    sub: Option<Value>,
-    exp: f64,
-    name: Option<Value>,
-    username: Option<Value>,
-    preferred_username: Option<Value>,
-    rooms: Option<Value>,
-}
-
-impl Claims {
-    fn identity(self, leeway: u64) -> Result<Identity, &'static str> {
-        let subject = match self.sub {
-            Some(Value::String(subject)) => subject,
-            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string(),
-            Some(_) => return Err("sub is neither a string nor an integer"),
-            None => return Err("sub is missing"),
-        };
-        let name = [self.name, self.username, self.preferred_username]
-            .into_iter()
-            .find_map(|claim| match claim {
-                Some(Value::String(name)) if !name.trim().is_empty() => Some(name),
-                _ => None,
-            });
-        let user = User {
-            name: DisplayName::from_text(name.as_deref().unwrap_or(&subject)),
-            id: UserId::new(subject).map_err(|_| "sub is empty, too long or contains NUL")?,
-        };
-        let rooms = match self.rooms {
-            None | Some(Value::Null) => RoomAccess::All,
-            Some(Value::Array(rooms)) => RoomAccess::Only(
-                rooms
-                    .iter()
-                    // An integer that is not a valid room number admits to no room.
-                    .filter_map(|room| match room {
-                        Value::Number(n) if n.is_i64() || n.is_u64() => {
-                            Some(Ok(n.as_u64().and_then(|n| RoomId::new(n).ok())?))
-                        }
-                        _ => Some(Err("rooms contains a value that is not an integer")),
-                    })
-                    .collect::<Result<BTreeSet<_>, _>>()?,
-            ),
-            Some(_) => return Err("rooms is not an array of integers"),
-        };
-        // Rounded down to seconds, as jsonwebtoken does.
-        let valid_until = (self.exp.floor() + leeway as f64) * 1000.0;
-        Ok(Identity {
-            user,
-            rooms,
-            // `as` saturates.
-            valid_until: Timestamp::from_unix_millis(valid_until as i64),
-        })
     }
 }
 

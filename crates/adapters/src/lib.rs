@@ -4,7 +4,8 @@
 //! The modules [`postgres`] and [`sqlite`] mirror each other file for file. One suite per
 //! port, in `tests/contract`, runs against each of its adapters.
 //!
-//! Features: `postgres`, `sqlite`, `redis` and `jwt`, all enabled by default.
+//! Features: `postgres`, `sqlite`, `redis`, `jwt` and `jwks` (which fetches keys), all enabled
+//! by default.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 #[doc(hidden)]
@@ -12,6 +13,8 @@ pub mod bench;
 mod clock;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod group_commit;
+#[cfg(feature = "jwks")]
+pub mod jwks;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod local;
@@ -21,10 +24,12 @@ mod page;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
+mod revocations;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "jwks", feature = "postgres", feature = "redis"))]
 mod tls;
 
 pub use clock::SystemClock;
 pub use local::LocalRoomEvents;
+pub use revocations::NoRevocations;

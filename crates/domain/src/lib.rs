@@ -14,8 +14,9 @@
 //!   `Arc<dyn Port>`. Each states its contract. With the feature `mock`, each has a
 //!   `mockall` mock beside it.
 //! - **[Use cases](use_cases)**: one struct for each action of a user, each with its own
-//!   error: [`use_cases::Connect`], [`use_cases::JoinRoom`], [`use_cases::LeaveRoom`],
-//!   [`use_cases::SendMessage`], [`use_cases::ListMessages`], [`use_cases::MarkRead`].
+//!   error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
+//!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
+//!   [`use_cases::MarkRead`].
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
 //!   late, repeatedly or never, into the messages 1, 2, 3 …
 //!
@@ -56,7 +57,7 @@ pub use ids::{
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
-pub use room::{Access, Caller, Membership, NotInRoom, ReadState, RoomEntry};
+pub use room::{Access, AccessDenied, Caller, Membership, ReadState, RoomEntry};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

@@ -12,6 +12,7 @@ mod clock;
 mod hints_health;
 mod message_repository;
 mod node_commands;
+mod revocations;
 mod room_delivery;
 mod room_events;
 mod room_repository;
@@ -22,6 +23,7 @@ pub use clock::Clock;
 pub use hints_health::{HintsHealth, HintsStatus, LostHints};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
+pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_delivery::RoomDelivery;
 pub use room_events::{Hint, HintListener, RoomEvents};
 pub use room_repository::{Changes, LogCursor, MarkedRead, RoomRepository};
@@ -34,6 +36,7 @@ pub use self::{
     hints_health::MockHintsHealth,
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
+    revocations::MockRevocations,
     room_delivery::MockRoomDelivery,
     room_events::{MockHintListener, MockRoomEvents},
     room_repository::MockRoomRepository,

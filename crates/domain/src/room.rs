@@ -55,12 +55,9 @@ impl Membership {
         self.joined.remove(&room);
     }
 
-    /// Returns what the connection may do in the room.
-    pub fn access(&self, room: RoomId) -> Access {
-        match self.joined.contains(&room) {
-            true => Access::Joined,
-            false => Access::NotJoined,
-        }
+    /// Returns whether the connection has joined the room.
+    pub fn has_joined(&self, room: RoomId) -> bool {
+        self.joined.contains(&room)
     }
 
     /// Returns all rooms that the connection has joined.
@@ -69,14 +66,17 @@ impl Membership {
     }
 }
 
-/// What a caller may do in one room. The caller's transport determines it: a connection
-/// from its [`Membership`].
+/// What a caller may do in one room. [`Identity::access`](crate::Identity::access) decides it
+/// from the token and the connection's [`Membership`] alone, so that a room which the user may
+/// not see is told apart from no other, by no answer and by no query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     /// It has joined the room: it may read, write and mark as read.
     Joined,
-    /// It has not joined the room and may do nothing there.
+    /// It may join the room, has not done so, and may do nothing there.
     NotJoined,
+    /// To it, the room does not exist.
+    NotFound,
 }
 
 /// The caller of a use case that concerns one room.
@@ -88,20 +88,27 @@ pub struct Caller<'a> {
     pub access: Access,
 }
 
-/// The error for a caller that has not joined the room.
+/// The error for a caller that may not do this in the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("join the room first")]
-pub struct NotInRoom;
+pub enum AccessDenied {
+    /// The room does not exist for this user, whatever the reason.
+    #[error("room not found")]
+    NotFound,
+    /// The caller has not joined the room.
+    #[error("join the room first")]
+    NotInRoom,
+}
 
 impl Access {
     /// Checks that the caller has joined the room.
     ///
     /// # Errors
-    /// [`NotInRoom`].
-    pub fn require_joined(self) -> Result<(), NotInRoom> {
+    /// [`AccessDenied`].
+    pub fn require_joined(self) -> Result<(), AccessDenied> {
         match self {
             Self::Joined => Ok(()),
-            Self::NotJoined => Err(NotInRoom),
+            Self::NotJoined => Err(AccessDenied::NotInRoom),
+            Self::NotFound => Err(AccessDenied::NotFound),
         }
     }
 }
@@ -116,11 +123,11 @@ mod tests {
         let mut membership = Membership::default();
         membership.join(one);
         membership.join(one);
-        assert_eq!(membership.access(one), Access::Joined);
-        assert_eq!(membership.access(two), Access::NotJoined);
+        assert!(membership.has_joined(one));
+        assert!(!membership.has_joined(two));
         membership.leave(one);
         membership.leave(one);
-        assert_eq!(membership.access(one), Access::NotJoined);
+        assert!(!membership.has_joined(one));
         assert_eq!(membership.iter().count(), 0);
     }
 }

@@ -5,6 +5,7 @@ mod join_room;
 mod leave_room;
 mod list_messages;
 mod mark_read;
+mod renew_token;
 mod send_message;
 
 pub use connect::{Connect, ConnectError};
@@ -12,4 +13,5 @@ pub use join_room::{CatchUp, JoinRoom, JoinRoomError, Joining};
 pub use leave_room::LeaveRoom;
 pub use list_messages::{ListMessages, ListMessagesError, Page, PageLimit, PageStart};
 pub use mark_read::{MarkRead, MarkReadError};
+pub use renew_token::{RenewToken, RenewTokenError};
 pub use send_message::{SendMessage, SendMessageError, SentMessage};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{RoomId, Timestamp, UserId};
+use crate::{Access, Membership, RoomId, Timestamp, UserId};
 
 /// A user as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,14 +44,16 @@ pub enum RoomAccess {
     Only(BTreeSet<RoomId>),
 }
 
-/// What a verified token states about a connection, for its whole lifetime.
+/// What a verified token states about a connection, until it expires or is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user.
     pub user: User,
     /// The rooms that the user may join.
     pub rooms: RoomAccess,
-    /// When the token expires: its `exp` plus the leeway.
+    /// When the token expires: its `exp`.
+    pub expires_at: Timestamp,
+    /// Until when it is accepted: its `exp` plus the leeway.
     pub valid_until: Timestamp,
 }
 
@@ -63,11 +65,45 @@ impl Identity {
             RoomAccess::Only(rooms) => rooms.contains(&room),
         }
     }
+
+    /// Decides what a connection with this identity may do in the room.
+    pub fn access(&self, membership: &Membership, room: RoomId) -> Access {
+        match (self.may_join(room), membership.has_joined(room)) {
+            (false, _) => Access::NotFound,
+            (true, false) => Access::NotJoined,
+            (true, true) => Access::Joined,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_room_that_the_token_does_not_allow_does_not_exist_even_if_it_was_joined() {
+        let [joined, other, lost, hidden] = [1, 2, 3, 4].map(|n| RoomId::new(n).unwrap());
+        let mut membership = Membership::default();
+        membership.join(joined);
+        membership.join(lost);
+        let identity = Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::Only([joined, other].into()),
+            expires_at: Timestamp::from_unix_millis(0),
+            valid_until: Timestamp::from_unix_millis(0),
+        };
+        for (room, access) in [
+            (joined, Access::Joined),
+            (other, Access::NotJoined),
+            (lost, Access::NotFound),
+            (hidden, Access::NotFound),
+        ] {
+            assert_eq!(identity.access(&membership, room), access, "{room}");
+        }
+    }
 
     #[test]
     fn a_name_is_truncated_rather_than_refused() {

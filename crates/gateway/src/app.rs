@@ -1,13 +1,16 @@
 //! Everything that serves requests, put together.
 
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 
 use chat_delivery::Rooms;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, MessageRepository, NodeCommandListener, NodeCommands,
-    RoomEvents, RoomRepository, StorageHealth,
+    Revocations, RoomEvents, RoomRepository, StorageHealth,
 };
-use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, SendMessage};
+use chat_domain::use_cases::{
+    Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, RenewToken, SendMessage,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,6 +39,10 @@ pub struct AppOptions {
     pub nodes: Option<Nodes>,
     /// Verifies tokens.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Knows which tokens are revoked.
+    pub revocations: Arc<dyn Revocations>,
+    /// What the adapters do in the background.
+    pub tasks: Vec<Task>,
     /// The current time.
     pub clock: Arc<dyn Clock>,
     /// The web pages that may connect.
@@ -46,6 +53,22 @@ pub struct AppOptions {
     pub draining: Draining,
     /// The demo page at `/`, if it is served.
     pub demo: Option<Demo>,
+}
+
+/// A task that must run as long as the gateway.
+pub struct Task {
+    pub(crate) name: &'static str,
+    pub(crate) future: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl Task {
+    /// Names a task, which must never end, by what it does.
+    pub fn new(name: &'static str, future: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self {
+            name,
+            future: Box::pin(future),
+        }
+    }
 }
 
 /// How this node exchanges hints and commands with the others.
@@ -63,6 +86,7 @@ pub struct App {
     pub(crate) clients: Arc<Clients>,
     pub(crate) storage: Arc<dyn StorageHealth>,
     pub(crate) nodes: Option<Nodes>,
+    pub(crate) tasks: Mutex<Vec<Task>>,
     pub(crate) liveness: Liveness,
     pub(crate) served_hosts: ServedHosts,
     pub(crate) transport: Transport,
@@ -80,8 +104,10 @@ impl App {
             Arc::new(SocketIoEncoder),
             tasks.clone(),
         );
+        let connect = Connect::new(options.authenticator, options.revocations);
         let gateway = Arc::new(Gateway {
-            connect: Connect::new(options.authenticator),
+            renew_token: RenewToken::new(connect.clone()),
+            connect,
             join_room: JoinRoom::new(options.rooms.clone()),
             leave_room: LeaveRoom::new(rooms.clone()),
             list_messages: ListMessages::new(options.messages.clone(), message_json),
@@ -123,6 +149,7 @@ impl App {
             pages: http::pages(status, options.demo),
             storage: options.storage,
             nodes: options.nodes,
+            tasks: Mutex::new(options.tasks),
             served_hosts,
             clients,
             liveness,

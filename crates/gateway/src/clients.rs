@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_domain::ports::{Clock, NodeCommand, NodeCommandListener};
-use chat_domain::{ConnectionId, Timestamp, UserId};
+use chat_domain::{ConnectionId, Identity, Timestamp, UserId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -49,6 +49,11 @@ impl Draining {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IsDraining;
 
+/// The error for a client whose token was not renewed in time: its connection is about to end,
+/// or has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HasExpired;
+
 impl Clients {
     /// Adds a client.
     ///
@@ -67,10 +72,30 @@ impl Clients {
 
     /// Removes a client.
     pub(crate) fn remove(&self, client: &Client) {
-        let (user, expiry) = keys(client);
         let mut registry = lock(&self.0);
+        // With the registry locked, no renewal changes them.
+        let (user, expiry) = keys(client);
         registry.by_user.remove(&user);
         registry.by_expiry.remove(&expiry);
+    }
+
+    /// Lets a new token of a client take effect. At the instant at which the old one expires,
+    /// either this or [`end_expired`](Self::end_expired) is first, never both.
+    ///
+    /// # Errors
+    /// [`HasExpired`].
+    pub(crate) fn renew(
+        &self,
+        client: &Client,
+        identity: &Arc<Identity>,
+    ) -> Result<(), HasExpired> {
+        let mut registry = lock(&self.0);
+        let (_, expiry) = keys(client);
+        let client = registry.by_expiry.remove(&expiry).ok_or(HasExpired)?;
+        client.set_identity(identity.clone());
+        let (_, expiry) = keys(&client);
+        registry.by_expiry.insert(expiry, client);
+        Ok(())
     }
 
     /// Returns the number of connected clients.
@@ -136,7 +161,7 @@ impl Clients {
             for client in self.all() {
                 if client.outbox().is_stalled() {
                     tracing::debug!(
-                        user = %client.identity.user.id,
+                        user = %client.identity().user.id,
                         "a client that reads nothing is disconnected"
                     );
                     client.session.end(Ending::Abort);
@@ -179,9 +204,7 @@ impl NodeCommandListener for Clients {
 type Keys = ((UserId, ConnectionId), (Timestamp, ConnectionId));
 
 fn keys(client: &Client) -> Keys {
-    let user = client.identity.user.id.clone();
-    (
-        (user, client.id()),
-        (client.identity.valid_until, client.id()),
-    )
+    let identity = client.identity();
+    let user = identity.user.id.clone();
+    ((user, client.id()), (identity.valid_until, client.id()))
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use chat_delivery::Rooms;
 use chat_domain::ports::Clock;
-use chat_domain::use_cases::{Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, SendMessage};
+use chat_domain::use_cases::{
+    Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, RenewToken, SendMessage,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -15,6 +17,7 @@ use crate::socket::outbox::Outbox;
 /// The use cases, the delivery of rooms, and what the connections' tasks run in.
 pub(crate) struct Gateway {
     pub(crate) connect: Connect,
+    pub(crate) renew_token: RenewToken,
     pub(crate) join_room: JoinRoom,
     pub(crate) leave_room: LeaveRoom,
     pub(crate) send_message: SendMessage,

@@ -41,7 +41,7 @@ mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{App, AppOptions, Nodes};
+pub use app::{App, AppOptions, Nodes, Task};
 pub use clients::Draining;
 pub use demo::{Demo, MintToken};
 pub use limits::Limits;

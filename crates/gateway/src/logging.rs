@@ -1,11 +1,16 @@
 //! Log lines on standard error: plain on a terminal, JSON otherwise.
 //!
-//! Records of the `log` crate, which many dependencies use, are not collected: at
-//! their most detailed level they contain packets, and with them tokens and messages.
+//! At their most detailed levels, dependencies log packets and statements, and with them
+//! tokens and messages. Records of the `log` crate, which many use, are therefore not
+//! collected, and below `info` only the gateway's own crates are, whatever `RUST_LOG` says.
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt, registry};
 
 /// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,13 +32,63 @@ pub fn start(filter: EnvFilter, format: LogFormat) {
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let filtered = registry().with(filter).with(filter_fn(is_harmless));
+    let lines = fmt::layer().with_writer(std::io::stderr);
     // A program that embeds the gateway may have started logging already.
     let _ = if is_plain {
-        lines.with_ansi(is_terminal).with_target(false).try_init()
+        let lines = lines.with_ansi(is_terminal).with_target(false);
+        filtered.with(lines).try_init()
     } else {
-        lines.json().flatten_event(true).try_init()
+        filtered.with(lines.json().flatten_event(true)).try_init()
     };
+}
+
+/// Returns whether a record contains neither tokens nor messages.
+fn is_harmless(record: &Metadata<'_>) -> bool {
+    // The crates of this workspace, and no others, are named so.
+    *record.level() <= Level::INFO || record.target().starts_with("chat_")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_details_of_dependencies_are_not_logged_at_any_level() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = registry()
+            .with(EnvFilter::new("trace,socketioxide=trace"))
+            .with(filter_fn(is_harmless))
+            .with(fmt::layer().with_writer(move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::trace!(target: "engineioxide::transport", "canary 1");
+            tracing::debug!(target: "socketioxide::socket", "canary 2");
+            tracing::info!(target: "socketioxide::socket", "a notice");
+            tracing::trace!(target: "chat_adapters::redis", "a detail");
+        });
+        let log = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert!(!log.contains("canary"), "{log}");
+        assert!(
+            log.contains("a notice") && log.contains("a detail"),
+            "{log}"
+        );
+    }
 }

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 use crate::app::App;
 use crate::clients::Draining;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
+use crate::lock;
 use crate::supervisor::Supervisor;
 use crate::transport::Transport;
 use crate::wire::{Stream, Wire};
@@ -92,6 +93,9 @@ fn supervise(app: &App) -> Supervisor {
         "ends expired connections",
         clients.clone().end_expired(gateway.clock.clone()),
     );
+    for task in lock(&app.tasks).drain(..) {
+        supervisor.spawn(task.name, task.future);
+    }
     for flusher in app.transport.flushers().all() {
         supervisor.spawn("writes to clients", flusher.run());
     }

@@ -17,6 +17,7 @@ pub(crate) mod objects;
 pub(crate) mod outbox;
 pub(crate) mod packet;
 pub(crate) mod protocol;
+mod renewing;
 pub(crate) mod reply;
 pub(crate) mod serving;
 
@@ -24,7 +25,7 @@ use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
 use chat_domain::{Membership, RoomId, Seq};
 
 use self::context::Context;
-use self::protocol::{Malformed, Payload};
+use self::protocol::{Malformed, Payload, Token};
 use self::reply::Failure;
 
 /// What a client asks for, with valid values.
@@ -46,6 +47,9 @@ pub(crate) enum Event {
     MarkRead {
         room_id: RoomId,
         seq: Seq,
+    },
+    RenewToken {
+        token: Token,
     },
 }
 
@@ -89,6 +93,9 @@ impl Event {
                     seq: fields.seq()?,
                 }
             }
+            "renewToken" => Self::RenewToken {
+                token: payload.fields()?.token()?,
+            },
             _ => return Err(Malformed::UnknownEvent),
         })
     }
@@ -119,6 +126,7 @@ impl Event {
             Self::MarkRead { room_id, seq } => {
                 messages::mark_read(context, membership, room_id, seq).await
             }
+            Self::RenewToken { token } => renewing::renew(context, membership, &token).await,
         }
     }
 }

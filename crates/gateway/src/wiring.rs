@@ -4,17 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
+use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, MintedClaims, Secret};
 use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
-use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
+use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
     Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomEvents, RoomRepository,
     StorageHealth,
 };
 use chat_domain::{BoxError, User, one_line};
 
-use crate::app::{App, AppOptions, Nodes};
+use crate::app::{App, AppOptions, Nodes, Task};
 use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
@@ -146,9 +146,27 @@ fn events(
     Ok((exchange, Some(nodes)))
 }
 
+/// Returns what verifies tokens.
+fn authenticator(options: &JwtOptions) -> Result<JwtAuthenticator, BoxError> {
+    // Only the keys of an issuer can fail here.
+    JwtAuthenticator::new(options)
+        .map_err(|error| format!("JWKS_URL: {}", one_line(&*error)).into())
+}
+
+/// Returns why an issuer's keys cannot be fetched now, which does not prevent a start.
+///
+/// # Errors
+/// They can never be fetched.
+pub(crate) async fn check_keys(options: &JwtOptions) -> Result<Option<String>, BoxError> {
+    let checked = authenticator(options)?.check_keys().await;
+    Ok(checked.err().map(|error| one_line(&*error)))
+}
+
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
     let ports = database.ports();
+    let authenticator = Arc::new(authenticator(&config.jwt)?);
+    let keys = authenticator.clone();
     let (events, nodes) = events(config.redis.as_ref())?;
     let draining = match nodes {
         Some(_) => Draining::SPREAD,
@@ -161,7 +179,11 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         storage: ports.storage,
         events,
         nodes,
-        authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),
+        authenticator,
+        revocations: Arc::new(NoRevocations),
+        tasks: vec![Task::new("keeps the keys current", async move {
+            keys.keep_keys_current().await;
+        })],
         clock: Arc::new(SystemClock),
         origins: config.origins,
         limits: config.limits,
@@ -170,7 +192,25 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
     }))
 }
 
+/// Returns the secret with which tokens are signed.
+///
+/// # Errors
+/// There is none: the issuer signs them.
+pub(crate) fn signing_secret(options: &JwtOptions) -> Result<&Secret, BoxError> {
+    match &options.keys {
+        KeySource::Secrets { current, .. } => Ok(current),
+        KeySource::PublicKeys(_) | KeySource::Jwks(_) => Err(
+            "a token is signed with JWT_SECRET, but the public keys of JWKS_URL or \
+             JWT_PUBLIC_KEY_FILE only verify: get a token from the issuer that has the private key"
+                .into(),
+        ),
+    }
+}
+
 /// Mints a token that this configuration accepts.
+///
+/// # Errors
+/// There is no secret to sign with, or signing fails.
 pub(crate) fn mint_token(
     options: &JwtOptions,
     user: &User,
@@ -181,5 +221,5 @@ pub(crate) fn mint_token(
         issuer: options.issuer.as_deref(),
         audience: options.audience.as_deref(),
     };
-    Ok(options.secret.mint(user, claims, SystemClock.now())?)
+    Ok(signing_secret(options)?.mint(user, claims, SystemClock.now())?)
 }

@@ -115,7 +115,7 @@ impl Minter {
 mod tests {
     use std::time::Duration;
 
-    use chat_adapters::jwt::{JwtAuthenticator, JwtOptions};
+    use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource};
     use chat_domain::ports::Authenticator as _;
 
     use super::*;
@@ -138,12 +138,15 @@ mod tests {
     async fn a_minted_token_is_accepted_by_the_gateways_authenticator() {
         let minter = minter();
         let authenticator = JwtAuthenticator::new(&JwtOptions {
-            secret: minter.secret.clone(),
-            previous_secret: None,
+            keys: KeySource::Secrets {
+                current: minter.secret.clone(),
+                previous: None,
+            },
             issuer: minter.issuer.clone(),
             audience: minter.audience.clone(),
             leeway: Duration::ZERO,
-        });
+        })
+        .unwrap();
         let tokens = Tokens(Source::Minted(Box::new(minter)));
         let token = tokens.token(6).unwrap();
         let identity = authenticator.authenticate(&token).await.unwrap();

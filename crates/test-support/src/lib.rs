@@ -12,6 +12,10 @@ mod certificates;
 mod child;
 mod cluster;
 mod database;
+#[cfg(feature = "issuer")]
+mod issuer;
+#[cfg(feature = "issuer")]
+mod jwks_server;
 mod process;
 mod programs;
 mod redis;
@@ -23,6 +27,10 @@ pub use certificates::{CertificateFiles, Certificates};
 pub use child::{ChildProcess, run};
 pub use cluster::{Cluster, ClusterOptions, TlsIdentity, free_port};
 pub use database::TestDatabase;
+#[cfg(feature = "issuer")]
+pub use issuer::{SigningKey, public_key_pem, rsa_public_key_der};
+#[cfg(feature = "issuer")]
+pub use jwks_server::{Answer, JwksServer};
 pub use process::{Janitor, signal, wait_until};
 pub use programs::{Programs, psql};
 pub use redis::{Redis, RedisOptions, RedisUser};

@@ -50,7 +50,15 @@ fn delivery_reaches_no_transport_no_driver_and_no_encoding() {
 fn adapters_depend_on_no_transport_and_not_on_delivery() {
     let metadata = metadata();
     let adapters = member(&metadata, "chat-adapters");
-    for name in TRANSPORTS.into_iter().chain(["chat-delivery"]) {
+    // Keys are fetched with hyper's client.
+    for hyper in dependencies(adapters, "hyper") {
+        assert!(
+            !hyper.features.iter().any(|feature| feature == "server"),
+            "chat-adapters → hyper: only as a client"
+        );
+    }
+    let servers = TRANSPORTS.into_iter().filter(|name| *name != "hyper");
+    for name in servers.chain(["chat-delivery"]) {
         assert!(
             !depends_on(adapters, name, |_| true),
             "chat-adapters → {name}: only chat-gateway may depend on it"

@@ -7,15 +7,17 @@ use chat_domain::{Identity, RoomAccess};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use super::{JwtAuthenticator, JwtOptions, Secret};
+use super::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const OTHER: &[u8] = b"another secret of thirty-two byt";
 
 fn options() -> JwtOptions {
     JwtOptions {
-        secret: Secret::new(SECRET).unwrap(),
-        previous_secret: None,
+        keys: KeySource::Secrets {
+            current: Secret::new(SECRET).unwrap(),
+            previous: None,
+        },
         issuer: None,
         audience: None,
         leeway: Duration::from_secs(5),
@@ -33,7 +35,8 @@ fn sign(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
 }
 
 async fn verify(options: &JwtOptions, token: &str) -> Result<Identity, AuthenticationError> {
-    JwtAuthenticator::new(options).authenticate(token).await
+    let authenticator = JwtAuthenticator::new(options).unwrap();
+    authenticator.authenticate(token).await
 }
 
 async fn verify_claims(claims: Value) -> Result<Identity, AuthenticationError> {
@@ -194,7 +197,10 @@ async fn the_previous_secret_verifies() {
     let claims = json!({"sub": "1", "exp": now() + 60});
     let token = sign(Algorithm::HS256, OTHER, &claims);
     assert!(is_invalid(verify(&options, &token).await));
-    options.previous_secret = Some(Secret::new(OTHER).unwrap());
+    options.keys = KeySource::Secrets {
+        current: Secret::new(SECRET).unwrap(),
+        previous: Some(Secret::new(OTHER).unwrap()),
+    };
     assert!(verify(&options, &token).await.is_ok());
     let expired = sign(
         Algorithm::HS256,

@@ -1,13 +1,19 @@
 //! The contract of [`Authenticator`].
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, Secret};
+use async_trait::async_trait;
+use chat_adapters::jwks::{JwksOptions, Pace};
+use chat_adapters::jwt::{
+    JwtAuthenticator, JwtOptions, KeyAlgorithm, KeySource, PublicKeys, Secret,
+};
 use chat_domain::ports::{AuthenticationError, Authenticator};
 use chat_domain::{Identity, RoomAccess};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use chat_test_support::{Answer, JwksServer, SigningKey};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::room;
 
@@ -29,10 +35,22 @@ trait Product {
 /// Declares a test with each source of keys for each `async fn(&impl Product)`.
 macro_rules! on_each_source_of_keys {
     ($($test:ident),* $(,)?) => {
-        mod with_a_shared_secret {
+        on_each_source_of_keys!(@ with_a_shared_secret, super::SharedSecret, $($test),*);
+        on_each_source_of_keys!(@ with_an_rsa_key, super::KeyFile(SigningKey::rsa()), $($test),*);
+        on_each_source_of_keys!(@ with_a_p256_key, super::KeyFile(SigningKey::p256()), $($test),*);
+        on_each_source_of_keys!(
+            @ with_an_ed25519_key, super::KeyFile(SigningKey::ed25519()), $($test),*
+        );
+        on_each_source_of_keys!(@ with_a_jwks, super::PublishedKey::start(), $($test),*);
+    };
+    (@ $source:ident, $product:expr, $($test:ident),*) => {
+        mod $source {
+            #[allow(unused_imports, reason = "not every source is a key")]
+            use chat_test_support::SigningKey;
+
             $(#[tokio::test]
             async fn $test() {
-                super::$test(&super::SharedSecret).await;
+                super::$test(&$product).await;
             })*
         }
     };
@@ -54,23 +72,30 @@ struct SharedSecret;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
+fn authenticator(keys: KeySource) -> JwtAuthenticator {
+    JwtAuthenticator::new(&JwtOptions {
+        keys,
+        issuer: None,
+        audience: None,
+        leeway: Duration::from_secs(5),
+    })
+    .unwrap()
+}
+
 impl Product for SharedSecret {
     fn authenticator(&self) -> impl Authenticator {
-        JwtAuthenticator::new(&JwtOptions {
-            secret: Secret::new(SECRET.as_bytes()).unwrap(),
-            previous_secret: None,
-            issuer: None,
-            audience: None,
-            leeway: Duration::from_secs(5),
+        authenticator(KeySource::Secrets {
+            current: Secret::new(SECRET.as_bytes()).unwrap(),
+            previous: None,
         })
     }
 
     fn sign(&self, claims: &Value) -> String {
-        sign_with(SECRET, claims)
+        SigningKey::secret(SECRET.as_bytes()).sign(None, claims)
     }
 
     fn sign_with_an_unknown_key(&self, claims: &Value) -> String {
-        sign_with("another secret of thirty-two byt", claims)
+        SigningKey::secret(b"another secret of thirty-two byt").sign(None, claims)
     }
 
     fn keys(&self) -> Vec<String> {
@@ -78,13 +103,104 @@ impl Product for SharedSecret {
     }
 }
 
-fn sign_with(secret: &str, claims: &Value) -> String {
-    let key = EncodingKey::from_secret(secret.as_bytes());
-    jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+/// The public key is in a file.
+struct KeyFile(SigningKey);
+
+impl Product for KeyFile {
+    fn authenticator(&self) -> impl Authenticator {
+        let pem = self.0.public_pem();
+        let keys = PublicKeys::from_pem(pem.as_bytes(), &KeyAlgorithm::ALL).unwrap();
+        authenticator(KeySource::PublicKeys(keys))
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        self.0.sign(Some("any"), claims)
+    }
+
+    fn sign_with_an_unknown_key(&self, claims: &Value) -> String {
+        let other = match self.0.algorithm() {
+            "RS256" => SigningKey::rsa(),
+            "ES256" => SigningKey::p256(),
+            _ => SigningKey::ed25519(),
+        };
+        other.sign(Some("any"), claims)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        // Public keys are not secret.
+        Vec::new()
+    }
+}
+
+/// The public key is published by a server.
+struct PublishedKey {
+    key: SigningKey,
+    server: JwksServer,
+}
+
+impl PublishedKey {
+    fn start() -> Self {
+        let key = SigningKey::p256();
+        let mut jwk = key.jwk();
+        jwk["kid"] = json!("1");
+        let set = json!({ "keys": [jwk] }).to_string();
+        Self {
+            key,
+            server: JwksServer::start(Answer::Json(set)).unwrap(),
+        }
+    }
+}
+
+impl Product for PublishedKey {
+    fn authenticator(&self) -> impl Authenticator {
+        Fetching::start(authenticator(KeySource::Jwks(JwksOptions {
+            url: self.server.url("/jwks.json").parse().unwrap(),
+            algorithms: KeyAlgorithm::ALL.to_vec(),
+            pace: Pace::default(),
+        })))
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        self.key.sign(Some("1"), claims)
+    }
+
+    fn sign_with_an_unknown_key(&self, claims: &Value) -> String {
+        SigningKey::p256().sign(Some("1"), claims)
+    }
+
+    fn keys(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// An authenticator with the task that keeps its keys current.
+pub(crate) struct Fetching {
+    authenticator: Arc<JwtAuthenticator>,
+    _task: JoinSet<()>,
+}
+
+impl Fetching {
+    pub(crate) fn start(authenticator: JwtAuthenticator) -> Self {
+        let authenticator = Arc::new(authenticator);
+        let task = authenticator.clone();
+        Self {
+            authenticator,
+            _task: [async move { task.keep_keys_current().await }]
+                .into_iter()
+                .collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Fetching {
+    async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
+        self.authenticator.authenticate(token).await
+    }
 }
 
 /// Returns the present time in seconds, with an offset.
-fn now_plus(seconds: i64) -> i64 {
+pub(crate) fn now_plus(seconds: i64) -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     since.as_secs().cast_signed() + seconds
 }
@@ -118,6 +234,7 @@ async fn a_valid_token_states_an_identity(product: &impl Product) {
         identity.rooms,
         RoomAccess::Only([room(1), room(7)].into_iter().collect())
     );
+    assert_eq!(identity.expires_at.unix_millis(), exp * 1000);
     assert_eq!(identity.valid_until.unix_millis(), (exp + 5) * 1000);
     let claims = json!({"sub": "42", "exp": exp});
     let identity = verify(product, claims).await.unwrap();

@@ -98,15 +98,18 @@ impl Client {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
         };
         while let Some(act) = acts.recv().await {
             self.judge.note(format_args!("{} {act:?}", self.number));
             match act {
                 Act::Join { room_id, after } => {
-                    let entrance = rooms.open(room_id);
-                    let joining = join.execute(&identity, room_id, after.map(seq)).await;
-                    let Ok(joining) = joining else { continue };
+                    let enter = || rooms.open(room_id);
+                    let joining = join.execute(&identity, room_id, after.map(seq), enter);
+                    let Ok((entrance, joining)) = joining.await else {
+                        continue;
+                    };
                     let after = after.map(|after| after.min(joining.state.newest.get()));
                     self.judge.joins(self.number, room_id, after);
                     let welcome = |Admission { seam, missed }| {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     BoxError, Identity,
-    ports::{AuthenticationError, Authenticator},
+    ports::{AuthenticationError, Authenticator, Revocations},
 };
 
 /// Determines which user connects.
 #[derive(Clone)]
 pub struct Connect {
     authenticator: Arc<dyn Authenticator>,
+    revocations: Arc<dyn Revocations>,
 }
 
 /// Why a client cannot connect.
@@ -25,15 +26,21 @@ pub enum ConnectError {
     /// The token has expired.
     #[error("the token has expired")]
     TokenExpired,
+    /// The token is revoked.
+    #[error("the token is revoked")]
+    TokenRevoked,
     /// Tokens cannot be verified now.
     #[error("tokens cannot be verified now")]
     Unavailable(#[source] BoxError),
 }
 
 impl Connect {
-    /// Creates the use case over this authenticator.
-    pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
-        Self { authenticator }
+    /// Creates the use case over this authenticator and these revocations.
+    pub fn new(authenticator: Arc<dyn Authenticator>, revocations: Arc<dyn Revocations>) -> Self {
+        Self {
+            authenticator,
+            revocations,
+        }
     }
 
     /// Verifies the token that came with the connection, with or without a leading
@@ -46,7 +53,12 @@ impl Connect {
         if token.is_empty() {
             return Err(ConnectError::TokenInvalid("the token is empty".into()));
         }
-        Ok(self.authenticator.authenticate(token).await?)
+        let identity = self.authenticator.authenticate(token).await?;
+        match self.revocations.is_revoked(&identity).await {
+            Ok(false) => Ok(identity),
+            Ok(true) => Err(ConnectError::TokenRevoked),
+            Err(error) => Err(ConnectError::Unavailable(error.into())),
+        }
     }
 }
 
@@ -70,7 +82,8 @@ fn without_scheme(token: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId, ports::MockAuthenticator};
+    use crate::ports::{MockAuthenticator, MockRevocations, RevocationsUnreachable};
+    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId};
 
     fn ada() -> Identity {
         Identity {
@@ -79,14 +92,42 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
         }
     }
 
     fn connect(answer: fn(&str) -> Result<Identity, AuthenticationError>) -> Connect {
+        connect_unless_revoked(answer, || Ok(false))
+    }
+
+    fn connect_unless_revoked(
+        answer: fn(&str) -> Result<Identity, AuthenticationError>,
+        is_revoked: fn() -> Result<bool, RevocationsUnreachable>,
+    ) -> Connect {
         let mut authenticator = MockAuthenticator::new();
         authenticator.expect_authenticate().returning(answer);
-        Connect::new(Arc::new(authenticator))
+        let mut revocations = MockRevocations::new();
+        revocations
+            .expect_is_revoked()
+            .withf(|identity| *identity == ada())
+            .returning(move |_| is_revoked());
+        Connect::new(Arc::new(authenticator), Arc::new(revocations))
+    }
+
+    #[pollster::test]
+    async fn a_valid_token_that_is_revoked_is_refused() {
+        let revoked = connect_unless_revoked(|_| Ok(ada()), || Ok(true));
+        assert!(matches!(
+            revoked.execute(Some("t")).await,
+            Err(ConnectError::TokenRevoked)
+        ));
+        let unknown =
+            connect_unless_revoked(|_| Ok(ada()), || Err(RevocationsUnreachable("gone".into())));
+        assert!(matches!(
+            unknown.execute(Some("t")).await,
+            Err(ConnectError::Unavailable(_))
+        ));
     }
 
     #[pollster::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Identity, ReadState, RoomId, Seq, StorageError, ports::RoomRepository};
+use crate::{AccessDenied, Identity, ReadState, RoomId, Seq, StorageError, ports::RoomRepository};
 
 /// Decides whether a user may join a room, and how the connection catches up. It stores
 /// nothing.
@@ -40,9 +40,9 @@ pub enum CatchUp {
 /// Why a room cannot be joined.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinRoomError {
-    /// The room does not exist for this user, whatever the reason.
-    #[error("room not found")]
-    NotFound,
+    /// The user may not join the room.
+    #[error(transparent)]
+    Denied(#[from] AccessDenied),
     /// The room's state could not be read.
     #[error("the room cannot be read now")]
     Storage(#[source] StorageError),
@@ -59,19 +59,22 @@ impl JoinRoom {
 
     /// Decides how the user joins the room; `after` is the last message that the client
     /// has, if it asks to catch up. Any room number can be joined: a room without
-    /// messages is at [`Seq::START`].
+    /// messages is at [`Seq::START`]. Calls `enter` once the user may join, before the room's
+    /// state is read: nothing is done for a room that the user may not see.
     ///
     /// # Errors
     /// [`JoinRoomError`].
-    pub async fn execute(
+    pub async fn execute<E>(
         &self,
         identity: &Identity,
         room_id: RoomId,
         after: Option<Seq>,
-    ) -> Result<Joining, JoinRoomError> {
+        enter: impl FnOnce() -> E,
+    ) -> Result<(E, Joining), JoinRoomError> {
         if !identity.may_join(room_id) {
-            return Err(JoinRoomError::NotFound);
+            return Err(AccessDenied::NotFound.into());
         }
+        let entrance = enter();
         let state = self
             .rooms
             .read_state(room_id, &identity.user.id)
@@ -88,7 +91,7 @@ impl JoinRoom {
                 after: after.min(state.newest),
             },
         };
-        Ok(Joining { state, catch_up })
+        Ok((entrance, Joining { state, catch_up }))
     }
 }
 
@@ -112,6 +115,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms,
+            expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
         }
     }
@@ -128,18 +132,19 @@ mod tests {
             .once()
             .returning(move |_, _| Ok(state));
         let join = JoinRoom::new(Arc::new(rooms));
-        join.execute(identity, room(1), after.map(seq))
-            .await
-            .unwrap()
+        let joined = join.execute(identity, room(1), after.map(seq), || ());
+        joined.await.unwrap().1
     }
 
     #[pollster::test]
     async fn a_room_that_the_token_does_not_allow_is_not_found_without_a_query() {
         let identity = identity(RoomAccess::Only([room(1)].into()));
         let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()));
+        let enter = || unreachable!("the room is not opened");
+        let outcome = refused.execute::<()>(&identity, room(2), None, enter).await;
         assert!(matches!(
-            refused.execute(&identity, room(2), None).await,
-            Err(JoinRoomError::NotFound)
+            outcome,
+            Err(JoinRoomError::Denied(AccessDenied::NotFound))
         ));
         assert_eq!(join(&identity, None).await.state.unread(), 2);
     }
@@ -167,7 +172,7 @@ mod tests {
             .returning(|_, _| Err(StorageError::unavailable("gone")));
         let join = JoinRoom::new(Arc::new(rooms));
         assert!(matches!(
-            join.execute(&identity(RoomAccess::All), room(1), None)
+            join.execute(&identity(RoomAccess::All), room(1), None, || ())
                 .await,
             Err(JoinRoomError::Storage(_))
         ));

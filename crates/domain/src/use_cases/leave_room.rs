@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{ConnectionId, Membership, RoomId, ports::RoomDelivery};
+use crate::{ConnectionId, Identity, Membership, RoomId, ports::RoomDelivery};
 
 /// Ends a connection's stay in a room.
 #[derive(Clone)]
@@ -19,8 +19,27 @@ impl LeaveRoom {
     /// Leaves the room. It succeeds even if the connection has not joined it. When it
     /// returns, nothing from the room reaches the connection any more.
     pub fn execute(&self, connection: ConnectionId, membership: &mut Membership, room_id: RoomId) {
-        self.delivery.leave(room_id, connection);
-        membership.leave(room_id);
+        // Nothing is done in a room that the connection has not joined: it may not exist for it.
+        if membership.has_joined(room_id) {
+            self.delivery.leave(room_id, connection);
+            membership.leave(room_id);
+        }
+    }
+
+    /// Leaves the rooms that the identity does not allow, after it has changed. Returns them.
+    /// From then on, nothing from them reaches the connection.
+    pub fn execute_for_excluded(
+        &self,
+        connection: ConnectionId,
+        membership: &mut Membership,
+        identity: &Identity,
+    ) -> Vec<RoomId> {
+        let excluded = membership.iter().filter(|room| !identity.may_join(*room));
+        let excluded: Vec<RoomId> = excluded.collect();
+        for room_id in &excluded {
+            self.execute(connection, membership, *room_id);
+        }
+        excluded
     }
 
     /// Leaves every room, when the connection has ended.
@@ -36,26 +55,51 @@ mod tests {
     use mockall::predicate::eq;
 
     use super::*;
-    use crate::{Access, ports::MockRoomDelivery};
+    use crate::ports::MockRoomDelivery;
+    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId};
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
     }
 
     #[test]
-    fn leaving_ends_delivery_and_membership_whether_joined_or_not() {
+    fn leaving_ends_delivery_and_membership_and_may_be_repeated() {
         let id = ConnectionId::new(7);
         let mut delivery = MockRoomDelivery::new();
         let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
-        leave.times(2).return_const(());
+        leave.once().return_const(());
         let leave = LeaveRoom::new(Arc::new(delivery));
         let mut membership = Membership::default();
         membership.join(room(1));
         membership.join(room(2));
         leave.execute(id, &mut membership, room(1));
-        assert_eq!(membership.access(room(1)), Access::NotJoined);
-        assert_eq!(membership.access(room(2)), Access::Joined);
+        assert!(!membership.has_joined(room(1)));
+        assert!(membership.has_joined(room(2)));
         leave.execute(id, &mut membership, room(1));
+    }
+
+    #[test]
+    fn a_connection_leaves_the_rooms_that_its_new_identity_does_not_allow() {
+        let id = ConnectionId::new(7);
+        let mut delivery = MockRoomDelivery::new();
+        let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
+        leave.once().return_const(());
+        let leave = LeaveRoom::new(Arc::new(delivery));
+        let mut membership = Membership::default();
+        membership.join(room(1));
+        membership.join(room(2));
+        let identity = Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::Only([room(2), room(3)].into()),
+            expires_at: Timestamp::from_unix_millis(0),
+            valid_until: Timestamp::from_unix_millis(0),
+        };
+        let left = leave.execute_for_excluded(id, &mut membership, &identity);
+        assert_eq!(left, [room(1)]);
+        assert_eq!(membership.iter().collect::<Vec<_>>(), [room(2)]);
     }
 
     #[test]

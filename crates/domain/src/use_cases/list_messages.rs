@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Access, EncodeMessage, NotInRoom, RoomId, Seq, StorageError, StoredMessage,
+    Access, AccessDenied, EncodeMessage, RoomId, Seq, StorageError, StoredMessage,
     ports::{LogPage, MessageRepository, ReadLimit},
 };
 
@@ -57,9 +57,9 @@ pub struct Page {
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
 pub enum ListMessagesError {
-    /// The caller has not joined the room.
+    /// The caller may not do this in the room.
     #[error(transparent)]
-    NotInRoom(#[from] NotInRoom),
+    Denied(#[from] AccessDenied),
     /// The log could not be read.
     #[error("the room cannot be read now")]
     Storage(#[source] StorageError),
@@ -239,7 +239,10 @@ mod tests {
             PageStart::Newest,
             PageLimit::default(),
         );
-        assert!(matches!(page.await, Err(ListMessagesError::NotInRoom(_))));
+        assert!(matches!(
+            page.await,
+            Err(ListMessagesError::Denied(AccessDenied::NotInRoom))
+        ));
     }
 
     #[test]

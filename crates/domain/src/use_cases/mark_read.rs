@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Caller, NotInRoom, ReadState, RoomEntry, RoomId, Seq, StorageError,
+    AccessDenied, Caller, ReadState, RoomEntry, RoomId, Seq, StorageError,
     ports::{Hint, RoomEvents, RoomRepository},
 };
 
@@ -17,9 +17,9 @@ pub struct MarkRead {
 /// Why a pointer was not moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MarkReadError {
-    /// The caller has not joined the room.
+    /// The caller may not do this in the room.
     #[error(transparent)]
-    NotInRoom(#[from] NotInRoom),
+    Denied(#[from] AccessDenied),
     /// The pointer could not be stored.
     #[error("the read pointer cannot be moved now")]
     Storage(#[source] StorageError),
@@ -117,7 +117,11 @@ mod tests {
     async fn a_room_that_was_not_joined_is_refused() {
         assert!(matches!(
             mark(Access::NotJoined, true, 0).await,
-            Err(MarkReadError::NotInRoom(_))
+            Err(MarkReadError::Denied(AccessDenied::NotInRoom))
+        ));
+        assert!(matches!(
+            mark(Access::NotFound, true, 0).await,
+            Err(MarkReadError::Denied(AccessDenied::NotFound))
         ));
     }
 }

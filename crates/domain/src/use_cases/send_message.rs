@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Caller, ClientMessageId, Content, EncodeMessage, NewMessage, NotInRoom, RoomEntry, RoomId,
+    AccessDenied, Caller, ClientMessageId, Content, EncodeMessage, NewMessage, RoomEntry, RoomId,
     StorageError, StoredMessage,
     ports::{AppendError, Appended, Clock, Hint, MessageRepository, RoomEvents},
 };
@@ -20,9 +20,9 @@ pub struct SendMessage {
 /// Why a message was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SendMessageError {
-    /// The caller has not joined the room.
+    /// The caller may not do this in the room.
     #[error(transparent)]
-    NotInRoom(#[from] NotInRoom),
+    Denied(#[from] AccessDenied),
     /// The sender already used the message's id with different content.
     #[error("the clientMessageId was already used with different content")]
     Conflict,
@@ -221,7 +221,7 @@ mod tests {
     async fn a_room_that_was_not_joined_is_refused_without_touching_storage() {
         assert!(matches!(
             World::new().send(Access::NotJoined).await,
-            Err(SendMessageError::NotInRoom(_))
+            Err(SendMessageError::Denied(AccessDenied::NotInRoom))
         ));
     }
 }

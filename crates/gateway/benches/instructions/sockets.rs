@@ -7,7 +7,7 @@ mod client;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use chat_adapters::LocalRoomEvents;
+use chat_adapters::{LocalRoomEvents, NoRevocations};
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
 use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
@@ -123,6 +123,8 @@ impl Served {
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),
                 authenticator: Arc::new(tokens::authenticator()),
+                revocations: Arc::new(NoRevocations),
+                tasks: Vec::new(),
                 clock: Arc::new(StoppedClock),
                 origins: AllowedOrigins::new(Vec::new()),
                 limits: Limits {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use chat_adapters::SystemClock;
-use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims, Secret};
+use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, MintedClaims, Secret};
 use chat_domain::ports::{Authenticator as _, Clock as _};
 use futures_util::FutureExt as _;
 
@@ -27,12 +27,15 @@ fn verify() -> Piece {
 /// Returns an authenticator that accepts [`token`].
 pub(crate) fn authenticator() -> JwtAuthenticator {
     JwtAuthenticator::new(&JwtOptions {
-        secret: secret(),
-        previous_secret: None,
+        keys: KeySource::Secrets {
+            current: secret(),
+            previous: None,
+        },
         issuer: None,
         audience: None,
         leeway: Duration::from_secs(5),
     })
+    .expect("no key is fetched")
 }
 
 /// Mints a token that is valid for an hour.

@@ -38,6 +38,14 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     }
     if let Ok(config) = &read {
         complaints.extend(try_out(config).await);
+        match wiring::check_keys(&config.jwt).await {
+            Ok(None) => {}
+            Ok(Some(why)) => report.push(format!(
+                "warning: JWKS_URL: the keys cannot be fetched now: {why}: serve would start, and \
+                 answer every token with unavailable until they can be"
+            )),
+            Err(error) => complaints.push(one_line(&*error)),
+        }
     }
     let code = match complaints.is_empty() {
         true => ExitCode::SUCCESS,
@@ -117,7 +125,10 @@ pub(super) fn redacted_url(url: &str) -> String {
         None => url.to_owned(),
     };
     match shown.split_once('?') {
-        Some((base, query)) if query.to_lowercase().contains("password") => {
+        // The query of an issuer's URL may be or contain a secret of any name.
+        Some((base, query))
+            if scheme.starts_with("http") || query.to_lowercase().contains("password") =>
+        {
             format!("{base}?***")
         }
         _ => shown,
@@ -144,6 +155,7 @@ mod tests {
             ("u:hunter2@h", "(malformed)"),
             ("sqlite://data/chat.db", "sqlite://data/chat.db"),
             ("redis://:hunter2@h", "redis://:***@h"),
+            ("https://h/jwks?key=hunter2", "https://h/jwks?***"),
         ] {
             assert_eq!(redacted_url(url), shown);
         }

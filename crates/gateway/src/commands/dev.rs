@@ -27,6 +27,13 @@ pub(super) fn command() -> Command {
 
 pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     settings.set_default("HOST", "127.0.0.1");
+    for name in ["JWT_PUBLIC_KEY_FILE", "JWKS_URL"] {
+        if settings.get(name).is_some() {
+            return Err(
+                format!("dev signs the tokens of its users: unset {name}, or use serve").into(),
+            );
+        }
+    }
     if settings.get("JWT_SECRET").is_none() {
         settings.set_default("JWT_SECRET", secret(Path::new(SECRET_FILE))?);
     }

@@ -8,6 +8,7 @@ use chat_loadtest::{LoadTest, Processes, Scenario, Target, Tokens};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use crate::config::{Settings, read_jwt};
+use crate::wiring;
 
 pub(super) fn command() -> Command {
     let argument = |name: &'static str, help| Arg::new(name).long(name).help(help);
@@ -107,7 +108,7 @@ fn minted_tokens(settings: &Settings) -> Result<Tokens, BoxError> {
         format!("{error}; or pass the tokens of another server's users with --tokens-file")
     })?;
     Ok(Tokens::minted(
-        options.secret,
+        wiring::signing_secret(&options)?.clone(),
         options.issuer,
         options.audience,
     ))

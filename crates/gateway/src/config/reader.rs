@@ -3,7 +3,10 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use chat_adapters::jwt::{JwtOptions, Secret};
+use chat_adapters::jwks::{JwksOptions, JwksUrl, Pace};
+use chat_adapters::jwt::{
+    InvalidKeyAlgorithm, JwtOptions, KeyAlgorithm, KeySource, PublicKeys, Secret,
+};
 use chat_adapters::postgres::PostgresUrl;
 use chat_adapters::redis::{RedisOptions, RedisUrl};
 use tracing_subscriber::EnvFilter;
@@ -156,23 +159,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn jwt(&mut self) -> Option<JwtOptions> {
-        let secret = match self.settings.get("JWT_SECRET") {
-            Some(_) => self.secret("JWT_SECRET"),
-            None => {
-                let text = "is not set: set it to the secret that signs your product's tokens, \
-                     at least 32 random bytes (openssl rand -base64 32 generates one)";
-                self.problem("JWT_SECRET", text)
-            }
-        };
-        let has_previous = self.settings.get("JWT_SECRET_PREVIOUS").is_some();
-        let previous = has_previous.then(|| self.secret("JWT_SECRET_PREVIOUS"));
+        let keys = self.keys();
         let leeway = self.parse("JWT_LEEWAY", "a number of seconds");
         Some(JwtOptions {
-            secret: secret?,
-            previous_secret: match previous {
-                Some(previous) => Some(previous?),
-                None => None,
-            },
+            keys: keys?,
             issuer: self.settings.get("JWT_ISSUER").map(str::to_owned),
             audience: self.settings.get("JWT_AUDIENCE").map(str::to_owned),
             leeway: match leeway? {
@@ -183,6 +173,114 @@ impl<'a> Reader<'a> {
                 }
             },
         })
+    }
+
+    /// Reads the one source of keys. With two, an attacker could choose.
+    fn keys(&mut self) -> Option<KeySource> {
+        const SECRET: &str = "JWT_SECRET";
+        const FILE: &str = "JWT_PUBLIC_KEY_FILE";
+        const URL: &str = "JWKS_URL";
+        let set: Vec<&'static str> = [SECRET, FILE, URL]
+            .into_iter()
+            .filter(|name| self.settings.get(name).is_some())
+            .collect();
+        match set[..] {
+            [] if self.is_unreadable(SECRET) => None,
+            [] => {
+                let text = "is not set: set it to the secret that signs your product's tokens, \
+                     at least 32 random bytes (openssl rand -base64 32 generates one); or, if an \
+                     issuer signs them, set JWKS_URL or JWT_PUBLIC_KEY_FILE";
+                self.problem(SECRET, text)
+            }
+            [SECRET] => self.secrets(),
+            [FILE] => self.public_keys(),
+            [URL] => self.jwks(),
+            [first, ref others @ ..] => {
+                let others = others.join(" and ");
+                let text = format!("cannot be combined with {others}: unset all but one");
+                self.problem(first, text)
+            }
+        }
+    }
+
+    fn is_unreadable(&self, name: &str) -> bool {
+        let mut unreadable = self.settings.unreadable.iter();
+        unreadable.any(|problem| problem.setting == name)
+    }
+
+    fn secrets(&mut self) -> Option<KeySource> {
+        let current = self.secret("JWT_SECRET");
+        let has_previous = self.settings.get("JWT_SECRET_PREVIOUS").is_some();
+        let previous = has_previous.then(|| self.secret("JWT_SECRET_PREVIOUS"));
+        if self
+            .settings
+            .get("JWT_ALGORITHMS")
+            .is_some_and(|it| it != "HS256")
+        {
+            let text =
+                "names algorithms of public keys, but JWT_SECRET verifies HS256 only: unset it";
+            return self.problem("JWT_ALGORITHMS", text);
+        }
+        Some(KeySource::Secrets {
+            current: current?,
+            previous: match previous {
+                Some(previous) => Some(previous?),
+                None => None,
+            },
+        })
+    }
+
+    fn public_keys(&mut self) -> Option<KeySource> {
+        const NAME: &str = "JWT_PUBLIC_KEY_FILE";
+        let algorithms = self.algorithms();
+        let path = self.text(NAME)?;
+        let pem = match std::fs::read(&path) {
+            Ok(pem) => pem,
+            Err(error) => return self.problem(NAME, format!("{path} cannot be read: {error}")),
+        };
+        match PublicKeys::from_pem(&pem, &algorithms?) {
+            Ok(keys) => Some(KeySource::PublicKeys(keys)),
+            Err(error) => self.problem(NAME, format!("{path} cannot be used: {error}")),
+        }
+    }
+
+    fn jwks(&mut self) -> Option<KeySource> {
+        let algorithms = self.algorithms();
+        let url = self.text("JWKS_URL")?;
+        match url.parse::<JwksUrl>() {
+            Ok(url) => Some(KeySource::Jwks(JwksOptions {
+                url,
+                algorithms: algorithms?,
+                pace: Pace::default(),
+            })),
+            Err(error) => self.problem("JWKS_URL", error.to_string()),
+        }
+    }
+
+    /// Reads the algorithms of public keys that are accepted: by default, all that keys have.
+    fn algorithms(&mut self) -> Option<Vec<KeyAlgorithm>> {
+        const NAME: &str = "JWT_ALGORITHMS";
+        if self.settings.get("JWT_SECRET_PREVIOUS").is_some() {
+            let text = "is a secret, but JWT_SECRET is not set: unset it";
+            self.problem::<()>("JWT_SECRET_PREVIOUS", text);
+        }
+        let Some(text) = self.settings.get(NAME) else {
+            return Some(KeyAlgorithm::ALL.to_vec());
+        };
+        let names = text.split(',').map(str::trim);
+        match names
+            .map(str::parse)
+            .collect::<Result<Vec<_>, InvalidKeyAlgorithm>>()
+        {
+            Ok(algorithms) => Some(algorithms),
+            Err(_) => {
+                let text = format!(
+                    "must be a list of RS256, ES256 and EdDSA, as far as tokens may have them, \
+                     not \"{text}\""
+                );
+                self.problem(NAME, text)
+            }
+        }
     }
 
     fn secret(&mut self, name: &'static str) -> Option<Secret> {

@@ -68,12 +68,18 @@ pub const SETTINGS: &[Setting] = &[
         "JWT_SECRET_PREVIOUS",
         "previous HS256 secret; it only verifies",
     ),
-    planned(
+    optional(
         "JWT_PUBLIC_KEY_FILE",
-        "RS256, ES256 or EdDSA key instead of a secret",
+        "PEM file of RS256, ES256 or EdDSA public keys, instead of a secret",
     ),
-    planned("JWKS_URL", "RS256, ES256 or EdDSA keys instead of a secret"),
-    planned("JWT_ALGORITHMS", "algorithms of the public keys"),
+    optional(
+        "JWKS_URL",
+        "https://… of the issuer's public keys, instead of a secret",
+    ),
+    optional(
+        "JWT_ALGORITHMS",
+        "accepted algorithms of public keys, comma-separated; those of the keys if unset",
+    ),
     optional("JWT_ISSUER", "required value of iss"),
     optional("JWT_AUDIENCE", "required value of aud"),
     setting("JWT_LEEWAY", "5", "tolerated clock difference, in seconds"),

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use chat_adapters::jwt::{KeyAlgorithm, KeySource};
+
 use super::*;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -141,12 +143,104 @@ fn a_secret_can_be_read_from_a_file() {
     );
 }
 
+/// Reads only these settings of tokens; returns the problems.
+fn key_problem(environment: &[(&str, &str)]) -> String {
+    match Config::read(&settings(&[], environment)) {
+        Ok(_) => panic!("{environment:?} is accepted"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+fn key_source(environment: &[(&str, &str)]) -> KeySource {
+    match Config::read(&settings(&[], environment)) {
+        Ok(config) => config.jwt.keys,
+        Err(problems) => panic!("{environment:?}: {problems}"),
+    }
+}
+
+#[test]
+fn keys_come_from_a_secret_or_a_file_or_a_url() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key.pem");
+    let key = chat_test_support::SigningKey::p256();
+    std::fs::write(&path, key.public_pem()).unwrap();
+    let file = ("JWT_PUBLIC_KEY_FILE", path.to_str().unwrap());
+    let url = ("JWKS_URL", "https://issuer.example/jwks.json");
+    let secret = ("JWT_SECRET", SECRET);
+
+    let secrets = key_source(&[secret, ("JWT_ALGORITHMS", "HS256")]);
+    assert!(matches!(secrets, KeySource::Secrets { .. }));
+    assert!(matches!(key_source(&[file]), KeySource::PublicKeys(_)));
+    let KeySource::Jwks(options) = key_source(&[url, ("JWT_ALGORITHMS", "RS256, EdDSA")]) else {
+        panic!("JWKS_URL is a source of keys");
+    };
+    let named = [KeyAlgorithm::Rs256, KeyAlgorithm::EdDsa];
+    assert_eq!(options.algorithms, named);
+
+    for two in [[secret, file], [secret, url], [file, url]] {
+        let reported = key_problem(&two);
+        let expected = format!("{} cannot be combined with {}", two[0].0, two[1].0);
+        assert!(reported.starts_with(&expected), "{reported}");
+    }
+    let reported = key_problem(&[url, ("JWT_SECRET_PREVIOUS", SECRET)]);
+    assert!(
+        reported.starts_with("JWT_SECRET_PREVIOUS is a secret"),
+        "{reported}"
+    );
+    let reported = key_problem(&[file, ("JWT_ALGORITHMS", "RS256")]);
+    assert!(
+        reported.contains("is for ES256, which JWT_ALGORITHMS does not name"),
+        "{reported}"
+    );
+}
+
+#[test]
+fn keys_that_cannot_be_used_are_refused_by_name() {
+    let url = ("JWKS_URL", "https://issuer.example/jwks.json");
+    for (environment, says) in [
+        (
+            vec![("JWKS_URL", "http://issuer.example/?k=hunter2")],
+            "JWKS_URL must start with https://",
+        ),
+        (
+            vec![("JWKS_URL", "https://u:hunter2@issuer.example/")],
+            "JWKS_URL must not contain a user",
+        ),
+        (vec![("JWKS_URL", "hunter2")], "JWKS_URL is not a valid URL"),
+        (
+            vec![("JWT_PUBLIC_KEY_FILE", "/nowhere.pem")],
+            "JWT_PUBLIC_KEY_FILE /nowhere.pem cannot be read",
+        ),
+        (
+            vec![("JWT_PUBLIC_KEY_FILE", "/dev/null")],
+            "JWT_PUBLIC_KEY_FILE /dev/null cannot be used",
+        ),
+        (
+            vec![url, ("JWT_ALGORITHMS", "HS256")],
+            "JWT_ALGORITHMS must be a list of RS256, ES256",
+        ),
+        (
+            vec![url, ("JWT_ALGORITHMS", "none")],
+            "JWT_ALGORITHMS must be a list of RS256, ES256",
+        ),
+        (
+            vec![url, ("JWT_ALGORITHMS", "RS256,PS256")],
+            "JWT_ALGORITHMS must be a list of RS256",
+        ),
+        (
+            vec![("JWT_SECRET", SECRET), ("JWT_ALGORITHMS", "RS256")],
+            "JWT_ALGORITHMS names algorithms of public",
+        ),
+    ] {
+        let reported = key_problem(&environment);
+        assert!(reported.starts_with(says), "{reported}");
+        assert!(!reported.contains("hunter2"), "{reported}");
+    }
+}
+
 #[test]
 fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
-        "JWT_PUBLIC_KEY_FILE",
-        "JWKS_URL",
-        "JWT_ALGORITHMS",
         "MESSAGE_RATE",
         "CONNECT_RATE",
         "TRUSTED_PROXIES",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, LogPage, MessageRepository, MockAuthenticator, MockClock,
-    MockRoomEvents, MockRoomRepository, ReadLimit, StorageHealth,
+    MockRevocations, MockRoomEvents, MockRoomRepository, ReadLimit, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
@@ -68,9 +68,12 @@ fn app() -> App {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
         })
     });
+    let mut revocations = MockRevocations::new();
+    revocations.expect_is_revoked().returning(|_| Ok(false));
     let mut clock = MockClock::new();
     let now = Timestamp::from_unix_millis(0);
     clock.expect_now().return_const(now);
@@ -90,6 +93,8 @@ fn app() -> App {
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),
         authenticator: Arc::new(authenticator),
+        revocations: Arc::new(revocations),
+        tasks: Vec::new(),
         clock: Arc::new(clock),
         origins: AllowedOrigins::default(),
         limits: Limits {

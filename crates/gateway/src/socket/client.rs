@@ -11,14 +11,18 @@ use super::outbox::Outbox;
 use super::protocol::Malformed;
 use super::reply::Request;
 use super::{Event, inbox};
+use crate::clients::{Clients, HasExpired};
 use crate::gateway::Gateway;
+use crate::lock;
 use crate::session::Session;
 
 /// A connected client.
 pub(crate) struct Client {
-    pub(crate) identity: Identity,
+    /// What its token states. The user never changes.
+    identity: Mutex<Arc<Identity>>,
     pub(crate) session: Arc<Session>,
     pub(super) gateway: Arc<Gateway>,
+    clients: Arc<Clients>,
     pub(super) inbox: Inbox<Asked, Command>,
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
@@ -69,10 +73,12 @@ impl Client {
         identity: Identity,
         session: Arc<Session>,
         gateway: Arc<Gateway>,
+        clients: Arc<Clients>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            identity,
+            identity: Mutex::new(Arc::new(identity)),
             session,
+            clients,
             inbox: Inbox::new(gateway.limits.max_in_flight),
             membership: Mutex::default(),
             gateway,
@@ -82,6 +88,27 @@ impl Client {
     /// Returns the connection's id.
     pub(crate) fn id(&self) -> ConnectionId {
         self.session.connection_id()
+    }
+
+    /// Returns what the client's token states.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        lock(&self.identity).clone()
+    }
+
+    /// Replaces what the client's token states. Only [`Clients`] may, which knows when it
+    /// expires.
+    pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
+        *lock(&self.identity) = identity;
+    }
+
+    /// Lets a new token of the same user take effect.
+    ///
+    /// # Errors
+    /// [`HasExpired`].
+    pub(super) fn renew(&self, identity: Identity) -> Result<Arc<Identity>, HasExpired> {
+        let identity = Arc::new(identity);
+        self.clients.renew(self, &identity)?;
+        Ok(identity)
     }
 
     /// Returns what waits for the client.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_domain::{Caller, Identity, Membership, RoomId};
 
-use super::client::Slot;
+use super::client::{Client, Slot};
 use super::outbox::Outbox;
 use super::reply::Request;
 use crate::gateway::Gateway;
@@ -14,6 +14,8 @@ use crate::gateway::Gateway;
 #[derive(Clone, Copy)]
 pub(super) struct Context<'a> {
     pub(super) gateway: &'a Gateway,
+    pub(super) client: &'a Client,
+    /// What the client's token stated when the event began.
     pub(super) identity: &'a Identity,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
@@ -25,7 +27,7 @@ impl<'a> Context<'a> {
     pub(super) fn caller(&self, membership: &Membership, room_id: RoomId) -> Caller<'a> {
         Caller {
             user: &self.identity.user,
-            access: membership.access(room_id),
+            access: self.identity.access(membership, room_id),
         }
     }
 

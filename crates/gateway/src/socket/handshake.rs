@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     TokenInvalid,
     #[error("token_expired")]
     TokenExpired,
+    #[error("token_revoked")]
+    TokenRevoked,
     #[error("unavailable")]
     Unavailable,
 }
@@ -57,6 +59,7 @@ pub(crate) async fn authenticate(
                 ConnectError::TokenMissing => Refusal::TokenMissing,
                 ConnectError::TokenInvalid(_) => Refusal::TokenInvalid,
                 ConnectError::TokenExpired => Refusal::TokenExpired,
+                ConnectError::TokenRevoked => Refusal::TokenRevoked,
                 ConnectError::Unavailable(_) => Refusal::Unavailable,
             };
             let cause = std::error::Error::source(&error).map(ToString::to_string);

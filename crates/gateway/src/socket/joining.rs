@@ -15,10 +15,11 @@ pub(super) async fn join(
     after: Option<Seq>,
 ) -> Result<(), Failure> {
     let gateway = context.gateway;
-    let entrance = gateway.rooms.open(room_id);
-    let joining = gateway
+    let (entrance, joining) = gateway
         .join_room
-        .execute(context.identity, room_id, after)
+        .execute(context.identity, room_id, after, || {
+            gateway.rooms.open(room_id)
+        })
         .await?;
     let welcome = |admission| {
         context.slot.release();

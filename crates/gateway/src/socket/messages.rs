@@ -26,9 +26,8 @@ pub(super) async fn list(
     limit: PageLimit,
 ) -> Result<(), Failure> {
     let list_messages = &context.gateway.list_messages;
-    let page = list_messages
-        .execute(membership.access(room_id), room_id, start, limit)
-        .await?;
+    let access = context.caller(membership, room_id).access;
+    let page = list_messages.execute(access, room_id, start, limit).await?;
     context.send(context.request.page(&page));
     Ok(())
 }

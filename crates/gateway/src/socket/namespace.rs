@@ -72,7 +72,7 @@ async fn admit(
         false => Err(Refusal::Unavailable),
     };
     let admitted = authenticated.and_then(|identity| {
-        let client = Client::new(identity, session.clone(), gateway.clone());
+        let client = Client::new(identity, session.clone(), gateway.clone(), clients.clone());
         match clients.add(&client) {
             Ok(()) => Ok(client),
             Err(IsDraining) => {

@@ -1,7 +1,7 @@
 //! The objects that go out on the wire.
 
 use chat_delivery::Admission;
-use chat_domain::{ClientMessageId, Message, ReadState, RoomId, Seq, UserId};
+use chat_domain::{ClientMessageId, Identity, Message, ReadState, RoomId, Seq, UserId};
 use serde::Serialize;
 
 /// `newMessage`, and `message` in an acknowledgement.
@@ -96,12 +96,38 @@ impl JoinedRoom {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LeftRoom {
     room_id: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
 }
 
 impl LeftRoom {
     pub(crate) fn new(room_id: RoomId) -> Self {
         Self {
             room_id: room_id.get(),
+            reason: None,
+        }
+    }
+
+    /// The user may not be in the room any longer.
+    pub(crate) fn removed(room_id: RoomId) -> Self {
+        Self {
+            reason: Some("removed"),
+            ..Self::new(room_id)
+        }
+    }
+}
+
+/// The acknowledgement of `renewToken`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RenewedToken {
+    expires_at: String,
+}
+
+impl RenewedToken {
+    pub(crate) fn new(identity: &Identity) -> Self {
+        Self {
+            expires_at: identity.expires_at.to_string(),
         }
     }
 }

@@ -28,6 +28,24 @@ pub(crate) enum Malformed {
     Payload(Cow<'static, str>),
     #[error("unknown event")]
     UnknownEvent,
+    #[error("the token must be a string")]
+    Token,
+}
+
+/// A token as a client presents it. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Token(String);
+
+impl Token {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
 }
 
 fn malformed(what: impl Into<Cow<'static, str>>) -> Malformed {
@@ -150,6 +168,7 @@ pub(crate) struct Fields<'a> {
     after_seq: Option<&'a RawValue>,
     before_seq: Option<&'a RawValue>,
     seq: Option<&'a RawValue>,
+    token: Option<&'a RawValue>,
     limit: Option<&'a RawValue>,
     has_duplicates: bool,
 }
@@ -226,6 +245,13 @@ impl<'a> Fields<'a> {
         Content::new(text).map_err(|error| malformed(format!("content {error}")))
     }
 
+    /// Returns `token`. One that is not a string is an invalid token, as in the handshake.
+    pub(crate) fn token(&self) -> Result<Token, Malformed> {
+        let token = required("token", self.token)?;
+        let token = serde_json::from_str(token.get());
+        token.map(Token).map_err(|_| Malformed::Token)
+    }
+
     /// Returns `clientMessageId`.
     pub(crate) fn client_message_id(&self) -> Result<Option<ClientMessageId>, Malformed> {
         let Some(field) = self.client_message_id else {
@@ -274,7 +300,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Fields::default();
         // The known keys that were seen, by their place in the match below.
-        let mut known = [false; 7];
+        let mut known = [false; 8];
         let mut unknown = HashSet::new();
         while let Some(Text(key)) = map.next_key()? {
             let (place, field) = match &*key {
@@ -285,6 +311,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "beforeSeq" => (4, &mut fields.before_seq),
                 "seq" => (5, &mut fields.seq),
                 "limit" => (6, &mut fields.limit),
+                "token" => (7, &mut fields.token),
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    JoinRoomError, ListMessagesError, MarkReadError, Page, SendMessageError,
+    JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
 };
-use chat_domain::{ClientMessageId, NotInRoom, RoomId, StorageError, StoredMessage, one_line};
+use chat_domain::{AccessDenied, ClientMessageId, RoomId, StorageError, StoredMessage, one_line};
 use serde::Serialize;
 
 use super::packet;
 use super::protocol::Malformed;
+use crate::clients::HasExpired;
 
 /// The wire's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -26,6 +27,8 @@ pub(crate) enum Code {
     Unavailable,
     OutcomeUnknown,
     TokenExpired,
+    TokenInvalid,
+    TokenRevoked,
     Internal,
 }
 
@@ -39,6 +42,8 @@ impl Code {
             | Self::NotFound
             | Self::Conflict
             | Self::TokenExpired
+            | Self::TokenInvalid
+            | Self::TokenRevoked
             | Self::Internal => false,
         }
     }
@@ -119,6 +124,7 @@ impl From<Malformed> for Failure {
         let code = match &error {
             Malformed::Payload(_) => Code::InvalidPayload,
             Malformed::UnknownEvent => Code::UnknownEvent,
+            Malformed::Token => Code::TokenInvalid,
         };
         Self::new(code, error.to_string())
     }
@@ -127,7 +133,7 @@ impl From<Malformed> for Failure {
 impl From<JoinRoomError> for Failure {
     fn from(error: JoinRoomError) -> Self {
         match &error {
-            JoinRoomError::NotFound => Self::new(Code::NotFound, error.to_string()),
+            JoinRoomError::Denied(denied) => denied.into(),
             JoinRoomError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }
@@ -135,10 +141,30 @@ impl From<JoinRoomError> for Failure {
     }
 }
 
+impl From<RenewTokenError> for Failure {
+    fn from(error: RenewTokenError) -> Self {
+        let code = match &error {
+            RenewTokenError::TokenInvalid(_) | RenewTokenError::AnotherUser => Code::TokenInvalid,
+            RenewTokenError::TokenExpired => Code::TokenExpired,
+            RenewTokenError::TokenRevoked => Code::TokenRevoked,
+            RenewTokenError::Unavailable(_) => Code::Unavailable,
+        };
+        tracing::debug!(error = %one_line(&error), "a token is not renewed");
+        Self::new(code, error.to_string())
+    }
+}
+
+/// The old token expired before it was renewed.
+impl From<HasExpired> for Failure {
+    fn from(_: HasExpired) -> Self {
+        Self::token_expired()
+    }
+}
+
 impl From<SendMessageError> for Failure {
     fn from(error: SendMessageError) -> Self {
         match &error {
-            SendMessageError::NotInRoom(outside) => outside.into(),
+            SendMessageError::Denied(denied) => denied.into(),
             SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
@@ -150,7 +176,7 @@ impl From<SendMessageError> for Failure {
 impl From<ListMessagesError> for Failure {
     fn from(error: ListMessagesError) -> Self {
         match &error {
-            ListMessagesError::NotInRoom(outside) => outside.into(),
+            ListMessagesError::Denied(denied) => denied.into(),
             ListMessagesError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }
@@ -161,7 +187,7 @@ impl From<ListMessagesError> for Failure {
 impl From<MarkReadError> for Failure {
     fn from(error: MarkReadError) -> Self {
         match &error {
-            MarkReadError::NotInRoom(outside) => outside.into(),
+            MarkReadError::Denied(denied) => denied.into(),
             MarkReadError::Storage(storage) => {
                 Self::storage(storage, "the read pointer was not moved")
             }
@@ -169,9 +195,13 @@ impl From<MarkReadError> for Failure {
     }
 }
 
-impl From<&NotInRoom> for Failure {
-    fn from(error: &NotInRoom) -> Self {
-        Self::new(Code::NotInRoom, error.to_string())
+impl From<&AccessDenied> for Failure {
+    fn from(error: &AccessDenied) -> Self {
+        let code = match error {
+            AccessDenied::NotFound => Code::NotFound,
+            AccessDenied::NotInRoom => Code::NotInRoom,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -292,7 +322,7 @@ mod tests {
             client_message_id: ClientMessageId::new("c0ffee-1").ok(),
             ack: Some(3),
         };
-        let failure = Failure::from(SendMessageError::from(NotInRoom));
+        let failure = Failure::from(SendMessageError::from(AccessDenied::NotInRoom));
         let packets: Vec<_> = request.failure(&failure).collect();
         assert!(matches!(parts(&packets[0]), Parts::Event("error", _)));
         assert_eq!(

@@ -9,8 +9,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chat_domain::Membership;
 use chat_domain::use_cases::SentMessage;
+use chat_domain::{Identity, Membership};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
 
@@ -132,8 +132,9 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
         return send_together(client, membership, (request, sent, bytes)).await;
     }
     let slot = Slot::of(client);
+    let identity = client.identity();
     let handled = async {
-        let context = context(client, &request, &slot);
+        let context = context(client, &identity, &request, &slot);
         outcome?.handle(context, membership).await
     };
     finish(client, &request, bytes, &slot, handled).await;
@@ -153,7 +154,8 @@ async fn send_together(
         if let Some((request, sent, bytes)) = next.take() {
             let mut sent = Box::pin(async move {
                 let slot = Slot::of(client);
-                let context = context(client, &request, &slot);
+                let identity = client.identity();
+                let context = context(client, &identity, &request, &slot);
                 let sent = messages::send(context, membership, sent);
                 finish(client, &request, bytes, &slot, sent).await;
             });
@@ -190,10 +192,16 @@ async fn next_arrival(client: &Client) -> Arrival {
     poll_fn(|cx| client.inbox.poll_take(cx)).await
 }
 
-fn context<'a>(client: &'a Client, request: &'a Request, slot: &'a Slot<'a>) -> Context<'a> {
+fn context<'a>(
+    client: &'a Client,
+    identity: &'a Identity,
+    request: &'a Request,
+    slot: &'a Slot<'a>,
+) -> Context<'a> {
     Context {
         gateway: &client.gateway,
-        identity: &client.identity,
+        client,
+        identity,
         outbox: client.outbox(),
         request,
         slot,

@@ -7,6 +7,7 @@
 mod support;
 
 mod backpressure;
+mod canaries;
 mod deleted_rows;
 mod dev;
 mod draining;
@@ -14,8 +15,10 @@ mod events;
 mod expiry;
 mod freshness;
 mod handshake;
+mod hidden_rooms;
 mod history;
 mod internal_error;
+mod issuer;
 mod loadtest;
 mod names;
 mod nodes;
@@ -27,6 +30,7 @@ mod payloads;
 mod read_pace;
 mod read_pointers;
 mod rejoins;
+mod renewal;
 mod repeats;
 mod rolling_restarts;
 mod rooms;

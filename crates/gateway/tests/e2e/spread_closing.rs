@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, Secret};
-use chat_adapters::{LocalRoomEvents, SystemClock, postgres};
+use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
+use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres};
 use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -33,18 +33,23 @@ impl Node {
         database.migrate().await.unwrap();
         let database = Arc::new(database);
         let authenticator = JwtAuthenticator::new(&JwtOptions {
-            secret: Secret::new(SECRET.as_bytes()).unwrap(),
-            previous_secret: None,
+            keys: KeySource::Secrets {
+                current: Secret::new(SECRET.as_bytes()).unwrap(),
+                previous: None,
+            },
             issuer: None,
             audience: None,
             leeway: Duration::ZERO,
-        });
+        })
+        .unwrap();
         let app = App::new(AppOptions {
             messages: database.clone(),
             rooms: database.clone(),
             storage: database,
             events: Arc::new(LocalRoomEvents::default()),
             authenticator: Arc::new(authenticator),
+            revocations: Arc::new(NoRevocations),
+            tasks: Vec::new(),
             clock: Arc::new(SystemClock),
             origins: AllowedOrigins::default(),
             limits: Limits {

@@ -23,6 +23,8 @@ pub(crate) mod roaming;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-gateway");
 pub(crate) const SECRET: &str = "a secret of the tests, of 32 bytes and more";
+/// The settings of which one names the keys that verify tokens.
+const KEYS: [&str; 3] = ["JWT_SECRET", "JWT_PUBLIC_KEY_FILE", "JWKS_URL"];
 /// How long a test waits for an event that must happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -135,9 +137,11 @@ impl Gateway {
         environment: &[(&str, &str)],
     ) -> Self {
         let mut command = command_of(program, "serve");
+        if !environment.iter().any(|(name, _)| KEYS.contains(name)) {
+            command.env("JWT_SECRET", SECRET);
+        }
         command
             .env("DATABASE_URL", database.url())
-            .env("JWT_SECRET", SECRET)
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             .envs(environment.iter().copied());

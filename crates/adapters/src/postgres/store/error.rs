@@ -2,7 +2,7 @@
 
 use chat_domain::{BoxError, StorageError};
 use tokio_postgres::Error;
-use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::group_commit::StoreError;
 
@@ -42,13 +42,14 @@ impl CallError {
                 }
             };
         };
+        let shown = Reported::from(reported);
         // After anything more severe, the server closes the connection.
         if reported.parsed_severity() != Some(Severity::Error) {
             return match progress {
                 // The server reports it instead of a result.
-                Progress::Called | Progress::Harmless => Self::Session(error.into()),
+                Progress::Called | Progress::Harmless => Self::Session(shown.into()),
                 Progress::Committing => {
-                    Self::Broken(StoreError::Whole(StorageError::outcome_unknown(error)))
+                    Self::Broken(StoreError::Whole(StorageError::outcome_unknown(shown)))
                 }
             };
         }
@@ -62,12 +63,32 @@ impl CallError {
             || (*code == SqlState::QUERY_CANCELED && progress == Progress::Harmless)
             || code.code().starts_with("40");
         if waited_for_a_lock {
-            return Self::Lock(error.into());
+            return Self::Lock(shown.into());
         }
         match code.code() {
-            code if recurs_on_session(code) => Self::Session(error.into()),
-            code if concerns_server(code) => Self::Refused(unavailable(error)),
-            _ => Self::Refused(StoreError::row(error)),
+            code if recurs_on_session(code) => Self::Session(shown.into()),
+            code if concerns_server(code) => Self::Refused(unavailable(shown)),
+            _ => Self::Refused(StoreError::row(shown)),
+        }
+    }
+}
+
+/// What the server reports, without the details that it adds: they repeat the row that it
+/// refuses, and with it the content of a message.
+#[derive(Debug, thiserror::Error)]
+#[error("db error: {severity}: {message} (SQLSTATE {code})")]
+struct Reported {
+    severity: String,
+    message: String,
+    code: String,
+}
+
+impl From<&DbError> for Reported {
+    fn from(error: &DbError) -> Self {
+        Self {
+            severity: error.severity().to_owned(),
+            message: error.message().to_owned(),
+            code: error.code().code().to_owned(),
         }
     }
 }

@@ -65,6 +65,23 @@ fn valid_events_are_parsed() {
 }
 
 #[test]
+fn a_token_is_a_string_and_is_not_shown() {
+    let renewal = read_event("renewToken", r#"{"token":"hunter2"}"#).unwrap();
+    assert!(matches!(&renewal, Event::RenewToken { token } if token.as_str() == "hunter2"));
+    assert!(!format!("{renewal:?}").contains("hunter2"));
+    for wrong in ["7", "true", "[]", "{}", r#""\ud800""#] {
+        let received = read(&format!(r#"["renewToken",{{"token":{wrong}}}]"#));
+        assert_eq!(received.outcome, Err(Malformed::Token), "{wrong}");
+    }
+    let twice = read_event("renewToken", r#"{"token":"a","token":"b"}"#);
+    assert_eq!(twice.unwrap_err(), "the payload contains a duplicate key");
+    for absent in ["{}", r#"{"token":null}"#] {
+        let missing = read_event("renewToken", absent);
+        assert_eq!(missing.unwrap_err(), "token is missing");
+    }
+}
+
+#[test]
 fn a_room_number_is_an_integer_in_range() {
     for ok in ["1", "1.0", "1e0", "10e-1", "9007199254740991"] {
         let read = read_event("joinRoom", &format!(r#"{{"roomId":{ok}}}"#));

@@ -1,0 +1,82 @@
+//! What a token whose signature is valid states.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chat_domain::{DisplayName, Identity, RoomAccess, RoomId, Timestamp, User, UserId};
+use serde::Deserialize;
+use serde_json::Value;
+
+/// The claims that matter here. A claim that occurs twice makes the token invalid.
+#[derive(Deserialize)]
+pub(super) struct Claims {
+    sub: Option<Value>,
+    exp: f64,
+    iss: Option<Value>,
+    name: Option<Value>,
+    username: Option<Value>,
+    preferred_username: Option<Value>,
+    rooms: Option<Value>,
+}
+
+impl Claims {
+    /// Returns the identity that the claims state. With `issuer`, `iss` must be that.
+    ///
+    /// # Errors
+    /// What is wrong with a claim.
+    pub(super) fn identity(
+        self,
+        issuer: Option<&str>,
+        leeway: Duration,
+    ) -> Result<Identity, &'static str> {
+        if let Some(issuer) = issuer
+            && self.iss.as_ref().and_then(Value::as_str) != Some(issuer)
+        {
+            return Err("iss is not the configured issuer");
+        }
+        let subject = match self.sub {
+            Some(Value::String(subject)) => subject,
+            Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string(),
+            Some(_) => return Err("sub is neither a string nor an integer"),
+            None => return Err("sub is missing"),
+        };
+        let name = [self.name, self.username, self.preferred_username]
+            .into_iter()
+            .find_map(|claim| match claim {
+                Some(Value::String(name)) if !name.trim().is_empty() => Some(name),
+                _ => None,
+            });
+        let user = User {
+            name: DisplayName::from_text(name.as_deref().unwrap_or(&subject)),
+            id: UserId::new(subject).map_err(|_| "sub is empty, too long or contains NUL")?,
+        };
+        let rooms = match self.rooms {
+            None | Some(Value::Null) => RoomAccess::All,
+            Some(Value::Array(rooms)) => RoomAccess::Only(
+                rooms
+                    .iter()
+                    // An integer that is not a valid room number admits to no room.
+                    .filter_map(|room| match room {
+                        Value::Number(n) if n.is_i64() || n.is_u64() => {
+                            Some(Ok(n.as_u64().and_then(|n| RoomId::new(n).ok())?))
+                        }
+                        _ => Some(Err("rooms contains a value that is not an integer")),
+                    })
+                    .collect::<Result<BTreeSet<_>, _>>()?,
+            ),
+            Some(_) => return Err("rooms is not an array of integers"),
+        };
+        Ok(Identity {
+            user,
+            rooms,
+            expires_at: at(self.exp),
+            valid_until: at(self.exp + leeway.as_secs_f64()),
+        })
+    }
+}
+
+/// RFC 7519, section 2: a date may have a fraction.
+fn at(numeric_date: f64) -> Timestamp {
+    // `as` saturates.
+    Timestamp::from_unix_millis((numeric_date * 1000.0) as i64)
+}
