@@ -164,6 +164,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         authenticator: Arc::new(JwtAuthenticator::new(&config.jwt)),
         clock: Arc::new(SystemClock),
         origins: config.origins,
+        trusted_proxies: config.trusted_proxies,
         limits: config.limits,
         draining,
         demo,

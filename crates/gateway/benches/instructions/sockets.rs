@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chat_adapters::LocalRoomEvents;
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies, server};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -125,9 +125,11 @@ impl Served {
                 authenticator: Arc::new(tokens::authenticator()),
                 clock: Arc::new(StoppedClock),
                 origins: AllowedOrigins::new(Vec::new()),
+                trusted_proxies: TrustedProxies::default(),
                 limits: Limits {
                     max_in_flight: 64,
                     max_packet_bytes: 64 * 1024,
+                    ..Limits::default()
                 },
                 nodes: None,
                 draining: Draining::AtOnce,

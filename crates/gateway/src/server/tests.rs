@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
-use crate::{AllowedOrigins, App, AppOptions, Draining, Limits};
+use crate::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies};
 
 /// How long the test waits for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -92,9 +92,11 @@ fn app() -> App {
         authenticator: Arc::new(authenticator),
         clock: Arc::new(clock),
         origins: AllowedOrigins::default(),
+        trusted_proxies: TrustedProxies::default(),
         limits: Limits {
             max_in_flight: 256,
             max_packet_bytes: 65_536,
+            ..Limits::default()
         },
         nodes: None,
         draining: Draining::AtOnce,

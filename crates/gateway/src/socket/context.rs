@@ -1,5 +1,6 @@
 //! What a handler works with.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +16,7 @@ use crate::gateway::Gateway;
 pub(super) struct Context<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) identity: &'a Identity,
+    pub(super) client_address: IpAddr,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
     pub(super) slot: &'a Slot<'a>,

@@ -1,12 +1,13 @@
 //! The handlers of `joinRoom` and `leaveRoom`.
 
 use chat_delivery::Recipient as _;
-use chat_domain::{Membership, RoomId, Seq};
+use chat_domain::{Access, Membership, RoomId, Seq};
 
 use super::context::Context;
 use super::objects::{JoinedRoom, LeftRoom};
 use super::packet;
 use super::reply::Failure;
+use crate::refusals::Limit;
 
 pub(super) async fn join(
     context: Context<'_>,
@@ -15,6 +16,12 @@ pub(super) async fn join(
     after: Option<Seq>,
 ) -> Result<(), Failure> {
     let gateway = context.gateway;
+    let max_rooms = gateway.limits.max_rooms;
+    let is_joined = membership.access(room_id) == Access::Joined;
+    if max_rooms != 0 && !is_joined && membership.iter().count() >= max_rooms {
+        gateway.refusals.count(Limit::Rooms, context.client_address);
+        return Err(Failure::too_many_rooms(max_rooms));
+    }
     let entrance = gateway.rooms.open(room_id);
     let joining = gateway
         .join_room

@@ -6,7 +6,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod backpressure;
+mod client_addresses;
 mod deleted_rows;
 mod dev;
 mod draining;
@@ -16,6 +18,7 @@ mod freshness;
 mod handshake;
 mod history;
 mod internal_error;
+mod kill_switch;
 mod loadtest;
 mod names;
 mod nodes;
@@ -24,6 +27,7 @@ mod origins;
 mod outage;
 mod packet_size;
 mod payloads;
+mod rates;
 mod read_pace;
 mod read_pointers;
 mod rejoins;
