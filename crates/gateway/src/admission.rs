@@ -48,6 +48,11 @@ impl Admission {
         }
     }
 
+    /// Returns the number of sessions.
+    pub(crate) fn sessions(&self) -> usize {
+        lock(&self.taken).sessions
+    }
+
     /// Takes a place for a session that begins.
     ///
     /// # Errors

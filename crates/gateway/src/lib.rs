@@ -7,7 +7,8 @@
 //!
 //! - `config`: flags and environment to a typed [`config::Config`]; `limits`: everything
 //!   that is bounded; `admission` and `rates`: how many sessions, events and handshakes;
-//!   `refusals`: what was refused; `open_files`: the limit of the operating system;
+//!   `refusals`: what was refused; `open_files`: the limit of the operating system; `free_memory`: gives
+//!   back what a peak has taken;
 //! - `wiring`: the only file that names concrete adapters; `app`: what it puts together;
 //!   `storage_watch`: logs storage outages;
 //! - [`server::serve`]: a listener and an [`App`] until a shutdown; `supervisor`: the tasks
@@ -29,6 +30,7 @@ mod clients;
 pub mod commands;
 pub mod config;
 mod demo;
+mod free_memory;
 mod gateway;
 mod http;
 mod limits;

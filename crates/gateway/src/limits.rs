@@ -111,5 +111,12 @@ pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, for example with too many open files.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often the process checks how much memory it occupies.
+pub(crate) const FREE_MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after it has grown the process returns free memory to the operating system.
+pub(crate) const FREE_MEMORY_DELAY: Duration = Duration::from_secs(5);
+/// How much free memory it keeps for the next peak.
+pub(crate) const KEPT_FREE_BYTES: usize = 512 * 1024;
+
 /// How often connections are checked for expired tokens: no timer per connection.
 pub(crate) const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -18,6 +18,7 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::clients::Draining;
+use crate::free_memory;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
 use crate::refusals::Limit;
 use crate::supervisor::Supervisor;
@@ -102,6 +103,11 @@ fn supervise(app: &App) -> Supervisor {
         let gateway = gateway.clone();
         async move { gateway.rates.forget_idle().await }
     });
+    let admission = app.transport.admission().clone();
+    supervisor.spawn(
+        "returns free memory",
+        free_memory::return_after_peaks(admission),
+    );
     for flusher in app.transport.flushers().all() {
         supervisor.spawn("writes to clients", flusher.run());
     }

@@ -118,7 +118,7 @@ impl Transport {
     }
 
     /// Returns the places of this node.
-    pub(crate) fn admission(&self) -> &Admission {
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }
 
@@ -153,10 +153,9 @@ impl Transport {
             Err(bad) => return refuse(bad),
         };
         let (mut parts, body) = request.into_parts();
-        // A browser checks the origin before a page reads a response, but not before it
-        // opens a WebSocket.
-        if query.transport == TransportName::WebSocket
-            && let Some(origin) = parts.headers.get(ORIGIN)
+        // A browser does not check the origin before it opens a WebSocket or polls, only before
+        // a page reads the response to a poll.
+        if let Some(origin) = parts.headers.get(ORIGIN)
             && !self.origins.allow(origin, &parts)
         {
             return answer(StatusCode::FORBIDDEN, "origin not allowed");

@@ -108,6 +108,9 @@ pub(crate) struct Stream {
     /// What the peer sent and has not been asked for yet; empty while the peer is idle.
     unread: Unread,
     frame_headers: FrameHeaders,
+    /// Whether the last read filled its buffer, so that more is waiting: other tasks run before
+    /// the next read, however fast this peer sends.
+    has_had_its_turn: bool,
     /// Runs while a write waits; `None` until the first one does.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalled: bool,
@@ -139,6 +142,7 @@ impl Stream {
             }),
             unread: Unread::default(),
             frame_headers: FrameHeaders::default(),
+            has_had_its_turn: false,
             stalled: None,
             is_stalled: false,
         })
@@ -247,8 +251,13 @@ impl AsyncRead for Stream {
             wire,
             unread,
             frame_headers,
+            has_had_its_turn,
             ..
         } = &mut *self;
+        if std::mem::take(has_had_its_turn) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let owner = wire.owner();
         if let Some(owner) = &owner {
             // An ended connection wakes its reader by itself.
@@ -268,6 +277,7 @@ impl AsyncRead for Stream {
                     let mut ahead = [0; READ_AHEAD];
                     let read = wire.tcp.try_read(&mut ahead);
                     read.map(|count| {
+                        *has_had_its_turn = count == READ_AHEAD;
                         let ahead = &ahead[..count];
                         frame_headers.follow(ahead, |size| owner.announced(size));
                         *unread = Unread::read(ahead, buf);

@@ -98,7 +98,7 @@ async fn a_kick_ends_a_connection_in_the_middle_of_its_upgrade() {
         upgrading.push(Upgrading::begin(&group.nodes[0], &token("42", "x"), phase).await);
     }
     let output = kick("42", &group.exchange.settings());
-    assert_eq!(output.stdout, b"received by 1 nodes\n");
+    assert_eq!(output.stdout, b"received by 1 node\n");
     for upgrading in upgrading {
         upgrading.assert_ends_within(CLOSE_DEADLINE).await;
     }
