@@ -14,12 +14,14 @@ use chat_domain::use_cases::{
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::client_address::TrustedProxies;
 use crate::clients::{Clients, Draining};
 use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
 use crate::limits::Limits;
 use crate::origin::{AllowedOrigins, ServedHosts};
+use crate::rates::Rates;
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
 use crate::supervisor::Liveness;
@@ -47,6 +49,8 @@ pub struct AppOptions {
     pub clock: Arc<dyn Clock>,
     /// The web pages that may connect.
     pub origins: AllowedOrigins,
+    /// The reverse proxies that name their client's address.
+    pub trusted_proxies: TrustedProxies,
     /// The operator's limits.
     pub limits: Limits,
     /// How a shutdown closes the clients.
@@ -120,6 +124,8 @@ impl App {
             ),
             rooms,
             clock: options.clock,
+            rates: Rates::new(&options.limits),
+            refusals: Arc::default(),
             limits: options.limits,
             draining: CancellationToken::new(),
             closing: options.draining,
@@ -131,7 +137,7 @@ impl App {
             None => ServedHosts::Any,
         };
         let origins = options.origins.with_served_hosts(served_hosts);
-        let clients = Arc::new(Clients::default());
+        let clients = Arc::new(Clients::new(options.limits.max_connections_per_user));
         if let Some(nodes) = &options.nodes {
             let listener: Arc<dyn NodeCommandListener> = clients.clone();
             nodes.commands.subscribe(Arc::downgrade(&listener));
@@ -145,7 +151,7 @@ impl App {
             liveness: liveness.clone(),
         };
         Self {
-            transport: Transport::new(&gateway, &clients, origins),
+            transport: Transport::new(&gateway, &clients, origins, options.trusted_proxies),
             pages: http::pages(status, options.demo),
             storage: options.storage,
             nodes: options.nodes,

@@ -16,8 +16,11 @@ use crate::socket::serving;
 use crate::wire::Ending;
 
 /// All connected clients.
-#[derive(Default)]
-pub(crate) struct Clients(Mutex<Registry>);
+pub(crate) struct Clients {
+    registry: Mutex<Registry>,
+    /// 0: no limit.
+    max_per_user: usize,
+}
 
 #[derive(Default)]
 struct Registry {
@@ -26,6 +29,15 @@ struct Registry {
     /// In the order in which their tokens expire.
     by_expiry: BTreeMap<(Timestamp, ConnectionId), Arc<Client>>,
     is_draining: bool,
+}
+
+impl Registry {
+    fn of<'a>(&'a self, user_id: &'a UserId) -> impl Iterator<Item = &'a Arc<Client>> {
+        let first = (user_id.clone(), ConnectionId::new(0));
+        let clients = self.by_user.range(first..);
+        let own = clients.take_while(move |((user, _), _)| user == user_id);
+        own.map(|(_, client)| client)
+    }
 }
 
 /// How a shutdown closes the clients.
@@ -45,9 +57,14 @@ impl Draining {
     pub const SPREAD: Self = Self::Spread(DRAIN_SPREAD);
 }
 
-/// The error for a client that connects while the gateway is draining.
+/// Why a client cannot be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct IsDraining;
+pub(crate) enum NotAdded {
+    /// The gateway is draining: no drain would close the client.
+    IsDraining,
+    /// The user has the maximum number of connections.
+    TooManyOfUser,
+}
 
 /// The error for a client whose token was not renewed in time: its connection is about to end,
 /// or has ended.
@@ -55,16 +72,27 @@ pub(crate) struct IsDraining;
 pub(crate) struct HasExpired;
 
 impl Clients {
+    /// Creates a registry for at most this many connections per user; 0 for no limit.
+    pub(crate) fn new(max_per_user: usize) -> Self {
+        Self {
+            registry: Mutex::default(),
+            max_per_user,
+        }
+    }
+
     /// Adds a client.
     ///
     /// # Errors
-    /// [`IsDraining`]: no drain would close it.
-    pub(crate) fn add(&self, client: &Arc<Client>) -> Result<(), IsDraining> {
-        let mut registry = lock(&self.0);
+    /// [`NotAdded`].
+    pub(crate) fn add(&self, client: &Arc<Client>) -> Result<(), NotAdded> {
+        let mut registry = lock(&self.registry);
         if registry.is_draining {
-            return Err(IsDraining);
+            return Err(NotAdded::IsDraining);
         }
         let (user, expiry) = keys(client);
+        if self.max_per_user != 0 && registry.of(&user.0).count() >= self.max_per_user {
+            return Err(NotAdded::TooManyOfUser);
+        }
         registry.by_user.insert(user, client.clone());
         registry.by_expiry.insert(expiry, client.clone());
         Ok(())
@@ -72,7 +100,7 @@ impl Clients {
 
     /// Removes a client.
     pub(crate) fn remove(&self, client: &Client) {
-        let mut registry = lock(&self.0);
+        let mut registry = lock(&self.registry);
         // With the registry locked, no renewal changes them.
         let (user, expiry) = keys(client);
         registry.by_user.remove(&user);
@@ -89,7 +117,7 @@ impl Clients {
         client: &Client,
         identity: &Arc<Identity>,
     ) -> Result<(), HasExpired> {
-        let mut registry = lock(&self.0);
+        let mut registry = lock(&self.registry);
         let (_, expiry) = keys(client);
         let client = registry.by_expiry.remove(&expiry).ok_or(HasExpired)?;
         client.set_identity(identity.clone());
@@ -100,26 +128,22 @@ impl Clients {
 
     /// Returns the number of connected clients.
     pub(crate) fn count(&self) -> usize {
-        lock(&self.0).by_user.len()
+        lock(&self.registry).by_user.len()
     }
 
     /// Returns a user's clients.
     fn of(&self, user_id: &UserId) -> Vec<Arc<Client>> {
-        let registry = lock(&self.0);
-        let first = (user_id.clone(), ConnectionId::new(0));
-        let clients = registry.by_user.range(first..);
-        let own = clients.take_while(|((user, _), _)| user == user_id);
-        own.map(|(_, client)| client.clone()).collect()
+        lock(&self.registry).of(user_id).cloned().collect()
     }
 
     fn all(&self) -> Vec<Arc<Client>> {
-        lock(&self.0).by_user.values().cloned().collect()
+        lock(&self.registry).by_user.values().cloned().collect()
     }
 
     /// Drains every client by itself, so that none waits for another: its events finish,
     /// its answers leave, and its transport is closed. Further clients are refused.
     pub(crate) async fn drain(&self, draining: Draining) {
-        lock(&self.0).is_draining = true;
+        lock(&self.registry).is_draining = true;
         let clients = self.all();
         let interval = match draining {
             Draining::AtOnce => Duration::ZERO,
@@ -162,6 +186,7 @@ impl Clients {
                 if client.outbox().is_stalled() {
                     tracing::debug!(
                         user = %client.identity().user.id,
+                        client = %client.session.client_address(),
                         "a client that reads nothing is disconnected"
                     );
                     client.session.end(Ending::Abort);
@@ -183,7 +208,7 @@ impl Clients {
     }
 
     fn pop_expired(&self, now: Timestamp) -> Option<Arc<Client>> {
-        let mut registry = lock(&self.0);
+        let mut registry = lock(&self.registry);
         let first = registry.by_expiry.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
     }

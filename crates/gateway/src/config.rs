@@ -16,9 +16,9 @@ use chat_adapters::redis::RedisOptions;
 use tracing_subscriber::EnvFilter;
 
 use self::reader::Reader;
-use crate::Limits;
 use crate::logging::LogFormat;
 use crate::origin::AllowedOrigins;
+use crate::{Limits, TrustedProxies};
 
 pub use settings::{Settings, Source};
 pub use table::{SETTINGS, Setting, Support, flags};
@@ -39,7 +39,9 @@ pub struct Config {
     pub jwt: JwtOptions,
     /// Which web pages may connect.
     pub origins: AllowedOrigins,
-    /// The limits of one connection and one packet.
+    /// The reverse proxies that name their client's address.
+    pub trusted_proxies: TrustedProxies,
+    /// The operator's limits.
     pub limits: Limits,
 }
 
@@ -119,9 +121,8 @@ impl Config {
         let migrate = reader.choice("MIGRATE", &[("on", Migrate::On), ("off", Migrate::Off)]);
         let jwt = reader.jwt();
         let origins = reader.origins();
-        let max_in_flight = reader.parse("MAX_IN_FLIGHT", "a number, or 0 for no limit");
-        let max_packet_bytes =
-            reader.parse("MAX_PACKET_BYTES", "a number of bytes, or 0 for no limit");
+        let trusted_proxies = reader.trusted_proxies();
+        let limits = reader.limits();
         reader.log();
         // Each value that is missing here has left a problem.
         let config = (|| {
@@ -133,10 +134,8 @@ impl Config {
                 migrate: migrate?,
                 jwt: jwt?,
                 origins: origins?,
-                limits: Limits {
-                    max_in_flight: max_in_flight?,
-                    max_packet_bytes: max_packet_bytes?,
-                },
+                trusted_proxies: trusted_proxies?,
+                limits: limits?,
             })
         })();
         reader.finish(config)

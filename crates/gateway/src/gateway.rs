@@ -12,6 +12,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::clients::Draining;
 use crate::limits::Limits;
+use crate::rates::Rates;
+use crate::refusals::Refusals;
 use crate::socket::outbox::Outbox;
 
 /// The use cases, the delivery of rooms, and what the connections' tasks run in.
@@ -26,6 +28,8 @@ pub(crate) struct Gateway {
     pub(crate) rooms: Arc<Rooms<Outbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
+    pub(crate) rates: Rates,
+    pub(crate) refusals: Arc<Refusals>,
     /// Cancelled when the gateway starts to drain.
     pub(crate) draining: CancellationToken,
     /// How it then closes its clients.

@@ -6,30 +6,39 @@
 //! delivers to the clients:
 //!
 //! - `config`: flags and environment to a typed [`config::Config`]; `limits`: everything
-//!   that is bounded;
+//!   that is bounded; `admission` and `rates`: how many sessions, events and handshakes;
+//!   `refusals`: what was refused; `open_files`: the limit of the operating system; `free_memory`: gives
+//!   back what a peak has taken;
 //! - `wiring`: the only file that names concrete adapters; `app`: what it puts together;
 //!   `storage_watch`: logs storage outages;
 //! - [`server::serve`]: a listener and an [`App`] until a shutdown; `supervisor`: the tasks
 //!   that must keep running;
-//! - `wire`: one TCP connection, its deadlines and its kill switch;
+//! - `wire`: one TCP connection, its deadlines and its kill switch; `origin` and
+//!   `client_address`: where a request comes from;
 //! - `transport`: the HTTP requests of Engine.IO; `session`: the sessions they belong to;
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
 //! - `http`: health, readiness, metrics; `demo`: the demo page's users;
 //! - `commands`: the commands of the binary.
 
+mod admission;
 mod app;
 #[doc(hidden)]
 pub mod bench;
+mod client_address;
 mod clients;
 pub mod commands;
 pub mod config;
 mod demo;
+mod free_memory;
 mod gateway;
 mod http;
 mod limits;
 pub mod logging;
+mod open_files;
 mod origin;
+mod rates;
+mod refusals;
 pub mod server;
 mod session;
 mod socket;
@@ -42,6 +51,7 @@ mod wiring;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use app::{App, AppOptions, Nodes, Task};
+pub use client_address::{InvalidNetwork, TrustedProxies};
 pub use clients::Draining;
 pub use demo::{Demo, MintToken};
 pub use limits::Limits;

@@ -2,15 +2,50 @@
 //! beside the types that they limit, in the domain; those of delivery and of the databases
 //! are in their crates.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The limits that the operator sets.
-#[derive(Debug, Clone, Copy)]
+/// The limits that the operator sets; 0 for no limit.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
-    /// The maximum number of events in progress per connection; 0 for no limit.
+    /// The events that write, and joins, per second and user.
+    pub message_rate: u32,
+    /// The handshakes per second from one address.
+    pub connect_rate: u32,
+    /// The maximum number of events in progress per connection.
     pub max_in_flight: usize,
-    /// The maximum size of an incoming packet in bytes, on both transports; 0 for no limit.
+    /// The maximum number of rooms that a connection has joined.
+    pub max_rooms: usize,
+    /// The maximum number of connections per user.
+    pub max_connections_per_user: usize,
+    /// The maximum number of connections.
+    pub max_connections: usize,
+    /// The maximum size of an incoming packet in bytes, on both transports.
     pub max_packet_bytes: usize,
+}
+
+/// A user may save up the events of this many seconds.
+pub(crate) const MESSAGE_BURST: NonZeroU32 = nonzero(4);
+/// An address may save up the handshakes of this many seconds.
+pub(crate) const CONNECT_BURST: NonZeroU32 = nonzero(10);
+/// How often users and addresses that have been quiet are forgotten.
+pub(crate) const RATE_CLEANUP_INTERVAL: Duration = Duration::from_secs(5);
+/// Long-polling sessions, and sessions that have not completed CONNECT, may each take one
+/// in this many of the connections.
+pub(crate) const SHARE_OF_CHEAP_SESSIONS: usize = 4;
+/// However few connections are allowed, this many may carry HTTP requests, so that health
+/// and metrics stay reachable.
+pub(crate) const MIN_HTTP_CONNECTIONS: usize = 64;
+/// How long a client that is refused because the node is full should wait.
+pub(crate) const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// How often the refusals of one limit are logged.
+pub(crate) const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+const fn nonzero(number: u32) -> NonZeroU32 {
+    match NonZeroU32::new(number) {
+        Some(number) => number,
+        None => NonZeroU32::MIN,
+    }
 }
 
 // What a client that stops reading may cost, in bytes of this process's memory. The sum of
@@ -60,8 +95,9 @@ pub(crate) const WEBSOCKET_READ_BUFFER: usize = 128;
 pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a request's body may take to arrive and to be processed.
 pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(10);
-/// How long a client may take from its first request to CONNECT.
-pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a client may take from its first request to CONNECT, so that its transport is
+/// closed within ten seconds.
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 
 /// How long the last packets may take to leave before the transport is closed.
 pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
@@ -74,6 +110,13 @@ pub(crate) const DRAIN_DEADLINE: Duration = Duration::from_secs(8);
 pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// The pause after a failed accept, for example with too many open files.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the process checks how much memory it occupies.
+pub(crate) const FREE_MEMORY_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long after it has grown the process returns free memory to the operating system.
+pub(crate) const FREE_MEMORY_DELAY: Duration = Duration::from_secs(5);
+/// How much free memory it keeps for the next peak.
+pub(crate) const KEPT_FREE_BYTES: usize = 512 * 1024;
 
 /// How often connections are checked for expired tokens: no timer per connection.
 pub(crate) const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(100);

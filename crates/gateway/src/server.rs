@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -17,14 +18,20 @@ use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::clients::Draining;
+use crate::free_memory;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
 use crate::lock;
+use crate::refusals::Limit;
 use crate::supervisor::Supervisor;
 use crate::transport::Transport;
 use crate::wire::{Stream, Wire};
 
 /// The answer to a request under a name that is not served.
 const FOREIGN_HOST: &str = "Host must be a loopback name: use localhost or 127.0.0.1\n";
+
+/// The answer to a connection that is one too many.
+const TOO_MANY_CONNECTIONS: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\n\
+    Content-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Serves connections from the listener until `shutdown` completes. Then no session begins
 /// any more, what clients asked for is finished and acknowledged, and their transports are
@@ -96,6 +103,15 @@ fn supervise(app: &App) -> Supervisor {
     for task in lock(&app.tasks).drain(..) {
         supervisor.spawn(task.name, task.future);
     }
+    supervisor.spawn("forgets idle users and addresses", {
+        let gateway = gateway.clone();
+        async move { gateway.rates.forget_idle().await }
+    });
+    let admission = app.transport.admission().clone();
+    supervisor.spawn(
+        "returns free memory",
+        free_memory::return_after_peaks(admission),
+    );
     for flusher in app.transport.flushers().all() {
         supervisor.spawn("writes to clients", flusher.run());
     }
@@ -114,12 +130,21 @@ fn supervise(app: &App) -> Supervisor {
 
 /// Accepts connections. Runs until it is dropped.
 async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSet<()>) {
+    // Those that carry a WebSocket are not among them: admission limits those.
+    let max_connections = app.transport.admission().max_http_connections();
     loop {
         // Forget the connections that have ended.
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((tcp, _)) => {
-                connections.spawn(serve_connection(app.clone(), tcp));
+            Ok((tcp, peer)) if connections.len() >= max_connections => {
+                app.gateway
+                    .refusals
+                    .count(Limit::HttpConnections, peer.ip());
+                // The kernel takes so little at once, or the peer has gone.
+                tcp.try_write(TOO_MANY_CONNECTIONS).ok();
+            }
+            Ok((tcp, peer)) => {
+                connections.spawn(serve_connection(app.clone(), tcp, peer.ip()));
             }
             Err(error) => {
                 tracing::warn!(error = %one_line(&error), "a connection cannot be accepted");
@@ -129,7 +154,7 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSe
     }
 }
 
-async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
+async fn serve_connection(app: Arc<App>, tcp: TcpStream, peer: IpAddr) {
     // It may have ended already.
     let Ok(stream) = Stream::new(tcp) else { return };
     let wire = Arc::downgrade(stream.wire());
@@ -137,7 +162,7 @@ async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
         let (app, wire) = (app.clone(), wire.upgrade());
         async move {
             match wire {
-                Some(wire) => Ok(respond(&app, &wire, request).await),
+                Some(wire) => Ok(respond(&app, &wire, peer, request).await),
                 None => Err(io::Error::from(io::ErrorKind::ConnectionAborted)),
             }
         }
@@ -153,14 +178,19 @@ async fn serve_connection(app: Arc<App>, tcp: TcpStream) {
     }
 }
 
-async fn respond(app: &App, wire: &Arc<Wire>, request: Request<Incoming>) -> Response<Body> {
+async fn respond(
+    app: &App,
+    wire: &Arc<Wire>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Body> {
     if !app.served_hosts.allow(request.headers()) {
         let mut response = Response::new(Body::from(FOREIGN_HOST));
         *response.status_mut() = StatusCode::FORBIDDEN;
         return response;
     }
     if Transport::serves(request.uri().path()) {
-        return app.transport.respond(wire, request).await;
+        return app.transport.respond(wire, peer, request).await;
     }
     let Ok::<_, Infallible>(response) = app.pages.clone().oneshot(request.map(Body::new)).await;
     response

@@ -5,6 +5,7 @@
 //! that carries it (at once, or after an upgrade) has it as its owner.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
@@ -12,8 +13,10 @@ use std::task::{Context, Poll, Waker};
 use chat_domain::ConnectionId;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::{Carrier, Place};
 use crate::limits::{FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
 use crate::lock;
+use crate::refusals::{Limit, Refusals};
 use crate::socket::flusher::{Flush as _, Flushers};
 use crate::socket::outbox::Outbox;
 use crate::wire::{Ending, Wire, WireOwner};
@@ -21,6 +24,8 @@ use crate::wire::{Ending, Wire, WireOwner};
 /// An Engine.IO session.
 pub(crate) struct Session {
     connection_id: ConnectionId,
+    client_address: IpAddr,
+    place: Place,
     outbox: Arc<Outbox>,
     in_progress: Mutex<InProgress>,
     wire: Mutex<Option<Weak<Wire>>>,
@@ -43,6 +48,16 @@ impl Session {
     /// Returns the id of the connection that the session makes.
     pub(crate) fn connection_id(&self) -> ConnectionId {
         self.connection_id
+    }
+
+    /// Returns the address from which the session began.
+    pub(crate) fn client_address(&self) -> IpAddr {
+        self.client_address
+    }
+
+    /// Returns the session's place among those of the node.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     /// Returns whether this is the first call: a session connects to the namespace once,
@@ -86,6 +101,7 @@ impl Session {
     /// Sets the connection whose WebSocket carries the session from now on.
     pub(crate) fn carried_by(self: &Arc<Self>, wire: &Arc<Wire>) {
         *lock(&self.wire) = Some(Arc::downgrade(wire));
+        self.place.carried_by(Carrier::WebSocket);
         self.outbox.carried_by(wire);
         let owner: Weak<Self> = Arc::downgrade(self);
         wire.belongs_to(owner);
@@ -155,8 +171,22 @@ impl WireOwner for Session {
         self.outbox.write_for_socketioxide(bytes);
     }
 
+    fn announced(&self, bytes: u64) {
+        let PacketLimit {
+            max_bytes,
+            refusals,
+        } = &self.sessions.packet_limit;
+        if bytes > *max_bytes {
+            refusals.count(Limit::PacketBytes, self.client_address);
+        }
+    }
+
     fn finish(&self) {
         self.outbox.flush();
+        if self.sid.get().is_some() {
+            // A session that began with long-polling goes on with it if it was upgrading.
+            self.place.carried_by(Carrier::Polling);
+        }
     }
 
     fn poll_may_read(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -175,16 +205,33 @@ impl Drop for Session {
 /// Ends the long-polling session with this id in socketioxide.
 type EndPolling = Box<dyn Fn(&str) + Send + Sync>;
 
+/// The limit of incoming packets, which socketioxide enforces, and where it is counted.
+pub(crate) struct PacketLimit {
+    pub(crate) max_bytes: u64,
+    pub(crate) refusals: Arc<Refusals>,
+}
+
 /// All sessions that began with long-polling, by id.
-#[derive(Default)]
 pub(crate) struct Sessions {
     polling: Mutex<HashMap<Box<str>, Weak<Session>>>,
     end_polling: OnceLock<EndPolling>,
     flushers: Flushers,
     last_connection_id: AtomicU64,
+    packet_limit: PacketLimit,
 }
 
 impl Sessions {
+    /// Creates the registry of a node without sessions.
+    pub(crate) fn new(packet_limit: PacketLimit) -> Self {
+        Self {
+            polling: Mutex::default(),
+            end_polling: OnceLock::new(),
+            flushers: Flushers::default(),
+            last_connection_id: AtomicU64::default(),
+            packet_limit,
+        }
+    }
+
     /// Returns what writes the outboxes.
     pub(crate) fn flushers(&self) -> &Flushers {
         &self.flushers
@@ -195,12 +242,14 @@ impl Sessions {
         self.end_polling.set(Box::new(end)).ok();
     }
 
-    /// Creates a session for a request without `sid`.
-    pub(crate) fn begin(self: &Arc<Self>) -> Arc<Session> {
+    /// Creates a session for a request without `sid` from this address.
+    pub(crate) fn begin(self: &Arc<Self>, client_address: IpAddr, place: Place) -> Arc<Session> {
         let id = self.last_connection_id.fetch_add(1, Ordering::Relaxed);
         let connection_id = ConnectionId::new(id);
         Arc::new(Session {
             connection_id,
+            client_address,
+            place,
             outbox: Outbox::new(connection_id, self.flushers.next()),
             in_progress: Mutex::default(),
             wire: Mutex::new(None),
@@ -226,9 +275,12 @@ impl Sessions {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::admission::Admission;
     use crate::wire::Stream;
 
     #[tokio::test]
@@ -237,7 +289,12 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let stream = Stream::new(accepted.unwrap().0).unwrap();
-        let session = Arc::new(Sessions::default()).begin();
+        let place = Admission::new(0).take(Carrier::Polling).unwrap();
+        let sessions = Arc::new(Sessions::new(PacketLimit {
+            max_bytes: u64::MAX,
+            refusals: Arc::default(),
+        }));
+        let session = sessions.begin(Ipv4Addr::LOCALHOST.into(), place);
         session.carried_by(stream.wire());
         assert!(session.has_websocket());
         assert_eq!(session.poll_before_websocket(|| "polled"), None);

@@ -100,6 +100,15 @@ impl Event {
         })
     }
 
+    /// Returns whether the event writes, or makes the gateway read a room's state: these count
+    /// against the user's rate.
+    fn counts_against_rate(&self) -> bool {
+        match self {
+            Self::JoinRoom { .. } | Self::SendMessage(_) | Self::MarkRead { .. } => true,
+            Self::LeaveRoom { .. } | Self::ListMessages { .. } | Self::RenewToken { .. } => false,
+        }
+    }
+
     /// Carries the event out and answers it.
     ///
     /// # Errors

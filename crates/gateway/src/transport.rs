@@ -6,6 +6,7 @@ mod query;
 mod websocket;
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +22,17 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use self::query::{BadQuery, Query, TransportName};
+use crate::admission::{Admission, Carrier};
+use crate::client_address::TrustedProxies;
 use crate::clients::{Clients, Draining};
 use crate::gateway::Gateway;
-use crate::limits::{CONNECT_DEADLINE, SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER};
+use crate::limits::{
+    CONNECT_DEADLINE, FULL_RETRY_AFTER, SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER,
+};
 use crate::origin::AllowedOrigins;
-use crate::session::Sessions;
+use crate::rates::RetryAfter;
+use crate::refusals::Limit;
+use crate::session::{PacketLimit, Sessions};
 use crate::socket::flusher::Flushers;
 use crate::socket::namespace;
 use crate::wire::Wire;
@@ -45,7 +52,9 @@ pub(crate) struct Transport {
     socketioxide: SocketIoxide,
     sessions: Arc<Sessions>,
     gateway: Arc<Gateway>,
+    admission: Arc<Admission>,
     origins: Arc<AllowedOrigins>,
+    trusted_proxies: Arc<TrustedProxies>,
     cors: CorsLayer,
 }
 
@@ -54,6 +63,7 @@ impl Transport {
         gateway: &Arc<Gateway>,
         clients: &Arc<Clients>,
         origins: AllowedOrigins,
+        trusted_proxies: TrustedProxies,
     ) -> Self {
         let max_packet = match gateway.limits.max_packet_bytes {
             0 => NO_LIMIT,
@@ -74,7 +84,10 @@ impl Transport {
             .build_with_inner_svc(Router::new());
         namespace::serve(&io, gateway, clients);
 
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(PacketLimit {
+            max_bytes: max_packet,
+            refusals: gateway.refusals.clone(),
+        }));
         let ending = socketioxide.clone();
         sessions.end_polling_with(move |sid| polling::end(&ending, sid));
 
@@ -92,7 +105,9 @@ impl Transport {
             socketioxide,
             sessions,
             gateway: gateway.clone(),
+            admission: Admission::new(gateway.limits.max_connections),
             origins,
+            trusted_proxies: Arc::new(trusted_proxies),
             cors,
         }
     }
@@ -102,20 +117,26 @@ impl Transport {
         self.sessions.flushers()
     }
 
+    /// Returns the places of this node.
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
     /// Returns whether a path is served here.
     pub(crate) fn serves(path: &str) -> bool {
         path.strip_prefix(PATH)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
-    /// Answers a request that arrived on this connection.
+    /// Answers a request that arrived on this connection from this peer.
     pub(crate) async fn respond(
         &self,
         wire: &Arc<Wire>,
+        peer: IpAddr,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.respond_within_cors(wire, request).await)
+            Ok::<_, Infallible>(self.respond_within_cors(wire, peer, request).await)
         });
         let Ok(response) = self.cors.layer(service).oneshot(request).await;
         response
@@ -124,6 +145,7 @@ impl Transport {
     async fn respond_within_cors(
         &self,
         wire: &Arc<Wire>,
+        peer: IpAddr,
         request: Request<Incoming>,
     ) -> Response<Body> {
         let query = match Query::parse(request.uri().query().unwrap_or_default()) {
@@ -131,10 +153,9 @@ impl Transport {
             Err(bad) => return refuse(bad),
         };
         let (mut parts, body) = request.into_parts();
-        // A browser checks the origin before a page reads a response, but not before it
-        // opens a WebSocket.
-        if query.transport == TransportName::WebSocket
-            && let Some(origin) = parts.headers.get(ORIGIN)
+        // A browser does not check the origin before it opens a WebSocket or polls, only before
+        // a page reads the response to a poll.
+        if let Some(origin) = parts.headers.get(ORIGIN)
             && !self.origins.allow(origin, &parts)
         {
             return answer(StatusCode::FORBIDDEN, "origin not allowed");
@@ -151,7 +172,8 @@ impl Transport {
             if draining.is_cancelled() && *closing != Draining::AtOnce {
                 return send_elsewhere();
             }
-            return self.begin(wire, request, query.transport).await;
+            let client = self.trusted_proxies.client_of(peer, request.headers());
+            return self.begin(wire, client, request, query.transport).await;
         };
         let Some(session) = self.sessions.find(sid) else {
             return call(&self.socketioxide, request).await;
@@ -172,19 +194,47 @@ impl Transport {
             TransportName::Polling => tokio::select! {
                 biased;
                 () = session.ended().cancelled() => refuse(BadQuery::UnknownSession),
-                response = polling::respond(&self.socketioxide, &session, request) => response,
+                response = polling::respond(&self.socketioxide, &session, request) => {
+                    if response.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                        let refusals = &self.gateway.refusals;
+                        refusals.count(Limit::PacketBytes, session.client_address());
+                    }
+                    response
+                }
             },
         }
     }
 
-    /// Begins a session for a request without `sid`.
+    /// Begins a session for a request without `sid`, unless a limit refuses it.
     async fn begin(
         &self,
         wire: &Arc<Wire>,
+        client: IpAddr,
         mut request: Request<Incoming>,
         transport: TransportName,
     ) -> Response<Body> {
-        let (socketioxide, session) = (&self.socketioxide, self.sessions.begin());
+        let Gateway {
+            rates, refusals, ..
+        } = &*self.gateway;
+        if let Err(RetryAfter(wait)) = rates.check_handshake(client) {
+            refusals.count(Limit::ConnectRate, client);
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            return refuse_for_now(status, "too many handshakes from this address", wait);
+        }
+        let carrier = match transport {
+            TransportName::Polling => Carrier::Polling,
+            TransportName::WebSocket => Carrier::WebSocket,
+        };
+        let place = match self.admission.take(carrier) {
+            Ok(place) => place,
+            Err(limit) => {
+                refusals.count(limit, client);
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return refuse_for_now(status, "too many connections", FULL_RETRY_AFTER);
+            }
+        };
+        let socketioxide = &self.socketioxide;
+        let session = self.sessions.begin(client, place);
         request.extensions_mut().insert(session.clone());
         match transport {
             TransportName::Polling => {
@@ -210,10 +260,17 @@ where
 /// Answers a request that would begin a session while this node drains: a proxy tries the
 /// next node, and the standard client retries by itself. After a CONNECT_ERROR it would not.
 fn send_elsewhere() -> Response<Body> {
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, "draining");
+    refuse_for_now(StatusCode::SERVICE_UNAVAILABLE, "draining", Duration::ZERO)
+}
+
+/// Refuses to begin a session, and states after how long another attempt may succeed.
+fn refuse_for_now(status: StatusCode, text: &'static str, wait: Duration) -> Response<Body> {
+    let mut response = answer(status, text);
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    // The header counts whole seconds.
+    let seconds = wait.as_millis().div_ceil(1000).max(1);
+    headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
     response
 }
 

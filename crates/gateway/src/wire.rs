@@ -4,6 +4,8 @@
 //! [`Wire`] stays elsewhere and can end the connection in any state: reading, stuck in a
 //! write, or idle.
 
+mod frame_headers;
+
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -18,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
+use self::frame_headers::FrameHeaders;
 use crate::limits::{READ_AHEAD, SEND_BUFFER, UNACKNOWLEDGED_DEADLINE, WRITE_DEADLINE};
 
 /// How a connection is ended.
@@ -34,6 +37,8 @@ pub(crate) enum Ending {
 pub(crate) trait WireOwner: Send + Sync {
     /// Takes bytes that socketioxide writes, whole. They leave soon, in their turn.
     fn write(&self, bytes: &[u8]);
+    /// Notes that the peer has announced a message of at least this many bytes.
+    fn announced(&self, bytes: u64);
     /// Writes what waits, as far as the kernel takes it now: there will be no more.
     fn finish(&self);
     /// Returns `Ready` when more may be read. What the peer already sent has to be
@@ -102,6 +107,10 @@ pub(crate) struct Stream {
     wire: Arc<Wire>,
     /// What the peer sent and has not been asked for yet; empty while the peer is idle.
     unread: Unread,
+    frame_headers: FrameHeaders,
+    /// Whether the last read filled its buffer, so that more is waiting: other tasks run before
+    /// the next read, however fast this peer sends.
+    has_had_its_turn: bool,
     /// Runs while a write waits; `None` until the first one does.
     stalled: Option<Pin<Box<Sleep>>>,
     is_stalled: bool,
@@ -132,6 +141,8 @@ impl Stream {
                 owner: OnceLock::new(),
             }),
             unread: Unread::default(),
+            frame_headers: FrameHeaders::default(),
+            has_had_its_turn: false,
             stalled: None,
             is_stalled: false,
         })
@@ -147,6 +158,10 @@ impl Stream {
     /// empty slice would keep the whole buffer alive.
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         self.unread = Unread::of(bytes);
+        if let Some(owner) = self.wire.owner() {
+            self.frame_headers
+                .follow(bytes, |size| owner.announced(size));
+        }
     }
 
     /// Ends the connection if a write waits for too long.
@@ -232,7 +247,17 @@ impl AsyncRead for Stream {
         if self.unread.take(buf) {
             return Poll::Ready(Ok(()));
         }
-        let Self { wire, unread, .. } = &mut *self;
+        let Self {
+            wire,
+            unread,
+            frame_headers,
+            has_had_its_turn,
+            ..
+        } = &mut *self;
+        if std::mem::take(has_had_its_turn) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let owner = wire.owner();
         if let Some(owner) = &owner {
             // An ended connection wakes its reader by itself.
@@ -248,11 +273,14 @@ impl AsyncRead for Stream {
             ready!(wire.tcp.poll_read_ready(cx))?;
             let read = match &owner {
                 // socketioxide keeps a buffer for each connection, so it is small.
-                Some(_) => {
+                Some(owner) => {
                     let mut ahead = [0; READ_AHEAD];
                     let read = wire.tcp.try_read(&mut ahead);
                     read.map(|count| {
-                        *unread = Unread::read(&ahead[..count], buf);
+                        *has_had_its_turn = count == READ_AHEAD;
+                        let ahead = &ahead[..count];
+                        frame_headers.follow(ahead, |size| owner.announced(size));
+                        *unread = Unread::read(ahead, buf);
                     })
                 }
                 None => wire.tcp.try_read_buf(buf).map(|_| ()),

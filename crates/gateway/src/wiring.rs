@@ -186,6 +186,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         })],
         clock: Arc::new(SystemClock),
         origins: config.origins,
+        trusted_proxies: config.trusted_proxies,
         limits: config.limits,
         draining,
         demo,

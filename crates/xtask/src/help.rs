@@ -29,6 +29,11 @@ Developer commands.
         (see bench), it must be found that two nodes of that server lose messages
         when Redis is killed
 
+    cargo xtask attack [NAME]...
+        runs the attack tests at their full size, in the release build, and prints for
+        each the p99 latency of an honest pair of clients beside that before the
+        attack, and the gateway's memory before, during and after it
+
     cargo xtask bench [--scenario s1w1,s2n200,…] [--repeats N] [--database sqlite]
                       [--peer DIR[@POOL]]… [--peer-schema FILE] [--folder DIR]
                       [--json FILE]

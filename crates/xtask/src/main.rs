@@ -1,6 +1,7 @@
 //! `cargo xtask`: the developer commands, one module each.
 
 mod apt;
+mod attack;
 mod bench;
 mod chaos;
 mod error;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         Some("mutants") => mutants::run(&arguments.collect::<Vec<_>>()),
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
+        Some("attack") => attack::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chat_adapters::{LocalRoomEvents, NoRevocations};
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies, server};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -127,9 +127,11 @@ impl Served {
                 tasks: Vec::new(),
                 clock: Arc::new(StoppedClock),
                 origins: AllowedOrigins::new(Vec::new()),
+                trusted_proxies: TrustedProxies::default(),
                 limits: Limits {
                     max_in_flight: 64,
                     max_packet_bytes: 64 * 1024,
+                    ..Limits::default()
                 },
                 nodes: None,
                 draining: Draining::AtOnce,

@@ -14,7 +14,7 @@ use super::check_config::redacted_url;
 use super::serve;
 use crate::config::{Config, LogConfig, Settings};
 use crate::demo::{Demo, demo_users};
-use crate::{logging, server, wiring};
+use crate::{logging, open_files, server, wiring};
 
 /// Beside the database, so that tokens outlive a restart as messages do.
 const SECRET_FILE: &str = "data/dev-secret";
@@ -41,6 +41,7 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(&settings)?;
     refuse_public_addresses(&config)?;
     logging::start(log.filter, log.format);
+    open_files::raise_limit();
 
     let socket = serve::bind(&config).await?;
     let database = serve::prepare_database(&config).await?;

@@ -9,7 +9,7 @@ use tokio::net::TcpSocket;
 
 use crate::config::{Config, LogConfig, Migrate, Settings};
 use crate::wiring::{self, Database};
-use crate::{logging, server};
+use crate::{logging, open_files, server};
 
 /// How many connections the kernel queues until they are accepted.
 pub(super) const BACKLOG: u32 = 4096;
@@ -22,6 +22,7 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let config = Config::read(settings)?;
     let log = LogConfig::read(settings)?;
     logging::start(log.filter, log.format);
+    open_files::raise_limit();
     let socket = bind(&config).await?;
     if let Some(redis) = &config.redis {
         wiring::check_redis(redis).await?;

@@ -15,7 +15,9 @@ use super::{
     DatabaseUrl, LogConfig, Problem, Problems, SETTINGS, Settings, Source, StorageConfig, Support,
 };
 use crate::logging::LogFormat;
+use crate::open_files;
 use crate::origin::{AllowedOrigins, InvalidOrigin, Origin};
+use crate::{Limits, TrustedProxies};
 
 /// A commit waits for the disk, not for a processor core.
 const POSTGRES_POOL_SIZE: usize = 16;
@@ -304,6 +306,39 @@ impl<'a> Reader<'a> {
             Ok(origins) => Some(AllowedOrigins::new(origins)),
             Err(error) => self.problem("FRONTEND_URL", format!("is malformed: {error}")),
         }
+    }
+
+    pub(super) fn trusted_proxies(&mut self) -> Option<TrustedProxies> {
+        let text = self.settings.get("TRUSTED_PROXIES").unwrap_or_default();
+        match text.parse() {
+            Ok(proxies) => Some(proxies),
+            Err(error) => self.problem("TRUSTED_PROXIES", format!("is malformed: {error}")),
+        }
+    }
+
+    pub(super) fn limits(&mut self) -> Option<Limits> {
+        const NUMBER: &str = "a number, or 0 for no limit";
+        const RATE: &str = "a whole number per second, or 0 for no limit";
+        let message_rate = self.parse("MESSAGE_RATE", RATE);
+        let connect_rate = self.parse("CONNECT_RATE", RATE);
+        let max_in_flight = self.parse("MAX_IN_FLIGHT", NUMBER);
+        let max_rooms = self.parse("MAX_ROOMS", NUMBER);
+        let max_connections_per_user = self.parse("MAX_CONNECTIONS_PER_USER", NUMBER);
+        let max_connections = match self.settings.get("MAX_CONNECTIONS") {
+            None => Some(open_files::connections()),
+            Some(_) => self.parse("MAX_CONNECTIONS", NUMBER),
+        };
+        let max_packet_bytes =
+            self.parse("MAX_PACKET_BYTES", "a number of bytes, or 0 for no limit");
+        Some(Limits {
+            message_rate: message_rate?,
+            connect_rate: connect_rate?,
+            max_in_flight: max_in_flight?,
+            max_rooms: max_rooms?,
+            max_connections_per_user: max_connections_per_user?,
+            max_connections: max_connections?,
+            max_packet_bytes: max_packet_bytes?,
+        })
     }
 
     pub(super) fn log(&mut self) -> Option<LogConfig> {

@@ -88,11 +88,19 @@ pub const SETTINGS: &[Setting] = &[
         "http://localhost:3000",
         "allowed origins, comma-separated",
     ),
-    planned_unless("0", "MESSAGE_RATE", "events per second and user"),
-    planned_unless("0", "CONNECT_RATE", "handshakes per second and address"),
-    planned(
+    setting(
+        "MESSAGE_RATE",
+        "50",
+        "events that write, and joins, per second and user; 0: no limit",
+    ),
+    setting(
+        "CONNECT_RATE",
+        "0",
+        "handshakes per second and address; 0: no limit",
+    ),
+    optional(
         "TRUSTED_PROXIES",
-        "networks whose X-Forwarded-For is trusted",
+        "networks whose X-Forwarded-For is trusted, comma-separated",
     ),
     planned_unless(
         "open",
@@ -124,13 +132,20 @@ pub const SETTINGS: &[Setting] = &[
         "256",
         "events in progress per connection; 0: no limit",
     ),
-    planned_unless("0", "MAX_ROOMS", "joined rooms per connection"),
-    planned_unless(
-        "0",
-        "MAX_CONNECTIONS_PER_USER",
-        "connections per user and node",
+    setting(
+        "MAX_ROOMS",
+        "200",
+        "joined rooms per connection; 0: no limit",
     ),
-    planned_unless("0", "MAX_CONNECTIONS", "connections per node"),
+    setting(
+        "MAX_CONNECTIONS_PER_USER",
+        "50",
+        "connections per user and node; 0: no limit",
+    ),
+    optional(
+        "MAX_CONNECTIONS",
+        "connections per node; as many as files can be open if unset; 0: no limit",
+    ),
     setting(
         "MAX_PACKET_BYTES",
         "65536",

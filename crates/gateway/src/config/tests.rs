@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use chat_adapters::jwt::{KeyAlgorithm, KeySource};
 
 use super::*;
+use crate::open_files;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -45,8 +46,12 @@ fn defaults_are_those_of_the_contract() {
         if path.to_str() == Some("data/chat.db")));
     assert_eq!(config.migrate, Migrate::On);
     assert_eq!(config.jwt.leeway.as_secs(), 5);
-    assert_eq!(config.limits.max_in_flight, 256);
-    assert_eq!(config.limits.max_packet_bytes, 65_536);
+    let limits = config.limits;
+    assert_eq!((limits.message_rate, limits.connect_rate), (50, 0));
+    assert_eq!((limits.max_in_flight, limits.max_rooms), (256, 200));
+    assert_eq!(limits.max_connections_per_user, 50);
+    assert_eq!(limits.max_packet_bytes, 65_536);
+    assert_eq!(config.trusted_proxies, TrustedProxies::default());
     assert_eq!(
         config.origins.configured()[0].to_string(),
         "http://localhost:3000"
@@ -69,7 +74,13 @@ fn all_problems_are_reported_at_once_by_the_settings_names() {
         ("MIGRATE", "yes"),
         ("DATABASE_URL", "mysql://x"),
         ("DATABASE_POOL_SIZE", "0"),
+        ("MESSAGE_RATE", "0.5"),
+        ("CONNECT_RATE", "fast"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8, proxy"),
         ("MAX_IN_FLIGHT", "-1"),
+        ("MAX_ROOMS", "x"),
+        ("MAX_CONNECTIONS_PER_USER", "1e3"),
+        ("MAX_CONNECTIONS", "all"),
         ("MAX_PACKET_BYTES", "64k"),
         ("JWT_LEEWAY", "1.5"),
         ("FRONTEND_URL", "http://a, *"),
@@ -80,6 +91,12 @@ fn all_problems_are_reported_at_once_by_the_settings_names() {
         "PORT must be a port from 0 to 65535, not \"http\"",
         "MIGRATE must be on or off, not \"yes\"",
         "DATABASE_URL must start with sqlite:// or postgres://",
+        "MESSAGE_RATE must be a whole number per second, or 0 for no limit, not \"0.5\"",
+        "CONNECT_RATE must be a whole number per second, or 0 for no limit, not \"fast\"",
+        "TRUSTED_PROXIES is malformed: \"proxy\" is not a valid network such as 10.0.0.0/8",
+        "MAX_ROOMS must be a number, or 0 for no limit, not \"x\"",
+        "MAX_CONNECTIONS_PER_USER must be a number, or 0 for no limit, not \"1e3\"",
+        "MAX_CONNECTIONS must be a number, or 0 for no limit, not \"all\"",
         "MAX_IN_FLIGHT must be a number, or 0 for no limit, not \"-1\"",
         "MAX_PACKET_BYTES must be a number of bytes, or 0 for no limit, not \"64k\"",
         "JWT_LEEWAY must be a number of seconds, not \"1.5\"",
@@ -241,9 +258,6 @@ fn keys_that_cannot_be_used_are_refused_by_name() {
 #[test]
 fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
-        "MESSAGE_RATE",
-        "CONNECT_RATE",
-        "TRUSTED_PROXIES",
         "ROOM_DEFAULT",
         "API_KEYS",
         "API_PORT",
@@ -254,9 +268,6 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         "WEBHOOK_EVENTS",
         "NOTIFY_AFTER",
         "OTEL_EXPORTER_OTLP_ENDPOINT",
-        "MAX_ROOMS",
-        "MAX_CONNECTIONS_PER_USER",
-        "MAX_CONNECTIONS",
     ] {
         let reported = problem(&[(name, "7")]);
         let expected = format!("{name} is not implemented in this version: unset it");
@@ -274,20 +285,45 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
 
 #[test]
 fn a_value_that_requests_the_only_available_behaviour_is_accepted() {
-    for name in [
-        "MESSAGE_RATE",
-        "CONNECT_RATE",
-        "MAX_ROOMS",
-        "MAX_CONNECTIONS_PER_USER",
-        "MAX_CONNECTIONS",
-    ] {
-        assert!(read(&[(name, "0")]).is_ok(), "{name}");
-        let reported = problem(&[(name, "7")]);
-        assert!(reported.ends_with("or set it to 0"), "{reported}");
-    }
     assert!(read(&[("ROOM_DEFAULT", "open")]).is_ok());
     let reported = problem(&[("ROOM_DEFAULT", "private")]);
     assert!(reported.ends_with("or set it to open"), "{reported}");
+}
+
+#[test]
+fn each_limit_has_its_own_setting_and_0_is_no_limit() {
+    let names = [
+        "MESSAGE_RATE",
+        "CONNECT_RATE",
+        "MAX_IN_FLIGHT",
+        "MAX_ROOMS",
+        "MAX_CONNECTIONS_PER_USER",
+        "MAX_CONNECTIONS",
+        "MAX_PACKET_BYTES",
+    ];
+    let of = |values: [&str; 7]| {
+        let settings: Vec<_> = names.into_iter().zip(values).collect();
+        let limits = read(&settings).unwrap().limits;
+        let rates = [limits.message_rate, limits.connect_rate].map(|rate| rate as usize);
+        let [message_rate, connect_rate] = rates;
+        [
+            message_rate,
+            connect_rate,
+            limits.max_in_flight,
+            limits.max_rooms,
+            limits.max_connections_per_user,
+            limits.max_connections,
+            limits.max_packet_bytes,
+        ]
+    };
+    assert_eq!(
+        of(["1", "2", "3", "4", "5", "6", "7"]),
+        [1, 2, 3, 4, 5, 6, 7]
+    );
+    assert_eq!(of(["0"; 7]), [0; 7]);
+    // Without the setting, it depends on how many files this process may open.
+    let default = read(&[]).unwrap().limits.max_connections;
+    assert_eq!(default, open_files::connections());
 }
 
 #[test]

@@ -22,6 +22,7 @@ pub(super) async fn respond(State(status): State<Status>) -> impl IntoResponse {
         "Rooms that a client of this node has joined.",
         status.gateway.rooms.count() as u64,
     );
+    text.refusals(status.gateway.refusals.counts());
     if let Some(nodes) = &status.nodes {
         text.hints(&nodes.health.status());
     }
@@ -49,6 +50,14 @@ impl Text {
 
     fn sample(&mut self, name: &str, value: u64) {
         let _ = writeln!(self.0, "{name} {value}");
+    }
+
+    fn refusals(&mut self, counts: impl Iterator<Item = (&'static str, u64)>) {
+        let name = "chat_refusals_total";
+        self.describe(name, "What was refused because of a limit.", "counter");
+        for (limit, count) in counts {
+            self.sample(&format!("{name}{{limit=\"{limit}\"}}"), count);
+        }
     }
 
     fn hints(&mut self, status: &HintsStatus) {

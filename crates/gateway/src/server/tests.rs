@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
-use crate::{AllowedOrigins, App, AppOptions, Draining, Limits};
+use crate::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies};
 
 /// How long the test waits for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -97,9 +97,11 @@ fn app() -> App {
         tasks: Vec::new(),
         clock: Arc::new(clock),
         origins: AllowedOrigins::default(),
+        trusted_proxies: TrustedProxies::default(),
         limits: Limits {
             max_in_flight: 256,
             max_packet_bytes: 65_536,
+            ..Limits::default()
         },
         nodes: None,
         draining: Draining::AtOnce,

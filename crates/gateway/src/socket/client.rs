@@ -8,8 +8,7 @@ use chat_domain::{ConnectionId, Identity, Membership};
 
 use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::protocol::Malformed;
-use super::reply::Request;
+use super::reply::{Failure, Request};
 use super::{Event, inbox};
 use crate::clients::{Clients, HasExpired};
 use crate::gateway::Gateway;
@@ -31,7 +30,7 @@ pub(crate) struct Client {
 /// An event of the client that has taken its place.
 pub(super) struct Asked {
     pub(super) request: Request,
-    pub(super) outcome: Result<Event, Malformed>,
+    pub(super) outcome: Result<Event, Failure>,
     /// The packet's size.
     pub(super) bytes: usize,
 }

@@ -1,5 +1,6 @@
 //! What a handler works with.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a Client,
     /// What the client's token stated when the event began.
     pub(super) identity: &'a Identity,
+    pub(super) client_address: IpAddr,
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
     pub(super) slot: &'a Slot<'a>,

@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     TokenRevoked,
     #[error("unavailable")]
     Unavailable,
+    #[error("too_many_connections")]
+    TooManyConnections,
 }
 
 /// The payload of CONNECT, as it was sent.
@@ -63,7 +65,7 @@ pub(crate) async fn authenticate(
                 ConnectError::Unavailable(_) => Refusal::Unavailable,
             };
             let cause = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::debug!(%refusal, cause, "handshake refused");
+            tracing::debug!(%refusal, cause, "a token is refused");
             Err(refusal)
         }
     }

@@ -7,6 +7,7 @@ use super::context::Context;
 use super::objects::{JoinedRoom, LeftRoom};
 use super::packet;
 use super::reply::Failure;
+use crate::refusals::Limit;
 
 pub(super) async fn join(
     context: Context<'_>,
@@ -15,6 +16,12 @@ pub(super) async fn join(
     after: Option<Seq>,
 ) -> Result<(), Failure> {
     let gateway = context.gateway;
+    let max_rooms = gateway.limits.max_rooms;
+    let is_joined = membership.has_joined(room_id);
+    if max_rooms != 0 && !is_joined && membership.iter().count() >= max_rooms {
+        gateway.refusals.count(Limit::Rooms, context.client_address);
+        return Err(Failure::too_many_rooms(max_rooms));
+    }
     let (entrance, joining) = gateway
         .join_room
         .execute(context.identity, room_id, after, || {

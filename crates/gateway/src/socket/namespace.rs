@@ -17,8 +17,9 @@ use socketioxide_core::Value;
 use super::client::Client;
 use super::handshake::{self, Auth, Refusal};
 use super::serving;
-use crate::clients::{Clients, Draining, IsDraining};
+use crate::clients::{Clients, Draining, NotAdded};
 use crate::gateway::Gateway;
+use crate::refusals::Limit;
 use crate::session::Session;
 use crate::wire::Ending;
 
@@ -75,7 +76,12 @@ async fn admit(
         let client = Client::new(identity, session.clone(), gateway.clone(), clients.clone());
         match clients.add(&client) {
             Ok(()) => Ok(client),
-            Err(IsDraining) => {
+            Err(NotAdded::TooManyOfUser) => {
+                let client = session.client_address();
+                gateway.refusals.count(Limit::ConnectionsPerUser, client);
+                Err(Refusal::TooManyConnections)
+            }
+            Err(NotAdded::IsDraining) => {
                 if gateway.closing != Draining::AtOnce {
                     // The client gets no answer, because after a CONNECT_ERROR the standard
                     // client would not try another node.
@@ -88,12 +94,19 @@ async fn admit(
     let client = match admitted {
         Ok(client) => client,
         Err(refusal) => {
+            tracing::debug!(%refusal, client = %session.client_address(), "a client is refused");
             let session = session.clone();
             let tasks = &gateway.tasks;
             tasks.spawn(async move { session.end_when_flushed().await });
             return Err(refusal);
         }
     };
+    session.place().connected();
+    tracing::debug!(
+        user = %client.identity().user.id,
+        client = %session.client_address(),
+        "a client has connected"
+    );
     socket.on_fallback(Packets {
         client: client.clone(),
         clients: clients.clone(),

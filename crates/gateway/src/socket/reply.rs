@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
@@ -24,6 +25,7 @@ pub(crate) enum Code {
     NotFound,
     Conflict,
     RateLimited,
+    LimitExceeded,
     Unavailable,
     OutcomeUnknown,
     TokenExpired,
@@ -41,6 +43,7 @@ impl Code {
             | Self::NotInRoom
             | Self::NotFound
             | Self::Conflict
+            | Self::LimitExceeded
             | Self::TokenExpired
             | Self::TokenInvalid
             | Self::TokenRevoked
@@ -54,6 +57,7 @@ impl Code {
 pub(crate) struct Failure {
     code: Code,
     message: String,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
@@ -62,6 +66,25 @@ impl Failure {
         Self::new(
             Code::RateLimited,
             "too many events in progress: wait for their replies",
+        )
+    }
+
+    /// The user has sent too many events; another one is accepted after this time.
+    pub(crate) fn too_many_per_second(retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                Code::RateLimited,
+                "too many events per second: try again later",
+            )
+        }
+    }
+
+    /// The connection has joined as many rooms as it may.
+    pub(crate) fn too_many_rooms(max_rooms: usize) -> Self {
+        Self::new(
+            Code::LimitExceeded,
+            format!("a connection can join at most {max_rooms} rooms: leave one first"),
         )
     }
 
@@ -103,7 +126,14 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            retry_after: None,
         }
+    }
+
+    /// Returns the time to wait in milliseconds, rounded up.
+    fn retry_after_ms(&self) -> Option<u128> {
+        let wait = self.retry_after?;
+        Some(wait.as_micros().div_ceil(1000))
     }
 
     /// Storage failed. The cause is not sent; `storage_watch` logs outages.
@@ -266,6 +296,8 @@ impl Request {
             #[serde(skip_serializing_if = "Option::is_none")]
             client_message_id: Option<&'a str>,
             retryable: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after_ms: Option<u128>,
         }
         #[derive(Serialize)]
         struct Refused<'a> {
@@ -273,12 +305,16 @@ impl Request {
             error: RefusedError<'a>,
         }
         #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
         struct RefusedError<'a> {
             code: Code,
             message: &'a str,
             retryable: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after_ms: Option<u128>,
         }
         let (code, message) = (failure.code, &*failure.message);
+        let retry_after_ms = failure.retry_after_ms();
         let retryable = code.is_retryable();
         let event = ErrorEvent {
             message,
@@ -287,12 +323,14 @@ impl Request {
             room_id: self.room_id.map(RoomId::get),
             client_message_id: self.client_message_id.as_ref().map(ClientMessageId::as_str),
             retryable,
+            retry_after_ms,
         };
         let ack = self.ack.map(|id| {
             let error = RefusedError {
                 code,
                 message,
                 retryable,
+                retry_after_ms,
             };
             packet::ack(id, &Refused { ok: false, error })
         });

@@ -20,11 +20,15 @@ use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
 use super::{Event, messages, packet, protocol};
 use crate::lock;
+use crate::rates::RetryAfter;
+use crate::refusals::Limit;
 
 /// Takes an event in. Called in the reader's own turn: the order of these calls is the order
 /// in which the events take effect.
 pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
     let received = protocol::read(packet, Event::parse);
+    let outcome = received.outcome.map_err(Failure::from);
+    let outcome = outcome.and_then(|event| check_rate(client, event));
     let asked = Asked {
         request: Request {
             event: received.event,
@@ -32,18 +36,42 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
             client_message_id: received.client_message_id,
             ack,
         },
-        outcome: received.outcome,
+        outcome,
         bytes: packet.len(),
     };
     client.session.took_in(asked.bytes);
     let (refused, failure) = match client.inbox.push(asked) {
         Ok(pushed) => return start_if_needed(client, pushed),
-        Err(Refused::Full(asked)) => (asked, Failure::too_many_in_progress()),
+        Err(Refused::Full(asked)) => {
+            count_refusal(client, Limit::InFlight);
+            (asked, Failure::too_many_in_progress())
+        }
         // The transport is closed, or about to be: to the client, the event did not arrive.
         Err(Refused::Closed) => return client.session.finished(packet.len()),
     };
     client.send(refused.request.failure(&failure));
     client.session.finished(refused.bytes);
+}
+
+/// Refuses an event that exceeds its user's rate. The refusal takes the event's place among
+/// the others, so that answers keep their order.
+fn check_rate(client: &Client, event: Event) -> Result<Event, Failure> {
+    if !event.counts_against_rate() {
+        return Ok(event);
+    }
+    let rates = &client.gateway.rates;
+    match rates.check_event(&client.identity().user.id) {
+        Ok(()) => Ok(event),
+        Err(RetryAfter(wait)) => {
+            count_refusal(client, Limit::MessageRate);
+            Err(Failure::too_many_per_second(wait))
+        }
+    }
+}
+
+fn count_refusal(client: &Client, limit: Limit) {
+    let refusals = &client.gateway.refusals;
+    refusals.count(limit, client.session.client_address());
 }
 
 /// Ends a connection whose client has disconnected: nothing is sent any more. What arrived
@@ -202,6 +230,7 @@ fn context<'a>(
         gateway: &client.gateway,
         client,
         identity,
+        client_address: client.session.client_address(),
         outbox: client.outbox(),
         request,
         slot,

@@ -101,6 +101,8 @@ impl WireOwner for RecordingOwner {
         lock(&self.0).extend_from_slice(bytes);
     }
 
+    fn announced(&self, _: u64) {}
+
     fn finish(&self) {
         lock(&self.0).extend_from_slice(b".");
     }

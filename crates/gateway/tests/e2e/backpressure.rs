@@ -299,3 +299,37 @@ async fn a_client_that_floods_and_reads_receives_every_answer() {
     assert_eq!(errors, EVENTS);
     drop(writing.await.unwrap());
 }
+
+/// Responses to HTTP requests are bounded like everything else that waits for a client.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_sends_requests_and_reads_no_response_is_gone_within_thirty_seconds() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut bystander = Bystander::join(&gateway, 1).await;
+    let (files, memory) = (gateway.open_files(), gateway.memory_kib("VmRSS"));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(gateway.address).await.unwrap();
+    let requests = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    let since = Instant::now();
+    let mut written = 0;
+    // The end shows when the kernel refuses to send more.
+    loop {
+        let rest = &requests.as_bytes()[written % requests.len()..];
+        match stream.try_write(rest) {
+            Ok(bytes) => written += bytes,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                timeout(Duration::from_millis(100), stream.writable())
+                    .await
+                    .ok();
+            }
+            Err(_) => break,
+        }
+        assert!(since.elapsed() < Duration::from_secs(30), "still connected");
+        let grown = gateway.memory_kib("VmRSS").saturating_sub(memory);
+        assert!(grown < 4096, "{grown} KiB");
+    }
+    let closed = async { while gateway.open_files() > files {} };
+    timeout(DEADLINE, closed).await.expect("its file is closed");
+    bystander.send_undisturbed().await;
+}

@@ -6,7 +6,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::bystander::Bystander;
 use crate::support::client::{Client, Polling};
-use crate::support::{Database, Gateway, token};
+use crate::support::{Database, Gateway, metric, token};
 
 async fn ada(gateway: &Gateway) -> Client {
     Client::connect(gateway.address, &token("1", "Ada")).await
@@ -241,6 +241,8 @@ async fn a_thousand_sends_in_progress_keep_their_order(database: &Database) {
     // All of them are in progress, because one event more is refused.
     let refused = client.call("leaveRoom", &json!({"roomId": 2})).await;
     assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    let refusals = metric(&gateway, r#"chat_refusals_total{limit="max_in_flight"}"#);
+    assert_eq!(refusals.await, 1);
     lock.release();
     for (n, id) in ids.into_iter().enumerate() {
         let sent = client.ack(id).await;

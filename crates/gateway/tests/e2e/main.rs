@@ -6,8 +6,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod admission;
 mod backpressure;
 mod canaries;
+mod client_addresses;
 mod deleted_rows;
 mod dev;
 mod draining;
@@ -19,6 +21,7 @@ mod hidden_rooms;
 mod history;
 mod internal_error;
 mod issuer;
+mod kill_switch;
 mod loadtest;
 mod names;
 mod nodes;
@@ -27,6 +30,7 @@ mod origins;
 mod outage;
 mod packet_size;
 mod payloads;
+mod rates;
 mod read_pace;
 mod read_pointers;
 mod rejoins;

@@ -1,8 +1,8 @@
 //! Several gateways on one PostgreSQL.
 
-mod group;
+pub(crate) mod group;
 mod hints;
-mod kick;
+pub(crate) mod kick;
 mod settings;
 
 use std::sync::Arc;

@@ -93,9 +93,6 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
 #[test]
 fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
     for (variable, value) in [
-        ("MESSAGE_RATE", "50"),
-        ("CONNECT_RATE", "10"),
-        ("TRUSTED_PROXIES", "10.0.0.0/8"),
         ("ROOM_DEFAULT", "private"),
         ("API_KEYS", "backend:hunter2"),
         ("API_KEYS_FILE", "/run/api-keys"),
@@ -109,9 +106,6 @@ fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
         ("WEBHOOK_EVENTS", "message.created"),
         ("NOTIFY_AFTER", "30"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:hunter2@x:4317"),
-        ("MAX_ROOMS", "200"),
-        ("MAX_CONNECTIONS_PER_USER", "50"),
-        ("MAX_CONNECTIONS", "10000"),
     ] {
         let line = serve_fails(&[(variable, value)]);
         assert!(

@@ -1,6 +1,6 @@
 //! Which web pages may use the gateway.
 
-use crate::support::client::{Client, http};
+use crate::support::client::{Client, Polling, http};
 use crate::support::{Database, Gateway, token};
 
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
@@ -52,14 +52,22 @@ async fn every_polling_response_allows_its_origin_with_credentials() {
             }
         }
     }
+    let session = Polling::connect(gateway.address, &token("1", "Ada")).await;
     for origin in ["https://evil.example.com", "null", "http://localhost:3001"] {
-        let (_, response) = send(&gateway, "GET", POLL, &format!("Origin: {origin}\r\n")).await;
+        let with = format!("Origin: {origin}\r\n");
+        let (status, response) = send(&gateway, "GET", POLL, &with).await;
+        assert_eq!(status, 403, "{response}");
+        let existing = format!("{POLL}&sid={}", session.sid);
+        assert_eq!(send(&gateway, "GET", &existing, &with).await.0, 403);
+        assert_eq!(send(&gateway, "POST", &existing, &with).await.0, 403);
         assert_eq!(
             header(&response, "access-control-allow-origin"),
             None,
             "{response}"
         );
     }
+    // They had no effect on the session.
+    assert_eq!(session.post(r#"420["joinRoom",{"roomId":1}]"#).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

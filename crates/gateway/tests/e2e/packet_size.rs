@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::client::{Polling, get};
-use crate::support::{DEADLINE, Database, Gateway, token};
+use crate::support::{DEADLINE, Database, Gateway, metric, token};
 
 /// The limit without the setting, as the contract states it.
 const DEFAULT: usize = 65_536;
@@ -83,6 +83,9 @@ async fn assert_limit_is(gateway: &Gateway, limit: usize) {
         413
     );
     assert_eq!(polling.get().await.0, 400, "the session has ended");
+
+    let refused = metric(gateway, r#"chat_refusals_total{limit="max_packet_bytes"}"#).await;
+    assert_eq!(refused, 2, "one on each transport");
 
     witness.send(1, "barrier").await;
     for content in ["fits", "fits", "barrier"] {

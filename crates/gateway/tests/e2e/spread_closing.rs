@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres};
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies, server};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -52,9 +52,11 @@ impl Node {
             tasks: Vec::new(),
             clock: Arc::new(SystemClock),
             origins: AllowedOrigins::default(),
+            trusted_proxies: TrustedProxies::default(),
             limits: Limits {
                 max_in_flight: 256,
                 max_packet_bytes: 65_536,
+                ..Limits::default()
             },
             nodes: None,
             draining: Draining::Spread(SPREAD),

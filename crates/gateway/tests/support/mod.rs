@@ -119,7 +119,8 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// Starts `serve` on this database with the default settings.
+    /// Starts `serve` on this database with the default settings, but without
+    /// `MESSAGE_RATE`.
     pub(crate) fn start(database: &Database) -> Self {
         Self::start_with(database, &[])
     }
@@ -144,6 +145,7 @@ impl Gateway {
             .env("DATABASE_URL", database.url())
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
+            .env("MESSAGE_RATE", "0")
             .envs(environment.iter().copied());
         Self::spawn(command)
     }
@@ -210,6 +212,14 @@ impl Gateway {
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.process.wait(Duration::from_secs(15)).unwrap()
     }
+}
+
+/// Returns the value of a metric, by its name and labels.
+pub(crate) async fn metric(gateway: &Gateway, name: &str) -> u64 {
+    let (_, metrics) = client::get(gateway.address, "/metrics").await;
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let value = value.unwrap_or_else(|| panic!("{name} is not in {metrics}"));
+    value.trim().parse().unwrap()
 }
 
 /// Returns a command of the binary that does not inherit the developer's settings.

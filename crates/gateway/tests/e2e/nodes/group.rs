@@ -9,22 +9,22 @@ use crate::support::exchange::Exchange;
 use crate::support::{DEADLINE, Database, Gateway};
 
 /// Gateways that exchange hints.
-pub(super) struct Group {
-    pub(super) database: Database,
-    pub(super) nodes: Vec<Gateway>,
-    pub(super) exchange: Exchange,
+pub(crate) struct Group {
+    pub(crate) database: Database,
+    pub(crate) nodes: Vec<Gateway>,
+    pub(crate) exchange: Exchange,
 }
 
 impl Group {
     /// Starts gateways on the Redis that `cargo xtask test` provides.
-    pub(super) async fn start(size: usize) -> Self {
+    pub(crate) async fn start(size: usize) -> Self {
         let group = Self::with(Exchange::shared(), size);
         group.until_connected(1).await;
         group
     }
 
     /// Starts gateways on this Redis, whether it is there or not.
-    pub(super) fn start_on(redis_url: &str, size: usize) -> Self {
+    pub(crate) fn start_on(redis_url: &str, size: usize) -> Self {
         Self::with(Exchange::on(redis_url), size)
     }
 
@@ -40,7 +40,7 @@ impl Group {
     }
 
     /// Waits until every node has reported this as `chat_redis_connected`.
-    pub(super) async fn until_connected(&self, connected: u64) {
+    pub(crate) async fn until_connected(&self, connected: u64) {
         for node in &self.nodes {
             until_metric(node, "chat_redis_connected", |value| value == connected).await;
         }
@@ -48,7 +48,7 @@ impl Group {
 }
 
 /// Returns the value of a metric.
-pub(super) async fn metric(node: &Gateway, name: &str) -> u64 {
+pub(crate) async fn metric(node: &Gateway, name: &str) -> u64 {
     let (status, text) = get(node.address, "/metrics").await;
     assert_eq!(status, 200);
     let value = text.lines().find_map(|line| {
@@ -59,7 +59,7 @@ pub(super) async fn metric(node: &Gateway, name: &str) -> u64 {
 }
 
 /// Waits until a metric has a value as expected.
-pub(super) async fn until_metric(node: &Gateway, name: &str, is_met: impl Fn(u64) -> bool) {
+pub(crate) async fn until_metric(node: &Gateway, name: &str, is_met: impl Fn(u64) -> bool) {
     let poll = async {
         while !is_met(metric(node, name).await) {
             sleep(Duration::from_millis(10)).await;

@@ -10,7 +10,7 @@ use crate::support::client::Polling;
 use crate::support::{DEADLINE, command, token};
 
 /// Runs `kick` with these settings.
-fn kick(user: &str, environment: &[(&str, &str)]) -> Output {
+pub(crate) fn kick(user: &str, environment: &[(&str, &str)]) -> Output {
     let mut kick = command("kick");
     kick.args(["--user", user])
         .envs(environment.iter().copied());
