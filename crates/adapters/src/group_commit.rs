@@ -13,9 +13,9 @@
 //! commit.
 //!
 //! **Order.** An append takes its place in the queue in its first poll. All messages of a
-//! room are in at most one batch at a time, in the queue's order. A message that is sent
-//! later to a room is therefore numbered later, even if a batch failed or its outcome is
-//! unknown.
+//! room are in at most one batch at a time, in the queue's order except for turns of other
+//! senders. A message that its sender sends later to a room is therefore numbered later,
+//! even if a batch failed or its outcome is unknown.
 //!
 //! **Isolation.** A batch fails as a whole only if the database does.
 //! - The same message twice in a batch: the later one repeats the earlier one.
@@ -37,16 +37,23 @@
 //! never delay a batch of messages; on SQLite, whose writer is shared, by one bounded batch
 //! of marks at most.
 //!
+//! **Overload.** A message is refused at once if more messages wait than can be stored soon,
+//! the heaviest senders' first ([`admission`]). If more wait than fit into a batch, their
+//! senders take turns ([`turns`]): the messages of one sender stay in their order, and
+//! those of a light sender overtake those of a heavy one.
+//!
 //! **Bounds.** At most [`QUEUE`] messages and as many marks wait, each for at most
 //! [`QUEUE_DEADLINE`]; a batch has at most [`BATCH`] messages or pointers and
 //! [`BATCH_BYTES`] of content. Whatever exceeds a bound is refused at once with
 //! [`StorageError::Unavailable`].
 
+mod admission;
 mod batch;
 mod committer;
 mod error;
 mod marks;
 mod settling;
+mod turns;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -58,6 +65,7 @@ use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, Storage
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use self::admission::{Admission, Place};
 use self::marks::PendingMark;
 
 /// The maximum number of messages that wait to be stored, and of messages held back
@@ -172,6 +180,7 @@ pub(crate) struct Mark {
 #[derive(Clone)]
 pub(crate) struct GroupCommit {
     requests: mpsc::Sender<Request>,
+    admission: Arc<Admission>,
     marks: mpsc::Sender<PendingMark>,
 }
 
@@ -184,20 +193,28 @@ impl GroupCommit {
         open: impl Fn() -> S + Clone + Send + 'static,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(committer::Committer::new(queue, lanes, open.clone()).run());
+        let admission = Arc::new(Admission::default());
+        let committer = committer::Committer::new(queue, admission.clone(), lanes, open.clone());
+        tokio::spawn(committer.run());
         let (marks, queue) = mpsc::channel(QUEUE);
         tokio::spawn(marks::run(queue, open));
-        Self { requests, marks }
+        Self {
+            requests,
+            admission,
+            marks,
+        }
     }
 
     /// Stores a message; see the port. The message takes its place in the first poll, and
     /// dropping the future later does not undo anything.
     pub(crate) async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
+        let place = self.admission.enter(&message.author.id);
         let (answer, outcome) = oneshot::channel();
         let waiting = Waiting {
             since: Instant::now(),
             message: Arc::new(message),
             answer,
+            place: Some(place.map_err(StorageError::unavailable)?),
         };
         let sent = self.requests.try_send(Request::Append(waiting));
         sent.map_err(|error| refused(&error, "too many messages are waiting to be stored"))?;
@@ -272,6 +289,8 @@ struct Waiting {
     since: Instant,
     message: Arc<NewMessage>,
     answer: Answer,
+    /// Until it is in a batch.
+    place: Option<Place>,
 }
 
 type Answer = oneshot::Sender<Result<Appended, AppendError>>;
@@ -279,6 +298,12 @@ type Answer = oneshot::Sender<Result<Appended, AppendError>>;
 impl Waiting {
     fn room_id(&self) -> RoomId {
         self.message.room_id
+    }
+
+    /// Makes room for another message to wait.
+    fn admitted(mut self) -> Self {
+        drop(self.place.take());
+        self
     }
 
     fn answer(self, outcome: Result<Appended, AppendError>) {

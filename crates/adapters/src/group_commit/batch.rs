@@ -10,6 +10,7 @@ use chat_domain::{
     ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
 };
 
+use super::admission::Admission;
 use super::error::BatchError;
 use super::{Answer, BATCH_DEADLINE, Check, Placed, Store, StoreError, Unsettled, Waiting};
 
@@ -66,6 +67,7 @@ impl Stored {
 /// Stores a batch.
 pub(super) async fn write<S: Store>(
     store: &mut S,
+    admission: &Admission,
     batch: Vec<Waiting>,
     kind: Kind,
     repeats: Repeats,
@@ -80,7 +82,7 @@ pub(super) async fn write<S: Store>(
         writing.answer_known_repeats(store).await;
     }
     while let Some(part) = writing.next_part() {
-        writing.store(store, part).await;
+        writing.store(store, admission, part).await;
     }
     writing.outcome.left_behind.sort_by_key(|w| w.since);
     writing.outcome
@@ -157,11 +159,13 @@ impl Writing {
         }
     }
 
-    async fn store<S: Store>(&mut self, store: &mut S, part: Part) {
+    async fn store<S: Store>(&mut self, store: &mut S, admission: &Admission, part: Part) {
         let stored = match self.kind {
             Kind::Regular => store.store(&part.messages()).await,
             Kind::LeftBehind => store.store_left_behind(&part.messages()).await,
         };
+        // Before a sender is answered, who may try again at once.
+        admission.resume();
         match stored {
             Ok(places) => self.stored(part, places),
             Err(StoreError::Repeat) => match store.originals(&part.messages()).await {

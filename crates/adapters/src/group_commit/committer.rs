@@ -2,6 +2,7 @@
 //! are being stored.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_domain::RoomId;
@@ -9,19 +10,24 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
 
+use super::admission::Admission;
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
 use super::settling::{Settled, Settling};
+use super::turns;
 use super::{
-    BATCH, BATCH_BYTES, BATCH_DEADLINE, Check, PATIENCE, QUEUE, QUEUE_DEADLINE,
-    REPEATS_EXPECTED_FOR, Request, Store, Waiting,
+    BATCH_BYTES, BATCH_DEADLINE, Check, PATIENCE, QUEUE, QUEUE_DEADLINE, REPEATS_EXPECTED_FOR,
+    Request, Store, Waiting,
 };
 
 /// How long a locked room is kept out of regular batches, unless a batch stores it before.
 const LOCKED_FOR: Duration = Duration::from_secs(10);
+/// How long all lanes may be busy without storing a batch before messages are refused.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// The task's state. A lane is a store, which is either idle or busy with one batch.
 pub(super) struct Committer<S, F> {
     queue: mpsc::Receiver<Request>,
+    admission: Arc<Admission>,
     input: Input,
     /// What was taken from the queue and is not yet in a batch. It comes before the rest
     /// of the queue.
@@ -44,6 +50,10 @@ pub(super) struct Committer<S, F> {
     running: JoinSet<Done<S>>,
     batches: HashMap<Id, Batch>,
     idle: Vec<S>,
+    /// When a batch ended last, or when the first one began after a pause.
+    progress: Instant,
+    /// Whether all lanes have been busy for too long since then.
+    is_stalled: bool,
     open: F,
 }
 
@@ -57,21 +67,23 @@ enum Input {
 /// The messages of a batch that is being formed.
 struct Gathered {
     kind: Kind,
+    limit: usize,
     batch: Vec<Waiting>,
     bytes: usize,
 }
 
 impl Gathered {
-    fn new(kind: Kind) -> Self {
+    fn new(kind: Kind, limit: usize) -> Self {
         Self {
             kind,
+            limit,
             batch: Vec::new(),
             bytes: 0,
         }
     }
 
     fn is_full(&self) -> bool {
-        self.batch.len() >= BATCH || self.bytes >= BATCH_BYTES
+        self.batch.len() >= self.limit || self.bytes >= BATCH_BYTES
     }
 
     fn push(&mut self, waiting: Waiting) {
@@ -84,15 +96,22 @@ impl Gathered {
             return;
         }
         self.bytes += waiting.message.content.as_str().len();
-        self.batch.push(waiting);
+        self.batch.push(waiting.admitted());
     }
 }
 
 /// A batch that is being stored.
 struct Batch {
     rooms: HashSet<RoomId>,
+    messages: usize,
     kind: Kind,
     since: Instant,
+}
+
+impl Batch {
+    fn is_stuck(&self) -> bool {
+        self.kind == Kind::Regular && self.since.elapsed() >= STALLED_AFTER
+    }
 }
 
 /// A batch that has ended, and its store.
@@ -102,9 +121,15 @@ struct Done<S> {
 }
 
 impl<S: Store, F: Fn() -> S> Committer<S, F> {
-    pub(super) fn new(queue: mpsc::Receiver<Request>, lanes: usize, open: F) -> Self {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Request>,
+        admission: Arc<Admission>,
+        lanes: usize,
+        open: F,
+    ) -> Self {
         Self {
             queue,
+            admission,
             input: Input::Open,
             next: VecDeque::new(),
             checks: Vec::new(),
@@ -118,6 +143,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             running: JoinSet::new(),
             batches: HashMap::new(),
             idle: std::iter::repeat_with(&open).take(lanes).collect(),
+            progress: Instant::now(),
+            is_stalled: false,
             open,
         }
     }
@@ -140,7 +167,10 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             if self.is_finished() {
                 return;
             }
-            let patience_ends = blocked_until.unwrap_or_else(Instant::now);
+            let wakes_at = match self.idle.is_empty() {
+                true => (!self.is_stalled).then(|| self.progress + STALLED_AFTER),
+                false => blocked_until,
+            };
             tokio::select! {
                 biased;
                 Some(done) = self.running.join_next_with_id() => self.finish(done),
@@ -152,8 +182,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
                         None => self.input = Input::Closed,
                     }
                 }
-                () = sleep_until(patience_ends.into()),
-                    if blocked_until.is_some() && !self.idle.is_empty() => {}
+                () = sleep_until(wakes_at.unwrap_or_else(Instant::now).into()),
+                    if wakes_at.is_some() => self.notice_stall(),
             }
         }
     }
@@ -176,13 +206,28 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         ends.max().filter(|end| *end > Instant::now())
     }
 
+    /// Refuses what arrives from now on if all lanes have been busy for too long.
+    fn notice_stall(&mut self) {
+        if self.idle.is_empty() && self.progress.elapsed() >= STALLED_AFTER {
+            self.is_stalled = true;
+            self.admission.stall();
+        }
+    }
+
     /// Starts a batch of everything that waits, except for rooms that are being stored or
-    /// are locked.
+    /// are locked. If that is more than a batch, the senders take turns.
     fn start_regular(&mut self) {
         let Some(store) = self.idle.pop() else {
             return;
         };
-        let mut gathered = Gathered::new(Kind::Regular);
+        let limit = self.admission.batch();
+        if self.next.len() + self.queue.len() > limit {
+            while let Some(waiting) = self.take_from_queue() {
+                self.next.push_back(waiting);
+            }
+            turns::bring_forward(&mut self.next, limit);
+        }
+        let mut gathered = Gathered::new(Kind::Regular, limit);
         while !gathered.is_full()
             && let Some(waiting) = self.next_waiting()
         {
@@ -197,9 +242,11 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
     }
 
     fn next_waiting(&mut self) -> Option<Waiting> {
-        if let Some(waiting) = self.next.pop_front() {
-            return Some(waiting);
-        }
+        let next = self.next.pop_front();
+        next.or_else(|| self.take_from_queue())
+    }
+
+    fn take_from_queue(&mut self) -> Option<Waiting> {
         loop {
             match self.queue.try_recv().ok()? {
                 Request::Append(waiting) => return Some(waiting),
@@ -231,7 +278,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let Some(store) = (!rooms.is_empty()).then(|| self.idle.pop()).flatten() else {
             return;
         };
-        let mut gathered = Gathered::new(Kind::LeftBehind);
+        let mut gathered = Gathered::new(Kind::LeftBehind, self.admission.batch());
         for room_id in rooms {
             let mut released = self.release(room_id);
             while !gathered.is_full()
@@ -261,13 +308,24 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             _ => Repeats::Unexpected,
         };
         let rooms: HashSet<_> = batch.iter().map(Waiting::room_id).collect();
+        let messages = batch.len();
+        if self.batches.is_empty() {
+            self.progress = since;
+        }
         self.busy.extend(&rooms);
+        let admission = self.admission.clone();
         let task = self.running.spawn(async move {
-            let outcome = batch::write(&mut store, batch, kind, repeats).await;
+            let outcome = batch::write(&mut store, &admission, batch, kind, repeats).await;
             batch::answer_checks(&mut store, &outcome, checks).await;
             Done { store, outcome }
         });
-        self.batches.insert(task.id(), Batch { rooms, kind, since });
+        let batch = Batch {
+            rooms,
+            messages,
+            kind,
+            since,
+        };
+        self.batches.insert(task.id(), batch);
     }
 
     fn finish(&mut self, done: Result<(Id, Done<S>), JoinError>) {
@@ -299,6 +357,11 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let Some(batch) = self.batches.remove(&id) else {
             return;
         };
+        self.progress = now;
+        self.is_stalled = false;
+        // Also after a panic.
+        self.admission.resume();
+        self.admission.learn(batch.messages, now - batch.since);
         // Before what was held in the meantime, which arrived later.
         for waiting in left_behind.into_iter().rev() {
             self.held_count += 1;
@@ -345,10 +408,20 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         }
     }
 
-    fn hold(&mut self, waiting: Waiting) {
+    fn hold(&mut self, mut waiting: Waiting) {
         if self.held_count == QUEUE {
             waiting.refuse("too many messages are waiting for their room");
             return;
+        }
+        let room_id = waiting.room_id();
+        let mut batches = self.batches.values();
+        if batches.any(|batch| batch.is_stuck() && batch.rooms.contains(&room_id)) {
+            waiting.refuse("an earlier message to the room has been waiting for two seconds");
+            return;
+        }
+        if self.locked.contains_key(&room_id) {
+            // However many wait for a locked room, they keep no other message waiting.
+            waiting = waiting.admitted();
         }
         self.held_count += 1;
         let held = self.held.entry(waiting.room_id()).or_default();

@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use super::*;
 
 mod marks;
+mod overload;
 
 /// What the stores of one test share.
 struct Database {
     state: Mutex<State>,
     /// A store waits here for a permit before it moves pointers, or stores messages that
-    /// were left behind.
+    /// were left behind, or everything if it is stuck.
     gate: Semaphore,
 }
 
@@ -51,6 +52,8 @@ enum Fault {
     Locked,
     /// The outcome of a batch with a bad message is unknown. It ends when the gate opens.
     Unknown,
+    /// A batch waits for the gate.
+    Stuck,
     /// Everything is refused.
     Down,
 }
@@ -133,6 +136,10 @@ impl Store for MemoryStore {
         let bad: HashSet<_> = bad.map(|message| message.room_id).collect();
         match fault {
             Fault::Down => Err(StoreError::Whole(StorageError::unavailable("down"))),
+            Fault::Stuck => {
+                self.0.gate.acquire().await.unwrap().forget();
+                self.0.store(batch)
+            }
             Fault::Panic | Fault::PanicAndStayClosed if !bad.is_empty() => {
                 panic!("as the test wants")
             }

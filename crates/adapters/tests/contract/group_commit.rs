@@ -197,8 +197,8 @@ async fn a_full_queue_refuses_at_once(log: &impl MessageRepository) {
             Poll::Ready(other) => panic!("{other:?}"),
         }
     }
-    // The queue, and the messages that were taken from it.
-    assert!((10_000..=10_600).contains(&calls.len()), "{}", calls.len());
+    // The queue, less what is kept free for other users, and what was taken from it.
+    assert!((9_000..=10_600).contains(&calls.len()), "{}", calls.len());
     assert_eq!(calls.len() + refused, 13_000);
 }
 

@@ -28,6 +28,7 @@ mod nodes;
 mod operations;
 mod origins;
 mod outage;
+mod overload;
 mod packet_size;
 mod payloads;
 mod rates;
