@@ -176,7 +176,7 @@ impl Transport {
             return self.begin(wire, client, request, query.transport).await;
         };
         let Some(session) = self.sessions.find(sid) else {
-            return call(&self.socketioxide, request).await;
+            return refuse(BadQuery::UnknownSession);
         };
         if session.ended().is_cancelled() {
             return refuse(BadQuery::UnknownSession);
@@ -277,9 +277,10 @@ fn refuse_for_now(status: StatusCode, text: &'static str, wait: Duration) -> Res
 /// Answers a bad query as Engine.IO does.
 fn refuse(bad: BadQuery) -> Response<Body> {
     let text = match bad {
-        BadQuery::UnknownTransport => r#"{"code":"0","message":"Transport unknown"}"#,
-        BadQuery::UnknownSession => r#"{"code":"1","message":"Session ID unknown"}"#,
-        BadQuery::UnsupportedVersion => r#"{"code":"5","message":"Unsupported protocol version"}"#,
+        BadQuery::UnknownTransport => r#"{"code":0,"message":"Transport unknown"}"#,
+        BadQuery::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
+        BadQuery::WrongTransport => r#"{"code":3,"message":"Bad request"}"#,
+        BadQuery::UnsupportedVersion => r#"{"code":5,"message":"Unsupported protocol version"}"#,
     };
     let mut response = answer(StatusCode::BAD_REQUEST, text);
     let json = HeaderValue::from_static("application/json");

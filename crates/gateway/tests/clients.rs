@@ -1,5 +1,6 @@
 //! The standard clients against the gateway's binary, on both databases: npm's
 //! socket.io-client, PyPI's python-socketio, and the demo page in a browser; and behind nginx.
+//! And clients of other makes and ages, on one of them.
 //!
 //! Each program in `clients/` is one scenario. The tests here start the gateway and run the
 //! program, and show its output if it fails.
@@ -11,6 +12,7 @@ mod behind_nginx;
 mod support;
 
 use std::env;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -71,6 +73,20 @@ fn python_threaded_client_works_on_sqlite() {
 #[test]
 fn python_threaded_client_works_on_postgres() {
     run_python("conversation_threads.py", Database::postgres());
+}
+
+#[test]
+fn socket_io_clients_from_version_3_on_work_and_older_ones_are_refused() {
+    run_node("versions.mjs", Database::sqlite());
+}
+
+#[test]
+fn a_rust_client_works() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut client = with_tokens(Command::new(provided("TEST_RUST_CLIENT")));
+    client.env("GATEWAY_URL", gateway.url());
+    finish(ChildProcess::start(&mut client).unwrap());
 }
 
 /// `dev` runs without any configuration, as for a new user.
@@ -148,25 +164,31 @@ fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
 /// Returns a command that runs a script of `clients/` with the program that this environment
 /// variable names. The script receives the users' tokens.
 fn program(variable: &str, script: &str) -> Command {
-    let program = env::var_os(variable)
-        .unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"));
-    let expired = json!({ "sub": "1", "name": "Ada", "exp": now() - 3600 });
-    let mut command = Command::new(program);
+    let mut command = with_tokens(Command::new(provided(variable)));
     command
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients"))
-        .arg(script)
+        .arg(script);
+    command
+}
+
+fn with_tokens(mut command: Command) -> Command {
+    let expired = json!({ "sub": "1", "name": "Ada", "exp": now() - 3600 });
+    command
         .env("TOKEN_ADA", token("1", "Ada"))
         .env("TOKEN_GRACE", token("2", "Grace"))
         .env("TOKEN_EXPIRED", sign(&expired));
     command
 }
 
+/// Returns the program that `cargo xtask test` provides in this environment variable.
+fn provided(variable: &str) -> OsString {
+    env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
+}
+
 /// Returns a command that runs a script which drives a browser.
 fn browser_program(script: &str) -> Command {
-    let browser = env::var_os("TEST_CHROMIUM")
-        .unwrap_or_else(|| panic!("TEST_CHROMIUM is not set: run `cargo xtask test`"));
     let mut command = program("TEST_NODE", script);
-    command.env("TEST_CHROMIUM", browser);
+    command.env("TEST_CHROMIUM", provided("TEST_CHROMIUM"));
     command
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod node;
 pub(crate) mod postgres;
 pub(crate) mod python;
 pub(crate) mod redis;
+pub(crate) mod rust_client;
 pub(crate) mod valgrind;
 
 use crate::apt;

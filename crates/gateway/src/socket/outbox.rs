@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use chat_delivery::{Gone, LiveGive, Recipient};
 use chat_domain::ConnectionId;
+use socketioxide::TransportType;
 use socketioxide::socket::Socket;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -77,6 +78,12 @@ impl Outbox {
             true => None,
             false => self.socket.get()?.upgrade(),
         }
+    }
+
+    /// Returns whether the client has connected, and a WebSocket carries its packets.
+    pub(crate) fn is_on_websocket(&self) -> bool {
+        let socket = self.socket.get().and_then(Weak::upgrade);
+        socket.is_some_and(|socket| socket.transport_type() == TransportType::Websocket)
     }
 
     /// Sets the connection whose WebSocket carries the session from now on.

@@ -12,7 +12,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use tower::Service as _;
 
-use super::{PATH, SocketIoxide, answer, call};
+use super::query::BadQuery;
+use super::{PATH, SocketIoxide, answer, call, refuse};
 use crate::limits::BODY_DEADLINE;
 use crate::session::{Session, Sessions};
 use crate::wire::Ending;
@@ -86,13 +87,36 @@ async fn send(
             return response.as_mut().poll(cx);
         }
         let polled = session.poll_before_websocket(|| response.as_mut().poll(cx));
-        polled.unwrap_or_else(|| Poll::Ready(answer(StatusCode::OK, NOOP)))
+        polled.unwrap_or_else(|| Poll::Ready(no_longer_polled(session)))
     });
+    let unanswered = Unanswered(session);
     let (response, body) = read_whole(response.await).await;
+    std::mem::forget(unanswered);
     if response.status() == StatusCode::OK {
         session.outbox().left(count_packets(&body));
     }
     response
+}
+
+/// A request for packets that is not answered yet. If its client gives up, packets that were
+/// taken out of socketioxide's queue for it are lost: the session ends, as with a WebSocket
+/// that breaks.
+struct Unanswered<'a>(&'a Session);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if !self.0.has_websocket() {
+            self.0.end(Ending::Abort);
+        }
+    }
+}
+
+/// Answers a request for packets that a WebSocket carries, or is about to carry.
+fn no_longer_polled(session: &Session) -> Response<Body> {
+    match session.outbox().is_on_websocket() {
+        true => refuse(BadQuery::WrongTransport),
+        false => answer(StatusCode::OK, NOOP),
+    }
 }
 
 /// Ends a session as its client would: with a packet "close".

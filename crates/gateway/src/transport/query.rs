@@ -29,6 +29,8 @@ pub(super) enum BadQuery {
     UnsupportedVersion,
     UnknownTransport,
     UnknownSession,
+    /// The session has moved to another transport.
+    WrongTransport,
 }
 
 impl Query {
