@@ -49,7 +49,7 @@ mod marks;
 mod settling;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -130,6 +130,15 @@ pub(crate) trait Store: Send + 'static {
     ) -> impl Future<Output = Result<Vec<MarkedRead>, StoreError>> + Send;
 }
 
+/// Observes the batches of messages.
+pub trait BatchObserver: Send + Sync {
+    /// Called when a batch has ended, with the number of messages that it has stored.
+    fn stored(&self, messages: usize);
+}
+
+/// The observer, once there is one.
+type Observed = Arc<OnceLock<Arc<dyn BatchObserver>>>;
+
 /// A batch whose outcome is unknown.
 #[async_trait]
 pub(crate) trait Unsettled: Send + Sync {
@@ -173,6 +182,7 @@ pub(crate) struct Mark {
 pub(crate) struct GroupCommit {
     requests: mpsc::Sender<Request>,
     marks: mpsc::Sender<PendingMark>,
+    observer: Observed,
 }
 
 impl GroupCommit {
@@ -184,10 +194,21 @@ impl GroupCommit {
         open: impl Fn() -> S + Clone + Send + 'static,
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(committer::Committer::new(queue, lanes, open.clone()).run());
+        let observer = Observed::default();
+        let committer = committer::Committer::new(queue, lanes, open.clone(), observer.clone());
+        tokio::spawn(committer.run());
         let (marks, queue) = mpsc::channel(QUEUE);
         tokio::spawn(marks::run(queue, open));
-        Self { requests, marks }
+        Self {
+            requests,
+            marks,
+            observer,
+        }
+    }
+
+    /// Sets what observes the batches. Only the first call has an effect.
+    pub(crate) fn observe(&self, observer: Arc<dyn BatchObserver>) {
+        self.observer.set(observer).ok();
     }
 
     /// Stores a message; see the port. The message takes its place in the first poll, and

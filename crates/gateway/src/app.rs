@@ -16,6 +16,7 @@ use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
@@ -42,6 +43,8 @@ pub struct AppOptions {
     pub origins: AllowedOrigins,
     /// The operator's limits.
     pub limits: Limits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// How a shutdown closes the clients.
     pub draining: Draining,
     /// The demo page at `/`, if it is served.
@@ -78,6 +81,7 @@ impl App {
             options.rooms.clone(),
             options.events.clone(),
             Arc::new(SocketIoEncoder),
+            options.metrics.clone(),
             tasks.clone(),
         );
         let gateway = Arc::new(Gateway {
@@ -95,6 +99,7 @@ impl App {
             rooms,
             clock: options.clock,
             limits: options.limits,
+            metrics: options.metrics,
             draining: CancellationToken::new(),
             closing: options.draining,
             tasks,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits::{DRAIN_SPREAD, EXPIRY_CHECK_INTERVAL, STALL_CHECK_INTERVAL};
 use crate::lock;
+use crate::metrics::DisconnectReason;
 use crate::socket::client::Client;
 use crate::socket::serving;
 use crate::wire::Ending;
@@ -26,6 +27,17 @@ struct Registry {
     /// In the order in which their tokens expire.
     by_expiry: BTreeMap<(Timestamp, ConnectionId), Arc<Client>>,
     is_draining: bool,
+}
+
+/// The clients that are connected now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Census {
+    /// Over WebSocket.
+    pub(crate) websocket: usize,
+    /// Over long-polling.
+    pub(crate) polling: usize,
+    /// The number of bytes that wait for all of them.
+    pub(crate) queued_bytes: usize,
 }
 
 /// How a shutdown closes the clients.
@@ -71,6 +83,20 @@ impl Clients {
         let mut registry = lock(&self.0);
         registry.by_user.remove(&user);
         registry.by_expiry.remove(&expiry);
+    }
+
+    /// Returns how many clients are connected over which transport, and how much waits for
+    /// them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for client in self.all() {
+            match client.session.has_websocket() {
+                true => census.websocket += 1,
+                false => census.polling += 1,
+            }
+            census.queued_bytes += client.outbox().bytes();
+        }
+        census
     }
 
     /// Returns the number of connected clients.
@@ -139,7 +165,7 @@ impl Clients {
                         user = %client.identity.user.id,
                         "a client that reads nothing is disconnected"
                     );
-                    client.session.end(Ending::Abort);
+                    client.session.abort(DisconnectReason::Stalled);
                 }
             }
         }

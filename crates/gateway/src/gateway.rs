@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clients::Draining;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::socket::outbox::Outbox;
 
 /// The use cases, the delivery of rooms, and what the connections' tasks run in.
@@ -23,6 +24,7 @@ pub(crate) struct Gateway {
     pub(crate) rooms: Arc<Rooms<Outbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the gateway starts to drain.
     pub(crate) draining: CancellationToken,
     /// How it then closes its clients.

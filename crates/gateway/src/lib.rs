@@ -15,7 +15,7 @@
 //! - `transport`: the HTTP requests of Engine.IO; `session`: the sessions they belong to;
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
-//! - `http`: health, readiness, metrics; `demo`: the demo page's users;
+//! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the demo page's users;
 //! - `commands`: the commands of the binary.
 
 mod app;
@@ -29,6 +29,7 @@ mod gateway;
 mod http;
 mod limits;
 pub mod logging;
+mod metrics;
 mod origin;
 pub mod server;
 mod session;
@@ -45,6 +46,7 @@ pub use app::{App, AppOptions, Nodes};
 pub use clients::Draining;
 pub use demo::{Demo, MintToken};
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use origin::{AllowedOrigins, Origin};
 
 /// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic

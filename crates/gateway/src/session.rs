@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::{FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
 use crate::lock;
+use crate::metrics::{DisconnectReason, Metrics};
 use crate::socket::flusher::{Flush as _, Flushers};
 use crate::socket::outbox::Outbox;
-use crate::wire::{Ending, Wire, WireOwner};
+use crate::wire::{Ended, Ending, Wire, WireOwner};
 
 /// An Engine.IO session.
 pub(crate) struct Session {
@@ -118,19 +119,25 @@ impl Session {
 
     /// Closes the transport: the WebSocket's TCP connection, or the long-polling session. No
     /// packet announces it, so that the standard client reconnects.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: Ending) -> Ended {
         if self.ended.is_cancelled() {
-            return;
+            return Ended::Before;
         }
         self.ended.cancel();
         let wire = lock(&self.wire).as_ref().and_then(Weak::upgrade);
-        if let Some(wire) = wire {
-            wire.end(ending);
-        }
+        let ended = wire.map_or(Ended::Now, |wire| wire.end(ending));
         // A session that began with long-polling may still use it, or be in the middle of
         // its upgrade; otherwise socketioxide refuses.
         if let (Some(sid), Some(end)) = (self.sid.get(), self.sessions.end_polling.get()) {
             end(sid);
+        }
+        ended
+    }
+
+    /// Closes the transport of a client that is too slow, and counts it.
+    pub(crate) fn abort(&self, reason: DisconnectReason) {
+        if self.end(Ending::Abort) == Ended::Now {
+            self.sessions.metrics.forced_disconnect(reason);
         }
     }
 
@@ -181,10 +188,18 @@ pub(crate) struct Sessions {
     polling: Mutex<HashMap<Box<str>, Weak<Session>>>,
     end_polling: OnceLock<EndPolling>,
     flushers: Flushers,
+    metrics: Arc<Metrics>,
     last_connection_id: AtomicU64,
 }
 
 impl Sessions {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
     /// Returns what writes the outboxes.
     pub(crate) fn flushers(&self) -> &Flushers {
         &self.flushers
@@ -201,7 +216,7 @@ impl Sessions {
         let connection_id = ConnectionId::new(id);
         Arc::new(Session {
             connection_id,
-            outbox: Outbox::new(connection_id, self.flushers.next()),
+            outbox: Outbox::new(connection_id, self.flushers.next(), self.metrics.clone()),
             in_progress: Mutex::default(),
             wire: Mutex::new(None),
             sid: OnceLock::new(),

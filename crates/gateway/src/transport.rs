@@ -74,7 +74,7 @@ impl Transport {
             .build_with_inner_svc(Router::new());
         namespace::serve(&io, gateway, clients);
 
-        let sessions = Arc::new(Sessions::default());
+        let sessions = Arc::new(Sessions::new(gateway.metrics.clone()));
         let ending = socketioxide.clone();
         sessions.end_polling_with(move |sid| polling::end(&ending, sid));
 
@@ -149,6 +149,7 @@ impl Transport {
                 draining, closing, ..
             } = &*self.gateway;
             if draining.is_cancelled() && *closing != Draining::AtOnce {
+                self.gateway.metrics.sent_elsewhere();
                 return send_elsewhere();
             }
             return self.begin(wire, request, query.transport).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, MintedClaims};
 use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
-use chat_adapters::{LocalRoomEvents, SystemClock, postgres, sqlite};
+use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
     Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomEvents, RoomRepository,
     StorageHealth,
@@ -18,6 +18,7 @@ use crate::app::{App, AppOptions, Nodes};
 use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
+use crate::metrics::Metrics;
 use crate::storage_watch;
 
 /// The configured database.
@@ -86,6 +87,14 @@ impl Database {
         }
     }
 
+    /// Sets what observes the batches of messages.
+    fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        match self {
+            Self::Sqlite(database) => database.observe_batches(observer),
+            Self::Postgres(database) => database.observe_batches(observer),
+        }
+    }
+
     fn ports(self) -> Ports {
         fn shared<D>(database: D) -> Ports
         where
@@ -102,6 +111,12 @@ impl Database {
             Self::Sqlite(database) => shared(database),
             Self::Postgres(database) => shared(*database),
         }
+    }
+}
+
+impl BatchObserver for Metrics {
+    fn stored(&self, messages: usize) {
+        self.batch(messages);
     }
 }
 
@@ -148,13 +163,15 @@ fn events(
 
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
+    let metrics = Arc::new(Metrics::default());
+    database.observe_batches(metrics.clone());
     let ports = database.ports();
     let (events, nodes) = events(config.redis.as_ref())?;
     let draining = match nodes {
         Some(_) => Draining::SPREAD,
         None => Draining::AtOnce,
     };
-    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
+    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms, metrics.clone());
     Ok(App::new(AppOptions {
         messages,
         rooms,
@@ -165,6 +182,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         clock: Arc::new(SystemClock),
         origins: config.origins,
         limits: config.limits,
+        metrics,
         draining,
         demo,
     }))

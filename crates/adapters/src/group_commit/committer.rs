@@ -12,7 +12,7 @@ use tokio::time::sleep_until;
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
 use super::settling::{Settled, Settling};
 use super::{
-    BATCH, BATCH_BYTES, BATCH_DEADLINE, Check, PATIENCE, QUEUE, QUEUE_DEADLINE,
+    BATCH, BATCH_BYTES, BATCH_DEADLINE, Check, Observed, PATIENCE, QUEUE, QUEUE_DEADLINE,
     REPEATS_EXPECTED_FOR, Request, Store, Waiting,
 };
 
@@ -45,6 +45,7 @@ pub(super) struct Committer<S, F> {
     batches: HashMap<Id, Batch>,
     idle: Vec<S>,
     open: F,
+    observer: Observed,
 }
 
 /// Whether requests may still arrive.
@@ -102,7 +103,12 @@ struct Done<S> {
 }
 
 impl<S: Store, F: Fn() -> S> Committer<S, F> {
-    pub(super) fn new(queue: mpsc::Receiver<Request>, lanes: usize, open: F) -> Self {
+    pub(super) fn new(
+        queue: mpsc::Receiver<Request>,
+        lanes: usize,
+        open: F,
+        observer: Observed,
+    ) -> Self {
         Self {
             queue,
             input: Input::Open,
@@ -119,6 +125,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             batches: HashMap::new(),
             idle: std::iter::repeat_with(&open).take(lanes).collect(),
             open,
+            observer,
         }
     }
 
@@ -291,6 +298,9 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             unsettled,
             repeats,
         } = done.outcome;
+        if let Some(observer) = self.observer.get() {
+            observer.stored(stored.len());
+        }
         self.stored.extend(stored);
         let now = Instant::now();
         if repeats > 0 {

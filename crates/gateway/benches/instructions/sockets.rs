@@ -130,6 +130,7 @@ impl Served {
                     max_packet_bytes: 64 * 1024,
                 },
                 nodes: None,
+                metrics: Arc::default(),
                 draining: Draining::AtOnce,
                 demo: None,
             });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, LogPage, MessageRepository, MockAuthenticator, MockClock,
-    MockRoomEvents, MockRoomRepository, ReadLimit, StorageHealth,
+    MockRoomEvents, MockRoomRepository, PoolStatus, ReadLimit, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
@@ -53,6 +53,10 @@ impl StorageHealth for StorageWithoutAppends {
         Ok(())
     }
 
+    fn pool(&self) -> PoolStatus {
+        PoolStatus::default()
+    }
+
     async fn stopped(&self) -> &'static str {
         std::future::pending().await
     }
@@ -97,6 +101,7 @@ fn app() -> App {
             max_packet_bytes: 65_536,
         },
         nodes: None,
+        metrics: Arc::default(),
         draining: Draining::AtOnce,
         demo: None,
     })

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::{ConnectionId, Identity, Membership};
@@ -12,6 +13,7 @@ use super::protocol::Malformed;
 use super::reply::Request;
 use super::{Event, inbox};
 use crate::gateway::Gateway;
+use crate::metrics::DisconnectReason;
 use crate::session::Session;
 
 /// A connected client.
@@ -28,8 +30,15 @@ pub(crate) struct Client {
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) outcome: Result<Event, Malformed>,
-    /// The packet's size.
+    pub(super) packet: Packet,
+}
+
+/// What is known of an event's packet.
+#[derive(Debug, Clone)]
+pub(super) struct Packet {
+    /// Its size.
     pub(super) bytes: usize,
+    pub(super) arrived: Instant,
 }
 
 /// What the gateway asks of a connection, in order with the client's events.
@@ -97,6 +106,8 @@ impl Client {
     /// Lets the client's events finish and their answers leave, then closes its transport
     /// without announcing it. Further events are left unanswered, as if they had not arrived.
     pub(crate) async fn drain(&self) {
+        let metrics = &self.gateway.metrics;
+        metrics.forced_disconnect(DisconnectReason::Draining);
         self.inbox.drain().await;
         self.session.end_when_flushed().await;
     }

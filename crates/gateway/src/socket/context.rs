@@ -1,6 +1,7 @@
 //! What a handler works with.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::{Caller, Identity, Membership, RoomId};
@@ -18,6 +19,7 @@ pub(super) struct Context<'a> {
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
     pub(super) slot: &'a Slot<'a>,
+    pub(super) arrived: Instant,
 }
 
 impl<'a> Context<'a> {

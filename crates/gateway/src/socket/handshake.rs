@@ -29,6 +29,19 @@ pub(crate) enum Refusal {
     Unavailable,
 }
 
+impl Refusal {
+    /// All reasons, in the order of their declaration.
+    pub(crate) const ALL: [Self; 4] = [
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::Unavailable,
+    ];
+}
+
+// One that is added after the last is not forgotten.
+const _: () = assert!(Refusal::ALL.len() == Refusal::Unavailable as usize + 1);
+
 /// The payload of CONNECT, as it was sent.
 pub(crate) struct Auth(Option<String>);
 

@@ -85,6 +85,7 @@ async fn admit(
             }
         }
     });
+    gateway.metrics.handshake(&admitted);
     let client = match admitted {
         Ok(client) => client,
         Err(refusal) => {

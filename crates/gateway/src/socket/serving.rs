@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::Membership;
@@ -14,16 +15,18 @@ use chat_domain::use_cases::SentMessage;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
 
-use super::client::{Arrival, Asked, Client, Command, Slot};
+use super::client::{Arrival, Asked, Client, Command, Packet, Slot};
 use super::context::Context;
 use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
 use super::{Event, messages, packet, protocol};
 use crate::lock;
+use crate::metrics::{DisconnectReason, EventName};
 
 /// Takes an event in. Called in the reader's own turn: the order of these calls is the order
 /// in which the events take effect.
 pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
+    let arrived = Instant::now();
     let received = protocol::read(packet, Event::parse);
     let asked = Asked {
         request: Request {
@@ -33,17 +36,28 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
             ack,
         },
         outcome: received.outcome,
-        bytes: packet.len(),
+        packet: Packet {
+            bytes: packet.len(),
+            arrived,
+        },
     };
-    client.session.took_in(asked.bytes);
+    client.session.took_in(packet.len());
     let (refused, failure) = match client.inbox.push(asked) {
         Ok(pushed) => return start_if_needed(client, pushed),
         Err(Refused::Full(asked)) => (asked, Failure::too_many_in_progress()),
         // The transport is closed, or about to be: to the client, the event did not arrive.
         Err(Refused::Closed) => return client.session.finished(packet.len()),
     };
+    count(client, &refused.request, Err(&failure));
     client.send(refused.request.failure(&failure));
-    client.session.finished(refused.bytes);
+    client.session.finished(packet.len());
+}
+
+/// Counts an event that is about to be answered.
+fn count(client: &Client, request: &Request, outcome: Result<(), &Failure>) {
+    let event = EventName::of(request.event.as_deref());
+    let metrics = &client.gateway.metrics;
+    metrics.event(event, outcome.map_err(Failure::code));
 }
 
 /// Ends a connection whose client has disconnected: nothing is sent any more. What arrived
@@ -58,6 +72,7 @@ pub(super) fn close(client: &Arc<Client>) {
 pub(crate) fn expire(client: &Arc<Client>) {
     end(
         client,
+        DisconnectReason::TokenExpired,
         Request::default().failure(&Failure::token_expired()),
     );
 }
@@ -66,14 +81,15 @@ pub(crate) fn expire(client: &Arc<Client>) {
 /// namespace, so that the standard client does not reconnect by itself, and its transport is
 /// closed. What has begun is finished.
 pub(crate) fn disconnect(client: &Arc<Client>) {
-    end(client, []);
+    end(client, DisconnectReason::Kicked, []);
 }
 
 /// Sends the last packets, disconnects the client from the namespace, and closes its
 /// transport.
-fn end(client: &Arc<Client>, last: impl IntoIterator<Item = Bytes>) {
+fn end(client: &Arc<Client>, reason: DisconnectReason, last: impl IntoIterator<Item = Bytes>) {
+    client.gateway.metrics.forced_disconnect(reason);
     for asked in client.inbox.clear() {
-        client.session.finished(asked.bytes);
+        client.session.finished(asked.packet.bytes);
     }
     leave_all_rooms(client);
     client.send(last.into_iter().chain([packet::disconnect()]));
@@ -126,17 +142,17 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
     let Asked {
         request,
         outcome,
-        bytes,
+        packet,
     } = asked;
     if let Ok(Event::SendMessage(sent)) = outcome {
-        return send_together(client, membership, (request, sent, bytes)).await;
+        return send_together(client, membership, (request, sent, packet)).await;
     }
     let slot = Slot::of(client);
     let handled = async {
-        let context = context(client, &request, &slot);
+        let context = context(client, &request, &packet, &slot);
         outcome?.handle(context, membership).await
     };
-    finish(client, &request, bytes, &slot, handled).await;
+    finish(client, &request, &packet, &slot, handled).await;
     None
 }
 
@@ -145,17 +161,17 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
 async fn send_together(
     client: &Client,
     membership: &Membership,
-    first: (Request, SentMessage, usize),
+    first: (Request, SentMessage, Packet),
 ) -> Option<Arrival> {
     let mut sending = FuturesUnordered::new();
     let mut next = Some(first);
     loop {
-        if let Some((request, sent, bytes)) = next.take() {
+        if let Some((request, sent, packet)) = next.take() {
             let mut sent = Box::pin(async move {
                 let slot = Slot::of(client);
-                let context = context(client, &request, &slot);
+                let context = context(client, &request, &packet, &slot);
                 let sent = messages::send(context, membership, sent);
-                finish(client, &request, bytes, &slot, sent).await;
+                finish(client, &request, &packet, &slot, sent).await;
             });
             // In its first turn it takes its place in the log.
             if poll!(&mut sent).is_pending() {
@@ -175,8 +191,8 @@ async fn send_together(
             Arrival::Event(Asked {
                 request,
                 outcome: Ok(Event::SendMessage(sent)),
-                bytes,
-            }) => next = Some((request, sent, bytes)),
+                packet,
+            }) => next = Some((request, sent, packet)),
             other => {
                 while sending.next().await.is_some() {}
                 return Some(other);
@@ -190,13 +206,19 @@ async fn next_arrival(client: &Client) -> Arrival {
     poll_fn(|cx| client.inbox.poll_take(cx)).await
 }
 
-fn context<'a>(client: &'a Client, request: &'a Request, slot: &'a Slot<'a>) -> Context<'a> {
+fn context<'a>(
+    client: &'a Client,
+    request: &'a Request,
+    packet: &Packet,
+    slot: &'a Slot<'a>,
+) -> Context<'a> {
     Context {
         gateway: &client.gateway,
         identity: &client.identity,
         outbox: client.outbox(),
         request,
         slot,
+        arrived: packet.arrived,
     }
 }
 
@@ -204,7 +226,7 @@ fn context<'a>(client: &'a Client, request: &'a Request, slot: &'a Slot<'a>) -> 
 async fn finish(
     client: &Client,
     request: &Request,
-    bytes: usize,
+    packet: &Packet,
     slot: &Slot<'_>,
     handled: impl Future<Output = Result<(), Failure>>,
 ) {
@@ -215,9 +237,10 @@ async fn finish(
         .await
         .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
     slot.release();
+    count(client, request, outcome.as_ref().map(|_| ()));
     if let Err(failure) = outcome {
         client.send(request.failure(&failure));
     }
     client.inbox.done();
-    client.session.finished(bytes);
+    client.session.finished(packet.bytes);
 }

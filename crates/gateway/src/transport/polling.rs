@@ -14,8 +14,8 @@ use tower::Service as _;
 
 use super::{PATH, SocketIoxide, answer, call};
 use crate::limits::BODY_DEADLINE;
+use crate::metrics::DisconnectReason;
 use crate::session::{Session, Sessions};
-use crate::wire::Ending;
 
 /// Engine.IO's record separator, between the packets of a response.
 const SEPARATOR: u8 = 0x1e;
@@ -67,7 +67,7 @@ async fn receive(
     match tokio::time::timeout(BODY_DEADLINE, received).await {
         Ok(response) => response,
         Err(_) => {
-            session.end(Ending::Abort);
+            session.abort(DisconnectReason::SlowRequest);
             answer(StatusCode::REQUEST_TIMEOUT, "the request took too long")
         }
     }

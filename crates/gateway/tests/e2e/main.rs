@@ -17,6 +17,7 @@ mod handshake;
 mod history;
 mod internal_error;
 mod loadtest;
+mod metrics;
 mod names;
 mod nodes;
 mod operations;

@@ -52,6 +52,7 @@ impl Node {
                 max_packet_bytes: 65_536,
             },
             nodes: None,
+            metrics: Arc::default(),
             draining: Draining::Spread(SPREAD),
             demo: None,
         });

@@ -19,6 +19,7 @@ pub(crate) mod client;
 pub(crate) mod example;
 pub(crate) mod exchange;
 pub(crate) mod lock;
+pub(crate) mod metrics;
 pub(crate) mod roaming;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-gateway");
