@@ -9,6 +9,7 @@ mod support;
 mod backpressure;
 mod deleted_rows;
 mod dev;
+mod documentation;
 mod draining;
 mod events;
 mod expiry;
