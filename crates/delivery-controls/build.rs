@@ -58,8 +58,8 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_room_is_not_compared_with_its_log",
         file: "reconciliation.rs",
-        from: "self.advance(room_id, |order| order.reaches(seq));",
-        to: "let _ = (room_id, seq);",
+        from: "self.advance(room_id, |order| is_behind |= order.reaches(seq));",
+        to: "let _ = (room_id, seq, &mut is_behind);",
     },
     Plant {
         name: "a_read_pointer_does_not_wait_for_its_message",
@@ -106,8 +106,8 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_change_that_is_found_during_a_join_is_forgotten",
         file: "order.rs",
-        from: "} => *reached = newest.max(*reached),",
-        to: "} => *reached = newest.min(*reached),",
+        from: "*reached = newest.max(*reached);",
+        to: "*reached = newest.min(*reached);",
     },
     Plant {
         name: "rooms_that_could_not_be_compared_count_as_compared",

@@ -56,7 +56,7 @@ mod settling;
 mod turns;
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -64,6 +64,7 @@ use chat_domain::ports::{AppendError, Appended, MarkedRead};
 use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use self::admission::{Admission, Place};
 use self::marks::PendingMark;
@@ -138,6 +139,22 @@ pub(crate) trait Store: Send + 'static {
     ) -> impl Future<Output = Result<Vec<MarkedRead>, StoreError>> + Send;
 }
 
+/// Observes the batches of messages.
+pub trait BatchObserver: Send + Sync {
+    /// Called when a batch has ended, with the number of messages that it has stored.
+    fn stored(&self, messages: usize);
+
+    /// Returns whether the callers of an append have spans, which are to be linked with that
+    /// of their batch.
+    fn has_spans(&self) -> bool;
+}
+
+/// The target of the spans of batches.
+const TRACE_TARGET: &str = "chat_trace";
+
+/// The observer, once there is one.
+type Observed = Arc<OnceLock<Arc<dyn BatchObserver>>>;
+
 /// A batch whose outcome is unknown.
 #[async_trait]
 pub(crate) trait Unsettled: Send + Sync {
@@ -182,6 +199,7 @@ pub(crate) struct GroupCommit {
     requests: mpsc::Sender<Request>,
     admission: Arc<Admission>,
     marks: mpsc::Sender<PendingMark>,
+    observer: Observed,
 }
 
 impl GroupCommit {
@@ -194,7 +212,14 @@ impl GroupCommit {
     ) -> Self {
         let (requests, queue) = mpsc::channel(QUEUE);
         let admission = Arc::new(Admission::default());
-        let committer = committer::Committer::new(queue, admission.clone(), lanes, open.clone());
+        let observer = Observed::default();
+        let committer = committer::Committer::new(
+            queue,
+            admission.clone(),
+            lanes,
+            open.clone(),
+            observer.clone(),
+        );
         tokio::spawn(committer.run());
         let (marks, queue) = mpsc::channel(QUEUE);
         tokio::spawn(marks::run(queue, open));
@@ -202,7 +227,13 @@ impl GroupCommit {
             requests,
             admission,
             marks,
+            observer,
         }
+    }
+
+    /// Sets what observes the batches. Only the first call has an effect.
+    pub(crate) fn observe(&self, observer: Arc<dyn BatchObserver>) {
+        self.observer.set(observer).ok();
     }
 
     /// Stores a message; see the port. The message takes its place in the first poll, and
@@ -210,8 +241,16 @@ impl GroupCommit {
     pub(crate) async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
         let place = self.admission.enter(&message.author.id);
         let (answer, outcome) = oneshot::channel();
+        let has_spans = self
+            .observer
+            .get()
+            .is_some_and(|observer| observer.has_spans());
         let waiting = Waiting {
             since: Instant::now(),
+            span: match has_spans {
+                true => Span::current(),
+                false => Span::none(),
+            },
             message: Arc::new(message),
             answer,
             place: Some(place.map_err(StorageError::unavailable)?),
@@ -287,6 +326,8 @@ type Check = oneshot::Sender<Result<(), StorageError>>;
 /// A message that waits to be stored, and the way to answer its sender.
 struct Waiting {
     since: Instant,
+    /// The span of its sender's event, if there is one.
+    span: Span,
     message: Arc<NewMessage>,
     answer: Answer,
     /// Until it is in a batch.

@@ -31,5 +31,7 @@ pub mod sqlite;
 mod tls;
 
 pub use clock::SystemClock;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use group_commit::BatchObserver;
 pub use local::LocalRoomEvents;
 pub use revocations::NoRevocations;

@@ -20,8 +20,11 @@ mod store;
 mod tls;
 mod url;
 
+use std::sync::Arc;
+
 use chat_domain::BoxError;
 
+use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
 
 pub use durability::Durability;
@@ -59,5 +62,10 @@ impl Database {
             commits: GroupCommit::start(LANES, open),
             pruning: room_changes::Pruning::default(),
         })
+    }
+
+    /// Sets what observes the batches of messages. Only the first call has an effect.
+    pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.commits.observe(observer);
     }
 }

@@ -18,9 +18,11 @@ mod store;
 mod writer;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use chat_domain::BoxError;
 
+use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
 
 /// A SQLite database: a file, connections that read it, and one that writes it.
@@ -52,5 +54,10 @@ impl Database {
             writer,
             commits,
         })
+    }
+
+    /// Sets what observes the batches of messages. Only the first call has an effect.
+    pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.commits.observe(observer);
     }
 }

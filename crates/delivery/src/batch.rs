@@ -1,5 +1,7 @@
 //! Messages that are handed over together.
 
+use std::cell::Cell;
+
 use bytes::Bytes;
 use chat_domain::{RoomSequencer, Seq};
 
@@ -14,6 +16,10 @@ pub(crate) struct Batch {
     /// The position of each message, and where its frame ends.
     ends: Vec<(Seq, usize)>,
     frames: Bytes,
+    /// How many members were handed all of it.
+    whole: Cell<usize>,
+    /// How many messages the other members were handed.
+    in_part: Cell<usize>,
 }
 
 impl Batch {
@@ -38,6 +44,8 @@ impl Batch {
             end: sequencer.released(),
             ends,
             frames: join(&parts),
+            whole: Cell::new(0),
+            in_part: Cell::new(0),
         })
     }
 
@@ -52,10 +60,37 @@ impl Batch {
         self.end
     }
 
+    /// Returns the number of messages.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Returns how many times one of the messages was handed to a member.
+    pub(crate) fn deliveries(&self) -> usize {
+        self.whole.get() * self.len() + self.in_part.get()
+    }
+
+    /// Notes that a member was handed the messages after the cursor.
+    pub(crate) fn delivered_after(&self, cursor: Seq) {
+        if cursor <= self.start {
+            self.whole.set(self.whole.get() + 1);
+        } else {
+            let count = self.len() - self.seen(cursor);
+            self.in_part.set(self.in_part.get() + count);
+        }
+    }
+
+    /// Returns how many messages are not after the cursor.
+    fn seen(&self, cursor: Seq) -> usize {
+        self.ends.partition_point(|(seq, _)| *seq <= cursor)
+    }
+
     /// Returns the frames of the messages after the cursor.
     pub(crate) fn after(&self, cursor: Seq) -> Bytes {
-        let seen = self.ends.partition_point(|(seq, _)| *seq <= cursor);
-        let start = seen.checked_sub(1).map_or(0, |last| self.ends[last].1);
+        let start = self
+            .seen(cursor)
+            .checked_sub(1)
+            .map_or(0, |last| self.ends[last].1);
         self.frames.slice(start..)
     }
 
@@ -109,7 +144,9 @@ mod tests {
             (12, ""),
         ] {
             assert_eq!(batch.after(seq(cursor)), frames, "after {cursor}");
+            batch.delivered_after(seq(cursor));
         }
+        assert_eq!(batch.deliveries(), 4 + 4 + 2 + 1);
         let parts: Vec<_> = batch.iter().collect();
         assert_eq!(parts[0], (seq(8), Bytes::from("<8>")));
         assert_eq!(parts[3], (seq(11), Bytes::from("<11>")));

@@ -2,6 +2,7 @@
 //! that a hint did not reach.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use chat_domain::{Message, Seq, one_line};
 use crate::claim::Claim;
 use crate::lock;
 use crate::member::{Member, NextRead};
+use crate::observer::Why;
 use crate::recipient::Recipient;
 use crate::room::Room;
 use crate::rooms::Rooms;
@@ -33,6 +35,7 @@ impl<R: Recipient> Rooms<R> {
     /// Gives a member what it missed, as the client takes it, until it has caught up or is
     /// gone.
     pub(crate) async fn serve_behind(self: Arc<Self>, room: Arc<Room<R>>, member: Arc<Member<R>>) {
+        let _lagging = Lagging::new(&self.behind);
         let unfinished = Unfinished {
             room: &room,
             member: &member,
@@ -71,9 +74,11 @@ impl<R: Recipient> Rooms<R> {
                 tokio::time::sleep(LOG_RETRY).await;
                 continue;
             }
+            let count = frames.len();
             if give(&member, frames).await.is_err() {
                 break;
             }
+            self.observer.caught_up(Why::Behind, count);
             member.pass(complete_to);
         }
         unfinished.finish();
@@ -135,6 +140,22 @@ async fn give<R: Recipient>(member: &Member<R>, frames: Vec<(Seq, Bytes)>) -> Re
         member.give(seq, frame).map_err(|_| ())?;
     }
     Ok(())
+}
+
+/// Counts a member that has fallen behind, while a task serves it.
+struct Lagging<'a>(&'a AtomicUsize);
+
+impl<'a> Lagging<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Lagging<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Returns a member to its room if the task that serves it ends early, by a panic: the next

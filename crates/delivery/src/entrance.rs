@@ -10,6 +10,7 @@ use chat_domain::{Membership, RoomId, Seq, one_line};
 use crate::catch_up::PAGE;
 use crate::lock;
 use crate::member::Start;
+use crate::observer::Why;
 use crate::recipient::{Gone, Recipient};
 use crate::room::Room;
 use crate::rooms::Rooms;
@@ -108,10 +109,12 @@ impl<R: Recipient> Entrance<'_, R> {
                 tracing::debug!(room = %self.room.id, "a replay ends early at a stale read");
                 break;
             }
+            let count = page.messages.len();
             for message in page.messages {
                 recipient.space().await?;
                 recipient.give(self.rooms.encoder.logged_message(message));
             }
+            self.rooms.observer.caught_up(Why::Replay, count);
             cursor = complete_to;
         }
         Ok(cursor)

@@ -31,6 +31,7 @@ mod encoder;
 mod entrance;
 mod member;
 mod members;
+mod observer;
 mod order;
 mod patience;
 mod read_pointers;
@@ -45,6 +46,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use encoder::Encoder;
 pub use entrance::{Admission, Entrance, MissedRange};
+pub use observer::{HandedOut, Observer, Why};
 pub use recipient::{Gone, LiveGive, Recipient};
 pub use rooms::Rooms;
 

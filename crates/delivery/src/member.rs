@@ -118,6 +118,7 @@ impl<R: Recipient> Member<R> {
         let frames = batch.after(place.cursor);
         match self.give_live(&mut place, &frames) {
             Handed::Done => {
+                batch.delivered_after(place.cursor);
                 place.cursor = batch.end();
                 self.give_late_reads(&mut place)
             }

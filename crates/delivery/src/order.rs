@@ -84,13 +84,17 @@ impl Order {
         }
     }
 
-    /// Notes that the log reaches a position.
-    pub(crate) fn reaches(&mut self, newest: Seq) {
+    /// Notes that the log reaches a position. Returns whether a room that is known was not
+    /// known to reach it.
+    pub(crate) fn reaches(&mut self, newest: Seq) -> bool {
         match self {
             Self::Known(sequencer, _) => sequencer.reaches(newest),
             Self::Unknown {
                 newest: reached, ..
-            } => *reached = newest.max(*reached),
+            } => {
+                *reached = newest.max(*reached);
+                false
+            }
         }
     }
 
@@ -99,6 +103,14 @@ impl Order {
         match self {
             Self::Known(sequencer, _) => sequencer.has_next(),
             Self::Unknown { .. } => false,
+        }
+    }
+
+    /// Returns whether a message is known that is not released.
+    pub(crate) fn is_waiting(&self) -> bool {
+        match self {
+            Self::Known(sequencer, _) => !sequencer.is_complete(),
+            Self::Unknown { early, .. } => !early.is_empty(),
         }
     }
 

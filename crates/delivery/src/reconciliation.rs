@@ -73,8 +73,12 @@ impl<R: Recipient> Rooms<R> {
     }
 
     fn note(&self, positions: &[(RoomId, Seq)]) {
+        let mut is_behind = false;
         for &(room_id, seq) in positions {
-            self.advance(room_id, |order| order.reaches(seq));
+            self.advance(room_id, |order| is_behind |= order.reaches(seq));
+        }
+        if is_behind {
+            self.observer.found_difference();
         }
     }
 

@@ -1,6 +1,7 @@
 //! One active room: its state, and what each change of it causes.
 
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use chat_domain::RoomId;
 use tokio::sync::Notify;
@@ -34,6 +35,8 @@ pub(crate) struct State<R> {
     /// Whether the last page that filled a gap was cut short: the log is ahead of the
     /// hints, so waiting for them is pointless.
     pub(crate) is_log_ahead: bool,
+    /// When the first message was announced that is not handed out yet.
+    pub(crate) announced: Option<Instant>,
     /// Members that have fallen behind and lost the task that served them.
     pub(crate) unserved: Vec<Arc<Member<R>>>,
 }
@@ -48,6 +51,7 @@ impl<R: Recipient> Room<R> {
                 reads: ReadPointers::default(),
                 entering: 0,
                 is_log_ahead: false,
+                announced: None,
                 unserved: Vec::new(),
             }),
             claimed: Claimed::default(),

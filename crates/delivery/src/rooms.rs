@@ -1,7 +1,9 @@
 //! The active rooms of this node: joining, leaving, and handing out what is released.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Instant;
 
 use chat_domain::ports::{
     Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
@@ -15,6 +17,7 @@ use crate::claim::{Claim, Job};
 use crate::encoder::Encoder;
 use crate::lock;
 use crate::member::{Handed, Member};
+use crate::observer::{HandedOut, Observer};
 use crate::order::Order;
 use crate::patience::Patience;
 use crate::read_pointers;
@@ -35,6 +38,9 @@ pub struct Rooms<R: Recipient> {
     pub(crate) patience: Patience,
     events: Arc<dyn RoomEvents>,
     pub(crate) encoder: Arc<dyn Encoder>,
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Members that a task serves from the log.
+    pub(crate) behind: AtomicUsize,
     tasks: TaskTracker,
     /// For tasks that outlive a call.
     this: Weak<Self>,
@@ -48,6 +54,7 @@ impl<R: Recipient> Rooms<R> {
         log: Arc<dyn RoomRepository>,
         events: Arc<dyn RoomEvents>,
         encoder: Arc<dyn Encoder>,
+        observer: Arc<dyn Observer>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let rooms = Arc::new_cyclic(|this| Self {
@@ -58,6 +65,8 @@ impl<R: Recipient> Rooms<R> {
             patience: Patience::default(),
             events,
             encoder,
+            observer,
+            behind: AtomicUsize::new(0),
             tasks,
             this: this.clone(),
         });
@@ -69,6 +78,11 @@ impl<R: Recipient> Rooms<R> {
     /// Returns the number of active rooms.
     pub fn count(&self) -> usize {
         lock(&self.active).len()
+    }
+
+    /// Returns the number of members that have fallen behind.
+    pub fn lagging_members(&self) -> usize {
+        self.behind.load(Ordering::Relaxed)
     }
 
     /// Returns the active rooms.
@@ -101,10 +115,11 @@ impl<R: Recipient> Rooms<R> {
             return;
         }
         let _guard = UnfinishedOnPanic(room);
-        while let Some(batch) = next_batch(&mut state) {
+        while let Some((batch, announced)) = next_batch(&mut state) {
             for member in state.members.iter() {
                 self.hand_to(room, member, &batch);
             }
+            self.handed_out(&batch, announced);
         }
         self.resume_work(room, &mut state);
     }
@@ -113,14 +128,14 @@ impl<R: Recipient> Rooms<R> {
         // What is about to be released as well goes into the same batch.
         yield_now().await;
         loop {
-            let (batch, groups) = {
+            let (batch, announced, groups) = {
                 let mut state = lock(&room.state);
-                let Some(batch) = next_batch(&mut state) else {
+                let Some((batch, announced)) = next_batch(&mut state) else {
                     claim.release(&mut state);
                     self.resume_work(&room, &mut state);
                     return;
                 };
-                (batch, state.members.snapshot())
+                (batch, announced, state.members.snapshot())
             };
             for group in groups {
                 for member in group.iter() {
@@ -128,7 +143,16 @@ impl<R: Recipient> Rooms<R> {
                 }
                 yield_now().await;
             }
+            self.handed_out(&batch, announced);
         }
+    }
+
+    fn handed_out(&self, batch: &Batch, announced: Option<Instant>) {
+        self.observer.handed_out(HandedOut {
+            messages: batch.len(),
+            deliveries: batch.deliveries(),
+            announced,
+        });
     }
 
     fn hand_to(&self, room: &Arc<Room<R>>, member: &Arc<Member<R>>, batch: &Batch) {
@@ -149,6 +173,10 @@ impl<R: Recipient> Rooms<R> {
         {
             let is_log_ahead = state.is_log_ahead;
             self.spawn(|this| this.fill_gap(room.clone(), claim, is_log_ahead));
+        }
+        if !state.order.is_waiting() {
+            // What was announced is handed out, or was known before.
+            state.announced = None;
         }
         for member in std::mem::take(&mut state.unserved) {
             self.serve(room, &member);
@@ -230,9 +258,16 @@ impl<R: Recipient> Rooms<R> {
     }
 }
 
-fn next_batch<R: Recipient>(state: &mut State<R>) -> Option<Batch> {
+/// Releases the next messages; also returns when the first of them was announced.
+fn next_batch<R: Recipient>(state: &mut State<R>) -> Option<(Batch, Option<Instant>)> {
     let members = state.members.len();
-    state.order.next_batch(members)
+    let batch = state.order.next_batch(members)?;
+    let announced = state.announced.take();
+    // What waits behind a full batch or a gap was announced later.
+    if state.order.is_waiting() {
+        state.announced = Some(Instant::now());
+    }
+    Some((batch, announced))
 }
 
 impl<R: Recipient> RoomDelivery for Rooms<R> {
@@ -253,7 +288,13 @@ impl<R: Recipient> HintListener for Rooms<R> {
     fn on_hint(&self, hint: Hint) {
         match hint.entry {
             RoomEntry::Message(message) => {
-                self.advance(hint.room_id, |order| order.offer(&message, &*self.encoder));
+                let Some(room) = self.find(hint.room_id) else {
+                    return;
+                };
+                let mut state = lock(&room.state);
+                state.announced.get_or_insert_with(Instant::now);
+                state.order.offer(&message, &*self.encoder);
+                self.hand_out(&room, state);
             }
             RoomEntry::ReadPointer { user_id, seq } => {
                 let Some(room) = self.find(hint.room_id) else {

@@ -169,7 +169,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             content: Content::new(text)?,
             client_message_id: None,
         };
-        send.execute(caller, sent).await?;
+        send.execute(caller, sent, || ()).await?;
     }
     Ok(())
 }

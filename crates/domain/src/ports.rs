@@ -27,7 +27,7 @@ pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_delivery::RoomDelivery;
 pub use room_events::{Hint, HintListener, RoomEvents};
 pub use room_repository::{Changes, LogCursor, MarkedRead, RoomRepository};
-pub use storage_health::StorageHealth;
+pub use storage_health::{PoolStatus, StorageHealth};
 
 #[cfg(any(test, feature = "mock"))]
 pub use self::{

@@ -75,9 +75,11 @@ impl<T> RoomSequencer<T> {
     }
 
     /// Notes that the room's log reaches `newest`, so that a message is known to be
-    /// missing even if its own hint was lost.
-    pub fn reaches(&mut self, newest: Seq) {
+    /// missing even if its own hint was lost. Returns whether that was not known.
+    pub fn reaches(&mut self, newest: Seq) -> bool {
+        let is_new = newest > self.newest;
         self.newest = self.newest.max(newest);
+        is_new
     }
 
     /// Takes a page of the log that was read after the position `after`, which must not
@@ -124,6 +126,11 @@ impl<T> RoomSequencer<T> {
         self.released = seq;
         self.pass_absent();
         Some((seq, item))
+    }
+
+    /// Returns whether everything that is known to be stored has been released.
+    pub fn is_complete(&self) -> bool {
+        self.newest <= self.released
     }
 
     /// Returns what must be read from the log before anything more can be released: the

@@ -20,11 +20,13 @@ use crate::demo::Demo;
 use crate::gateway::Gateway;
 use crate::http::{self, Status};
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::rates::Rates;
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
 use crate::supervisor::Liveness;
+use crate::traces::Traces;
 use crate::transport::Transport;
 
 /// The ports on which a gateway stands, and its limits.
@@ -53,6 +55,10 @@ pub struct AppOptions {
     pub trusted_proxies: TrustedProxies,
     /// The operator's limits.
     pub limits: Limits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether events have spans.
+    pub traces: Traces,
     /// How a shutdown closes the clients.
     pub draining: Draining,
     /// The demo page at `/`, if it is served.
@@ -106,6 +112,7 @@ impl App {
             options.rooms.clone(),
             options.events.clone(),
             Arc::new(SocketIoEncoder),
+            options.metrics.clone(),
             tasks.clone(),
         );
         let connect = Connect::new(options.authenticator, options.revocations);
@@ -127,6 +134,8 @@ impl App {
             rates: Rates::new(&options.limits),
             refusals: Arc::default(),
             limits: options.limits,
+            metrics: options.metrics,
+            traces: options.traces,
             draining: CancellationToken::new(),
             closing: options.draining,
             tasks,

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::limits::{DRAIN_SPREAD, EXPIRY_CHECK_INTERVAL, STALL_CHECK_INTERVAL};
 use crate::lock;
+use crate::metrics::DisconnectReason;
 use crate::socket::client::Client;
 use crate::socket::serving;
 use crate::wire::Ending;
@@ -38,6 +39,17 @@ impl Registry {
         let own = clients.take_while(move |((user, _), _)| user == user_id);
         own.map(|(_, client)| client)
     }
+}
+
+/// The clients that are connected now.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Census {
+    /// Over WebSocket.
+    pub(crate) websocket: usize,
+    /// Over long-polling.
+    pub(crate) polling: usize,
+    /// The number of bytes that wait for all of them.
+    pub(crate) queued_bytes: usize,
 }
 
 /// How a shutdown closes the clients.
@@ -126,6 +138,20 @@ impl Clients {
         Ok(())
     }
 
+    /// Returns how many clients are connected over which transport, and how much waits for
+    /// them.
+    pub(crate) fn census(&self) -> Census {
+        let mut census = Census::default();
+        for client in self.all() {
+            match client.session.has_websocket() {
+                true => census.websocket += 1,
+                false => census.polling += 1,
+            }
+            census.queued_bytes += client.outbox().bytes();
+        }
+        census
+    }
+
     /// Returns the number of connected clients.
     pub(crate) fn count(&self) -> usize {
         lock(&self.registry).by_user.len()
@@ -189,7 +215,7 @@ impl Clients {
                         client = %client.session.client_address(),
                         "a client that reads nothing is disconnected"
                     );
-                    client.session.end(Ending::Abort);
+                    client.session.abort(DisconnectReason::Stalled);
                 }
             }
         }

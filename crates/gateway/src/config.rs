@@ -18,7 +18,7 @@ use tracing_subscriber::EnvFilter;
 use self::reader::Reader;
 use crate::logging::LogFormat;
 use crate::origin::AllowedOrigins;
-use crate::{Limits, TrustedProxies};
+use crate::{Limits, TraceEndpoint, TrustedProxies};
 
 pub use settings::{Settings, Source};
 pub use table::{SETTINGS, Setting, Support, flags};
@@ -41,6 +41,8 @@ pub struct Config {
     pub origins: AllowedOrigins,
     /// The reverse proxies that name their client's address.
     pub trusted_proxies: TrustedProxies,
+    /// Where traces are exported; `None` if they are not.
+    pub traces: Option<TraceEndpoint>,
     /// The operator's limits.
     pub limits: Limits,
 }
@@ -122,6 +124,7 @@ impl Config {
         let jwt = reader.jwt();
         let origins = reader.origins();
         let trusted_proxies = reader.trusted_proxies();
+        let traces = reader.traces();
         let limits = reader.limits();
         reader.log();
         // Each value that is missing here has left a problem.
@@ -135,6 +138,7 @@ impl Config {
                 jwt: jwt?,
                 origins: origins?,
                 trusted_proxies: trusted_proxies?,
+                traces: traces?,
                 limits: limits?,
             })
         })();

@@ -12,9 +12,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::clients::Draining;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::refusals::Refusals;
 use crate::socket::outbox::Outbox;
+use crate::traces::Traces;
 
 /// The use cases, the delivery of rooms, and what the connections' tasks run in.
 pub(crate) struct Gateway {
@@ -30,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,
     pub(crate) refusals: Arc<Refusals>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
     /// Cancelled when the gateway starts to drain.
     pub(crate) draining: CancellationToken,
     /// How it then closes its clients.

@@ -18,7 +18,8 @@
 //! - `transport`: the HTTP requests of Engine.IO; `session`: the sessions they belong to;
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
-//! - `http`: health, readiness, metrics; `demo`: the demo page's users;
+//! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the demo page's users;
+//! - `traces`: spans, if they are exported;
 //! - `commands`: the commands of the binary.
 
 mod admission;
@@ -35,6 +36,7 @@ mod gateway;
 mod http;
 mod limits;
 pub mod logging;
+mod metrics;
 mod open_files;
 mod origin;
 mod rates;
@@ -44,6 +46,7 @@ mod session;
 mod socket;
 mod storage_watch;
 mod supervisor;
+mod traces;
 mod transport;
 mod wire;
 mod wiring;
@@ -55,7 +58,9 @@ pub use client_address::{InvalidNetwork, TrustedProxies};
 pub use clients::Draining;
 pub use demo::{Demo, MintToken};
 pub use limits::Limits;
+pub use metrics::Metrics;
 pub use origin::{AllowedOrigins, Origin};
+pub use traces::{InvalidEndpoint, TraceEndpoint, Traces};
 
 /// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic
 /// in one task must not spread to the others that share the lock.

@@ -7,10 +7,12 @@
 use std::io::IsTerminal as _;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{Directive, FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{EnvFilter, fmt, registry};
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+use crate::traces::{self, Exporter};
 
 /// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,23 +26,41 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. Only the first call in a process has an effect.
-pub fn start(filter: EnvFilter, format: LogFormat) {
+/// Starts logging, and exporting spans. Only the first call in a process has an effect.
+pub(crate) fn start(filter: EnvFilter, format: LogFormat, exporter: Option<&Exporter>) {
     let is_terminal = std::io::stderr().is_terminal();
     let is_plain = match format {
         LogFormat::Auto => is_terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let filtered = registry().with(filter).with(filter_fn(is_harmless));
     let lines = fmt::layer().with_writer(std::io::stderr);
-    // A program that embeds the gateway may have started logging already.
-    let _ = if is_plain {
-        let lines = lines.with_ansi(is_terminal).with_target(false);
-        filtered.with(lines).try_init()
-    } else {
-        filtered.with(lines.json().flatten_event(true)).try_init()
+    let lines = match is_plain {
+        true => lines.with_ansi(is_terminal).with_target(false).boxed(),
+        false => lines.json().flatten_event(true).boxed(),
     };
+    // A program that embeds the gateway may have started logging already.
+    let _ = match exporter {
+        None => tracing_subscriber::registry()
+            .with(lines.with_filter(filter.and(filter_fn(is_harmless))))
+            .try_init(),
+        // Spans are not part of the lines.
+        Some(exporter) => tracing_subscriber::registry()
+            .with(
+                lines.with_filter(
+                    filter
+                        .add_directive(without_spans())
+                        .and(filter_fn(is_harmless)),
+                ),
+            )
+            .with(exporter.layer())
+            .try_init(),
+    };
+}
+
+fn without_spans() -> Directive {
+    let directive = format!("{}=off", traces::TARGET);
+    directive.parse().expect("the directive is constant")
 }
 
 /// Returns whether a record contains neither tokens nor messages.
@@ -53,6 +73,8 @@ fn is_harmless(record: &Metadata<'_>) -> bool {
 mod tests {
     use std::io::{self, Write};
     use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::registry;
 
     use super::*;
 

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Carrier, Place};
 use crate::limits::{FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
 use crate::lock;
+use crate::metrics::{DisconnectReason, Metrics};
 use crate::refusals::{Limit, Refusals};
 use crate::socket::flusher::{Flush as _, Flushers};
 use crate::socket::outbox::Outbox;
-use crate::wire::{Ending, Wire, WireOwner};
+use crate::wire::{Ended, Ending, Wire, WireOwner};
 
 /// An Engine.IO session.
 pub(crate) struct Session {
@@ -134,19 +135,25 @@ impl Session {
 
     /// Closes the transport: the WebSocket's TCP connection, or the long-polling session. No
     /// packet announces it, so that the standard client reconnects.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: Ending) -> Ended {
         if self.ended.is_cancelled() {
-            return;
+            return Ended::Before;
         }
         self.ended.cancel();
         let wire = lock(&self.wire).as_ref().and_then(Weak::upgrade);
-        if let Some(wire) = wire {
-            wire.end(ending);
-        }
+        let ended = wire.map_or(Ended::Now, |wire| wire.end(ending));
         // A session that began with long-polling may still use it, or be in the middle of
         // its upgrade; otherwise socketioxide refuses.
         if let (Some(sid), Some(end)) = (self.sid.get(), self.sessions.end_polling.get()) {
             end(sid);
+        }
+        ended
+    }
+
+    /// Closes the transport of a client that is too slow, and counts it.
+    pub(crate) fn abort(&self, reason: DisconnectReason) {
+        if self.end(Ending::Abort) == Ended::Now {
+            self.sessions.metrics.forced_disconnect(reason);
         }
     }
 
@@ -216,19 +223,21 @@ pub(crate) struct Sessions {
     polling: Mutex<HashMap<Box<str>, Weak<Session>>>,
     end_polling: OnceLock<EndPolling>,
     flushers: Flushers,
+    metrics: Arc<Metrics>,
     last_connection_id: AtomicU64,
     packet_limit: PacketLimit,
 }
 
 impl Sessions {
     /// Creates the registry of a node without sessions.
-    pub(crate) fn new(packet_limit: PacketLimit) -> Self {
+    pub(crate) fn new(packet_limit: PacketLimit, metrics: Arc<Metrics>) -> Self {
         Self {
             polling: Mutex::default(),
             end_polling: OnceLock::new(),
             flushers: Flushers::default(),
             last_connection_id: AtomicU64::default(),
             packet_limit,
+            metrics,
         }
     }
 
@@ -250,7 +259,7 @@ impl Sessions {
             connection_id,
             client_address,
             place,
-            outbox: Outbox::new(connection_id, self.flushers.next()),
+            outbox: Outbox::new(connection_id, self.flushers.next(), self.metrics.clone()),
             in_progress: Mutex::default(),
             wire: Mutex::new(None),
             sid: OnceLock::new(),
@@ -290,10 +299,11 @@ mod tests {
         let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
         let stream = Stream::new(accepted.unwrap().0).unwrap();
         let place = Admission::new(0).take(Carrier::Polling).unwrap();
-        let sessions = Arc::new(Sessions::new(PacketLimit {
+        let packet_limit = PacketLimit {
             max_bytes: u64::MAX,
             refusals: Arc::default(),
-        }));
+        };
+        let sessions = Arc::new(Sessions::new(packet_limit, Arc::default()));
         let session = sessions.begin(Ipv4Addr::LOCALHOST.into(), place);
         session.carried_by(stream.wire());
         assert!(session.has_websocket());

@@ -18,21 +18,23 @@ use chat_domain::{NewMessage, ReadState, RoomId, Seq, StorageError, UserId, one_
 use tokio::time::Instant;
 
 use crate::lock;
+use crate::metrics::Metrics;
 
 /// The minimum time between two lines of a lasting outage.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long operations must succeed without a failure until an outage has ended.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// Returns repositories that do what these do, and log their outages.
+/// Returns repositories that do what these do, log their outages and count their failures.
 pub(crate) fn watch(
     messages: Arc<dyn MessageRepository>,
     rooms: Arc<dyn RoomRepository>,
+    metrics: Arc<Metrics>,
 ) -> (Arc<dyn MessageRepository>, Arc<dyn RoomRepository>) {
     let watch = Arc::new(StorageWatch {
         messages,
         rooms,
-        outages: Outages::default(),
+        outages: Outages::new(metrics),
     });
     (watch.clone(), watch)
 }
@@ -125,7 +127,7 @@ enum Operation {
 
 /// A kind of outage. Each begins and ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     ReadUnavailable,
     WriteUnavailable,
     WriteOutcomeUnknown,
@@ -134,7 +136,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 4] = [
         Self::ReadUnavailable,
         Self::WriteUnavailable,
         Self::WriteOutcomeUnknown,
@@ -169,8 +171,8 @@ impl Kind {
 }
 
 /// The current outages.
-#[derive(Default)]
 struct Outages {
+    metrics: Arc<Metrics>,
     by_kind: Mutex<[Option<Outage>; Kind::ALL.len()]>,
     /// Whether there is an outage: while there is none, a success costs one load.
     is_any: AtomicBool,
@@ -189,6 +191,14 @@ struct Outage {
 }
 
 impl Outages {
+    fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            metrics,
+            by_kind: Mutex::default(),
+            is_any: AtomicBool::new(false),
+        }
+    }
+
     /// Notes the outcome of an operation, and logs what has changed.
     fn observe(&self, operation: Operation, failure: Option<&StorageError>) {
         if failure.is_none() && !self.is_any.load(Ordering::Relaxed) {
@@ -205,6 +215,7 @@ impl Outages {
         }
         if let Some(error) = failure {
             let kind = Kind::of(operation, error);
+            self.metrics.storage_failure(kind);
             failed(kind, &mut by_kind[kind as usize], error, now);
         }
         let is_any = by_kind.iter().any(Option::is_some);

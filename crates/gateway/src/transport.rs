@@ -84,10 +84,11 @@ impl Transport {
             .build_with_inner_svc(Router::new());
         namespace::serve(&io, gateway, clients);
 
-        let sessions = Arc::new(Sessions::new(PacketLimit {
+        let packet_limit = PacketLimit {
             max_bytes: max_packet,
             refusals: gateway.refusals.clone(),
-        }));
+        };
+        let sessions = Arc::new(Sessions::new(packet_limit, gateway.metrics.clone()));
         let ending = socketioxide.clone();
         sessions.end_polling_with(move |sid| polling::end(&ending, sid));
 
@@ -170,6 +171,7 @@ impl Transport {
                 draining, closing, ..
             } = &*self.gateway;
             if draining.is_cancelled() && *closing != Draining::AtOnce {
+                self.gateway.metrics.sent_elsewhere();
                 return send_elsewhere();
             }
             let client = self.trusted_proxies.client_of(peer, request.headers());

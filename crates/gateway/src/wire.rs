@@ -32,6 +32,15 @@ pub(crate) enum Ending {
     Abort,
 }
 
+/// Whether a call ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It did.
+    Now,
+    /// An earlier call had.
+    Before,
+}
+
 /// The owner of a connection that carries a WebSocket: all writes go through it, and it
 /// decides when more is read.
 pub(crate) trait WireOwner: Send + Sync {
@@ -55,9 +64,9 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Ends the connection, whatever its state. Only the first call has an effect.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub(crate) fn end(&self, ending: Ending) -> Ended {
         if self.ended.swap(true, Ordering::SeqCst) {
-            return;
+            return Ended::Before;
         }
         let socket = SockRef::from(&self.tcp);
         // Both can only fail on a connection that has ended by itself.
@@ -65,6 +74,7 @@ impl Wire {
             socket.set_linger(Some(Duration::ZERO)).ok();
         }
         socket.shutdown(Shutdown::Both).ok();
+        Ended::Now
     }
 
     /// Sets the owner: from now on this connection carries a WebSocket. Only the first

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, MintedClaims, Secret};
 use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
-use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
+use chat_adapters::{BatchObserver, LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
     Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomEvents, RoomRepository,
     StorageHealth,
@@ -18,7 +18,9 @@ use crate::app::{App, AppOptions, Nodes, Task};
 use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
+use crate::metrics::Metrics;
 use crate::storage_watch;
+use crate::traces::Traces;
 
 /// The configured database.
 pub(crate) enum Database {
@@ -86,6 +88,14 @@ impl Database {
         }
     }
 
+    /// Sets what observes the batches of messages.
+    fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        match self {
+            Self::Sqlite(database) => database.observe_batches(observer),
+            Self::Postgres(database) => database.observe_batches(observer),
+        }
+    }
+
     fn ports(self) -> Ports {
         fn shared<D>(database: D) -> Ports
         where
@@ -102,6 +112,22 @@ impl Database {
             Self::Sqlite(database) => shared(database),
             Self::Postgres(database) => shared(*database),
         }
+    }
+}
+
+/// Observes batches.
+struct Batches {
+    metrics: Arc<Metrics>,
+    traces: Traces,
+}
+
+impl BatchObserver for Batches {
+    fn stored(&self, messages: usize) {
+        self.metrics.batch(messages);
+    }
+
+    fn has_spans(&self) -> bool {
+        self.traces == Traces::On
     }
 }
 
@@ -164,6 +190,15 @@ pub(crate) async fn check_keys(options: &JwtOptions) -> Result<Option<String>, B
 
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
+    let metrics = Arc::new(Metrics::default());
+    let traces = match config.traces {
+        Some(_) => Traces::On,
+        None => Traces::Off,
+    };
+    database.observe_batches(Arc::new(Batches {
+        metrics: metrics.clone(),
+        traces,
+    }));
     let ports = database.ports();
     let authenticator = Arc::new(authenticator(&config.jwt)?);
     let keys = authenticator.clone();
@@ -172,7 +207,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         Some(_) => Draining::SPREAD,
         None => Draining::AtOnce,
     };
-    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms);
+    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms, metrics.clone());
     Ok(App::new(AppOptions {
         messages,
         rooms,
@@ -188,6 +223,8 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         origins: config.origins,
         trusted_proxies: config.trusted_proxies,
         limits: config.limits,
+        metrics,
+        traces,
         draining,
         demo,
     }))

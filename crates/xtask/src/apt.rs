@@ -12,7 +12,8 @@ use crate::machine::{find_program, is_root, run, step};
 /// This file prevents Debian from creating and starting a PostgreSQL server at
 /// installation; the tests start their own.
 const NO_SERVER: &str = "/etc/postgresql-common/createcluster.d/chat-gateway.conf";
-/// Debian asks this program whether it may start a service, such as Redis, at installation.
+/// Debian asks this program whether it may start a service, such as Redis or Prometheus, at
+/// installation.
 /// One that exists is the machine's own decision; containers have one.
 const SERVICE_POLICY: &str = "/usr/sbin/policy-rc.d";
 /// Its exit code for "no".

@@ -4,6 +4,7 @@ pub(crate) mod browser;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod postgres;
+pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod redis;
 pub(crate) mod rust_client;

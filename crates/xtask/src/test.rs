@@ -10,7 +10,9 @@ use chat_test_support::Janitor;
 
 use crate::error::Error;
 use crate::machine::{step, workspace};
-use crate::needs::{browser, install_missing, nginx, node, postgres, python, redis, rust_client};
+use crate::needs::{
+    browser, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
+};
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -21,6 +23,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         python::NEED,
         browser::NEED,
         nginx::NEED,
+        promtool::NEED,
         rust_client::NEED,
     ])?;
     let clients = workspace().join("crates/gateway/tests/clients");
@@ -28,6 +31,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     let python = python::prepare(&clients)?;
     let browser = browser::prepare()?;
     let nginx = nginx::prepare()?;
+    let promtool = promtool::prepare()?;
     let rust_client = rust_client::prepare(&clients)?;
     let postgres = postgres::prepare()?;
     let redis = redis::prepare()?;
@@ -38,6 +42,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PYTHON", python)
         .env("TEST_CHROMIUM", browser)
         .env("TEST_NGINX", nginx)
+        .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
         .arg("test");
     // With both, cargo tests the whole workspace.

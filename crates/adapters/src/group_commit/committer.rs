@@ -9,14 +9,15 @@ use chat_domain::RoomId;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
+use tracing::Instrument as _;
 
 use super::admission::Admission;
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
 use super::settling::{Settled, Settling};
 use super::turns;
 use super::{
-    BATCH_BYTES, BATCH_DEADLINE, Check, PATIENCE, QUEUE, QUEUE_DEADLINE, REPEATS_EXPECTED_FOR,
-    Request, Store, Waiting,
+    BATCH_BYTES, BATCH_DEADLINE, Check, Observed, PATIENCE, QUEUE, QUEUE_DEADLINE,
+    REPEATS_EXPECTED_FOR, Request, Store, Waiting,
 };
 
 /// How long a locked room is kept out of regular batches, unless a batch stores it before.
@@ -55,6 +56,7 @@ pub(super) struct Committer<S, F> {
     /// Whether all lanes have been busy for too long since then.
     is_stalled: bool,
     open: F,
+    observer: Observed,
 }
 
 /// Whether requests may still arrive.
@@ -126,6 +128,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         admission: Arc<Admission>,
         lanes: usize,
         open: F,
+        observer: Observed,
     ) -> Self {
         Self {
             queue,
@@ -146,6 +149,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             progress: Instant::now(),
             is_stalled: false,
             open,
+            observer,
         }
     }
 
@@ -314,11 +318,15 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         }
         self.busy.extend(&rooms);
         let admission = self.admission.clone();
-        let task = self.running.spawn(async move {
-            let outcome = batch::write(&mut store, &admission, batch, kind, repeats).await;
-            batch::answer_checks(&mut store, &outcome, checks).await;
-            Done { store, outcome }
-        });
+        let span = batch::span(&batch);
+        let task = self.running.spawn(
+            async move {
+                let outcome = batch::write(&mut store, &admission, batch, kind, repeats).await;
+                batch::answer_checks(&mut store, &outcome, checks).await;
+                Done { store, outcome }
+            }
+            .instrument(span),
+        );
         let batch = Batch {
             rooms,
             messages,
@@ -349,6 +357,9 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             unsettled,
             repeats,
         } = done.outcome;
+        if let Some(observer) = self.observer.get() {
+            observer.stored(stored.len());
+        }
         self.stored.extend(stored);
         let now = Instant::now();
         if repeats > 0 {

@@ -8,6 +8,7 @@
 
 use std::pin::Pin;
 
+use chat_domain::ports::PoolStatus;
 use chat_domain::{BoxError, StorageError, one_line};
 use deadpool::{Runtime, managed::Timeouts};
 use diesel::{ConnectionError, QueryResult};
@@ -51,6 +52,16 @@ impl Pool {
             })
             .build()?;
         Ok(Self(pool))
+    }
+
+    /// Returns how the sessions are used now.
+    pub(super) fn status(&self) -> PoolStatus {
+        let status = self.0.status();
+        PoolStatus {
+            max: status.max_size,
+            open: status.size,
+            in_use: status.size.saturating_sub(status.available),
+        }
     }
 
     /// Carries out a query that writes nothing.

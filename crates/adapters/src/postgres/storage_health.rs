@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chat_domain::StorageError;
-use chat_domain::ports::StorageHealth;
+use chat_domain::ports::{PoolStatus, StorageHealth};
 
 use super::Database;
 
@@ -10,6 +10,10 @@ use super::Database;
 impl StorageHealth for Database {
     async fn check_writable(&self) -> Result<(), StorageError> {
         self.commits.check_writable().await
+    }
+
+    fn pool(&self) -> PoolStatus {
+        self.pool.status()
     }
 
     async fn stopped(&self) -> &'static str {

@@ -8,6 +8,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chat_domain::ports::PoolStatus;
 use chat_domain::{BoxError, StorageError};
 use diesel::SqliteConnection;
 use tokio::sync::Semaphore;
@@ -28,6 +29,7 @@ struct Connections {
     /// One for each connection. A query holds its permit until it has ended, so queries
     /// whose callers are gone count too.
     permits: Arc<Semaphore>,
+    size: usize,
     idle: Mutex<Vec<SqliteConnection>>,
     deadline: Duration,
 }
@@ -49,12 +51,25 @@ impl Pool {
         if size == 0 {
             return Err("the pool needs at least one connection".into());
         }
+        let size = size.min(Semaphore::MAX_PERMITS);
         Ok(Self(Arc::new(Connections {
             file,
-            permits: Arc::new(Semaphore::new(size.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(size)),
+            size,
             idle: Mutex::default(),
             deadline,
         })))
+    }
+
+    /// Returns how the connections are used now.
+    pub(super) fn status(&self) -> PoolStatus {
+        let Connections { permits, size, .. } = &*self.0;
+        let in_use = size - permits.available_permits();
+        PoolStatus {
+            max: *size,
+            open: in_use + self.0.idle().len(),
+            in_use,
+        }
     }
 
     /// Runs a query that writes nothing. Its connection is not used again if the query

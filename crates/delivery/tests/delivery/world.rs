@@ -48,6 +48,7 @@ impl World {
             log.clone(),
             events.clone(),
             Arc::new(Text),
+            Arc::new(()),
             tasks.clone(),
         );
         Self {

@@ -91,6 +91,7 @@ impl World {
             log.clone(),
             events.clone(),
             Arc::new(Text),
+            Arc::new(()),
             TaskTracker::new(),
         );
         let room_ids = (1..=random.within(1..4)).map(|n| RoomId::new(n).unwrap());

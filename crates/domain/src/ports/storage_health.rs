@@ -16,7 +16,21 @@ pub trait StorageHealth: Send + Sync {
     /// [`StorageError::Unavailable`].
     async fn check_writable(&self) -> Result<(), StorageError>;
 
+    /// Returns how the connections that read are used now.
+    fn pool(&self) -> PoolStatus;
+
     /// Completes when a task that storage needs in order to work has ended, with that
     /// task's name. Never completes otherwise.
     async fn stopped(&self) -> &'static str;
+}
+
+/// How a bounded number of connections is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PoolStatus {
+    /// The maximum number of connections.
+    pub max: usize,
+    /// The connections that are open.
+    pub open: usize,
+    /// The connections that are in use.
+    pub in_use: usize,
 }

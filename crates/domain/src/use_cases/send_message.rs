@@ -58,8 +58,8 @@ impl SendMessage {
         }
     }
 
-    /// Stores the message and, once it is stored, announces it. A message that is not
-    /// stored, or was stored before, is not announced.
+    /// Stores the message and, once it is stored, calls `stored` and announces it. A message
+    /// that is not stored, or was stored before, is not announced.
     ///
     /// # Errors
     /// [`SendMessageError`].
@@ -67,6 +67,7 @@ impl SendMessage {
         &self,
         caller: Caller<'_>,
         sent: SentMessage,
+        stored: impl FnOnce(),
     ) -> Result<Arc<StoredMessage>, SendMessageError> {
         caller.access.require_joined()?;
         let message = NewMessage {
@@ -78,6 +79,7 @@ impl SendMessage {
         };
         match self.messages.append(message).await? {
             Appended::Stored(message) => {
+                stored();
                 let message = Arc::new(StoredMessage::encode(&message, self.encode));
                 self.events.announce(Hint {
                     room_id: sent.room_id,
@@ -147,7 +149,7 @@ mod tests {
                 content: Content::new("hello").unwrap(),
                 client_message_id: None,
             };
-            send.execute(caller, sent).await
+            send.execute(caller, sent, || ()).await
         }
     }
 

@@ -147,6 +147,7 @@ impl World {
             log,
             events.clone(),
             bench::encoder(),
+            Arc::new(()),
             TaskTracker::new(),
         );
         Self {

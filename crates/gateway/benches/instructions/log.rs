@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use chat_adapters::bench::GroupCommit;
 use chat_domain::ports::{
-    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
-    RoomRepository, StorageHealth,
+    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, PoolStatus,
+    ReadLimit, RoomRepository, StorageHealth,
 };
 use chat_domain::{Message, NewMessage, ReadState, RoomId, Seq, StorageError, UserId};
 
@@ -105,6 +105,10 @@ impl RoomRepository for Log {
 impl StorageHealth for Log {
     async fn check_writable(&self) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn pool(&self) -> PoolStatus {
+        PoolStatus::default()
     }
 
     async fn stopped(&self) -> &'static str {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use chat_adapters::{LocalRoomEvents, NoRevocations};
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies, server};
+use chat_gateway::{
+    AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -134,6 +136,8 @@ impl Served {
                     ..Limits::default()
                 },
                 nodes: None,
+                metrics: Arc::default(),
+                traces: Traces::Off,
                 draining: Draining::AtOnce,
                 demo: None,
             });

@@ -17,6 +17,7 @@ use super::{
 use crate::logging::LogFormat;
 use crate::open_files;
 use crate::origin::{AllowedOrigins, InvalidOrigin, Origin};
+use crate::traces::{InvalidEndpoint, TraceEndpoint};
 use crate::{Limits, TrustedProxies};
 
 /// A commit waits for the disk, not for a processor core.
@@ -339,6 +340,19 @@ impl<'a> Reader<'a> {
             max_connections: max_connections?,
             max_packet_bytes: max_packet_bytes?,
         })
+    }
+
+    pub(super) fn traces(&mut self) -> Option<Option<TraceEndpoint>> {
+        let Some(url) = self.settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else {
+            return Some(None);
+        };
+        match url.parse() {
+            Ok(endpoint) => Some(Some(endpoint)),
+            Err(error) => {
+                let error: InvalidEndpoint = error;
+                self.problem("OTEL_EXPORTER_OTLP_ENDPOINT", error.to_string())
+            }
+        }
     }
 
     pub(super) fn log(&mut self) -> Option<LogConfig> {

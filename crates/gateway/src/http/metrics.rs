@@ -1,103 +1,195 @@
-//! The figures of `/metrics`, in Prometheus' text format.
+//! `/metrics`, in Prometheus' text format: what [`Metrics`](crate::Metrics) keeps count of,
+//! and what is looked up at each scrape.
 
-use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use chat_domain::ports::HintsStatus;
+use axum::response::{IntoResponse, Response};
+use chat_domain::ports::{HintsStatus, PoolStatus};
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{
+    IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, TEXT_FORMAT, TextEncoder,
+};
 
 use super::Status;
+use crate::clients::Census;
 
-pub(super) async fn respond(State(status): State<Status>) -> impl IntoResponse {
-    let mut text = Text::default();
-    let connections = status.clients.count() as u64;
-    text.gauge(
-        "chat_connections",
-        "Connected Socket.IO clients.",
-        connections,
-    );
-    text.gauge(
-        "chat_active_rooms",
-        "Rooms that a client of this node has joined.",
-        status.gateway.rooms.count() as u64,
-    );
-    text.refusals(status.gateway.refusals.counts());
-    if let Some(nodes) = &status.nodes {
-        text.hints(&nodes.health.status());
+/// How long the database may take to answer. A scrape is expected within a few seconds.
+const WRITABLE_DEADLINE: Duration = Duration::from_secs(1);
+
+pub(super) async fn respond(State(status): State<Status>) -> Response {
+    match scrape(&status).await {
+        Ok(text) => ([(CONTENT_TYPE, TEXT_FORMAT)], text).into_response(),
+        // The names of metrics are constant, so this is a defect.
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text.0)
 }
 
-#[derive(Default)]
-struct Text(String);
+async fn scrape(status: &Status) -> prometheus::Result<String> {
+    let gateway = &status.gateway;
+    let writable = tokio::time::timeout(WRITABLE_DEADLINE, status.storage.check_writable()).await;
+    let mut found = Found(gateway.metrics.gather());
+    found.clients(&status.clients.census())?;
+    found.gauge(
+        "chat_active_rooms",
+        "Rooms that a client of this node has joined.",
+        gateway.rooms.count(),
+    )?;
+    found.gauge(
+        "chat_lagging_members",
+        "Members that have fallen behind and are served from the log.",
+        gateway.rooms.lagging_members(),
+    )?;
+    found.counters(
+        "chat_refusals_total",
+        "What was refused because of a limit.",
+        "limit",
+        gateway.refusals.counts(),
+    )?;
+    found.gauge(
+        "chat_database_writable",
+        "Whether a message could be stored now: 1 or 0.",
+        usize::from(matches!(writable, Ok(Ok(())))),
+    )?;
+    found.pool(&status.storage.pool())?;
+    if let Some(nodes) = &status.nodes {
+        found.hints(&nodes.health.status())?;
+    }
+    found.gauges(
+        "chat_build_info",
+        "The version of the gateway; always 1.",
+        "version",
+        [(env!("CARGO_PKG_VERSION"), 1)],
+    )?;
+    found.0.sort_by(|one, other| one.name().cmp(other.name()));
+    TextEncoder::new().encode_to_string(&found.0)
+}
 
-impl Text {
-    fn gauge(&mut self, name: &str, help: &str, value: u64) {
-        self.describe(name, help, "gauge");
-        self.sample(name, value);
+/// The metrics of one scrape.
+struct Found(Vec<MetricFamily>);
+
+impl Found {
+    fn add(&mut self, collector: &impl Collector) {
+        self.0.extend(collector.collect());
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.describe(name, help, "counter");
-        self.sample(name, value);
+    fn gauge(&mut self, name: &str, help: &str, value: usize) -> prometheus::Result<()> {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(signed(value));
+        self.add(&gauge);
+        Ok(())
     }
 
-    fn describe(&mut self, name: &str, help: &str, kind: &str) {
-        // Writing to a string cannot fail.
-        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
-    }
-
-    fn sample(&mut self, name: &str, value: u64) {
-        let _ = writeln!(self.0, "{name} {value}");
-    }
-
-    fn refusals(&mut self, counts: impl Iterator<Item = (&'static str, u64)>) {
-        let name = "chat_refusals_total";
-        self.describe(name, "What was refused because of a limit.", "counter");
-        for (limit, count) in counts {
-            self.sample(&format!("{name}{{limit=\"{limit}\"}}"), count);
+    fn gauges<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, usize)>,
+    ) -> prometheus::Result<()> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+        for (labelled, value) in values {
+            gauges.with_label_values(&[labelled]).set(signed(value));
         }
+        self.add(&gauges);
+        Ok(())
     }
 
-    fn hints(&mut self, status: &HintsStatus) {
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> prometheus::Result<()> {
+        let counter = IntCounter::new(name, help)?;
+        counter.inc_by(value);
+        self.add(&counter);
+        Ok(())
+    }
+
+    fn counters<'a>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'a str, u64)>,
+    ) -> prometheus::Result<()> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (labelled, value) in values {
+            counters.with_label_values(&[labelled]).inc_by(value);
+        }
+        self.add(&counters);
+        Ok(())
+    }
+
+    fn clients(&mut self, census: &Census) -> prometheus::Result<()> {
+        self.gauges(
+            "chat_connections",
+            "Connected Socket.IO clients.",
+            "transport",
+            [("websocket", census.websocket), ("polling", census.polling)],
+        )?;
+        self.gauge(
+            "chat_queued_bytes",
+            "Bytes that wait in this process to be taken by clients.",
+            census.queued_bytes,
+        )
+    }
+
+    fn pool(&mut self, pool: &PoolStatus) -> prometheus::Result<()> {
+        self.gauge(
+            "chat_database_pool_max_connections",
+            "The maximum number of database connections that read.",
+            pool.max,
+        )?;
+        self.gauges(
+            "chat_database_pool_connections",
+            "Open database connections that read.",
+            "state",
+            [
+                ("in_use", pool.in_use),
+                ("idle", pool.open.saturating_sub(pool.in_use)),
+            ],
+        )
+    }
+
+    fn hints(&mut self, status: &HintsStatus) -> prometheus::Result<()> {
         self.gauge(
             "chat_redis_connected",
             "Whether Redis is connected: 1 or 0.",
-            status.is_connected.into(),
-        );
+            usize::from(status.is_connected),
+        )?;
         self.counter(
             "chat_redis_connections_total",
             "How often Redis was connected.",
             status.connections,
-        );
+        )?;
         self.counter(
             "chat_hints_published_total",
             "Hints for other nodes that Redis has taken.",
             status.published,
-        );
+        )?;
         self.counter(
             "chat_hints_received_total",
             "Hints of other nodes that have arrived.",
             status.received,
-        );
-        let lost = "chat_hints_lost_total";
-        self.describe(
-            lost,
+        )?;
+        self.counters(
+            "chat_hints_lost_total",
             "Hints for other nodes that were lost, or may have been.",
-            "counter",
-        );
-        for (reason, value) in [
-            ("disconnected", status.lost.disconnected),
-            ("queue_full", status.lost.queue_full),
-            ("unconfirmed", status.lost.unconfirmed),
-        ] {
-            self.sample(&format!("{lost}{{reason=\"{reason}\"}}"), value);
-        }
+            "reason",
+            [
+                ("disconnected", status.lost.disconnected),
+                ("queue_full", status.lost.queue_full),
+                ("unconfirmed", status.lost.unconfirmed),
+            ],
+        )?;
         self.counter(
             "chat_hints_invalid_total",
             "Hints and commands that this node does not understand.",
             status.invalid,
-        );
+        )
     }
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, LogPage, MessageRepository, MockAuthenticator, MockClock,
-    MockRevocations, MockRoomEvents, MockRoomRepository, ReadLimit, StorageHealth,
+    MockRevocations, MockRoomEvents, MockRoomRepository, PoolStatus, ReadLimit, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
-use crate::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies};
+use crate::{AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies};
 
 /// How long the test waits for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -51,6 +51,10 @@ impl MessageRepository for StorageWithoutAppends {
 impl StorageHealth for StorageWithoutAppends {
     async fn check_writable(&self) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn pool(&self) -> PoolStatus {
+        PoolStatus::default()
     }
 
     async fn stopped(&self) -> &'static str {
@@ -104,6 +108,8 @@ fn app() -> App {
             ..Limits::default()
         },
         nodes: None,
+        metrics: Arc::default(),
+        traces: Traces::Off,
         draining: Draining::AtOnce,
         demo: None,
     })

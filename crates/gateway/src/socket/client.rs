@@ -2,9 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::{ConnectionId, Identity, Membership};
+use opentelemetry::Context;
+use tracing::Span;
 
 use super::inbox::Inbox;
 use super::outbox::Outbox;
@@ -13,6 +16,7 @@ use super::{Event, inbox};
 use crate::clients::{Clients, HasExpired};
 use crate::gateway::Gateway;
 use crate::lock;
+use crate::metrics::DisconnectReason;
 use crate::session::Session;
 
 /// A connected client.
@@ -23,6 +27,8 @@ pub(crate) struct Client {
     pub(super) gateway: Arc<Gateway>,
     clients: Arc<Clients>,
     pub(super) inbox: Inbox<Asked, Command>,
+    /// The trace to which the client's events belong, if it named one.
+    pub(super) trace: Option<Context>,
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
 }
@@ -31,8 +37,17 @@ pub(crate) struct Client {
 pub(super) struct Asked {
     pub(super) request: Request,
     pub(super) outcome: Result<Event, Failure>,
-    /// The packet's size.
+    pub(super) packet: Packet,
+}
+
+/// What is known of an event's packet.
+#[derive(Debug)]
+pub(super) struct Packet {
+    /// Its size.
     pub(super) bytes: usize,
+    pub(super) arrived: Instant,
+    /// From its arrival until it is answered.
+    pub(super) span: Span,
 }
 
 /// What the gateway asks of a connection, in order with the client's events.
@@ -73,12 +88,14 @@ impl Client {
         session: Arc<Session>,
         gateway: Arc<Gateway>,
         clients: Arc<Clients>,
+        trace: Option<Context>,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity: Mutex::new(Arc::new(identity)),
             session,
             clients,
             inbox: Inbox::new(gateway.limits.max_in_flight),
+            trace,
             membership: Mutex::default(),
             gateway,
         })
@@ -123,6 +140,8 @@ impl Client {
     /// Lets the client's events finish and their answers leave, then closes its transport
     /// without announcing it. Further events are left unanswered, as if they had not arrived.
     pub(crate) async fn drain(&self) {
+        let metrics = &self.gateway.metrics;
+        metrics.forced_disconnect(DisconnectReason::Draining);
         self.inbox.drain().await;
         self.session.end_when_flushed().await;
     }

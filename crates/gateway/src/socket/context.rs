@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::{Caller, Identity, Membership, RoomId};
@@ -22,6 +23,7 @@ pub(super) struct Context<'a> {
     pub(super) outbox: &'a Arc<Outbox>,
     pub(super) request: &'a Request,
     pub(super) slot: &'a Slot<'a>,
+    pub(super) arrived: Instant,
 }
 
 impl<'a> Context<'a> {

@@ -33,6 +33,21 @@ pub(crate) enum Refusal {
     TooManyConnections,
 }
 
+impl Refusal {
+    /// All reasons, in the order of their declaration.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::TokenMissing,
+        Self::TokenInvalid,
+        Self::TokenExpired,
+        Self::TokenRevoked,
+        Self::Unavailable,
+        Self::TooManyConnections,
+    ];
+}
+
+// One that is added after the last is not forgotten.
+const _: () = assert!(Refusal::ALL.len() == Refusal::TooManyConnections as usize + 1);
+
 /// The payload of CONNECT, as it was sent.
 pub(crate) struct Auth(Option<String>);
 

@@ -13,7 +13,9 @@ pub(super) async fn send(
     sent: SentMessage,
 ) -> Result<(), Failure> {
     let caller = context.caller(membership, sent.room_id);
-    let message = context.gateway.send_message.execute(caller, sent).await?;
+    let gateway = context.gateway;
+    let stored = || gateway.metrics.committed(context.arrived);
+    let message = gateway.send_message.execute(caller, sent, stored).await?;
     context.send(context.request.stored(&message));
     Ok(())
 }

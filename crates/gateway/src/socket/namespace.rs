@@ -73,7 +73,14 @@ async fn admit(
         false => Err(Refusal::Unavailable),
     };
     let admitted = authenticated.and_then(|identity| {
-        let client = Client::new(identity, session.clone(), gateway.clone(), clients.clone());
+        let trace = gateway.traces.parent(&socket.req_parts().headers);
+        let client = Client::new(
+            identity,
+            session.clone(),
+            gateway.clone(),
+            clients.clone(),
+            trace,
+        );
         match clients.add(&client) {
             Ok(()) => Ok(client),
             Err(NotAdded::TooManyOfUser) => {
@@ -91,6 +98,7 @@ async fn admit(
             }
         }
     });
+    gateway.metrics.handshake(&admitted);
     let client = match admitted {
         Ok(client) => client,
         Err(refusal) => {

@@ -31,7 +31,8 @@ use self::state::{Carrier, State};
 use super::flusher::{Flush, Flusher};
 use crate::limits::{CONGESTED_BYTES, LIVE_BYTES, STALL_DEADLINE};
 use crate::lock;
-use crate::wire::{Ending, Wire};
+use crate::metrics::{DisconnectReason, Metrics};
+use crate::wire::{Ended, Ending, Wire};
 
 /// What waits for one client.
 pub(crate) struct Outbox {
@@ -45,13 +46,14 @@ pub(crate) struct Outbox {
     flushed: Notify,
     space: Notify,
     flusher: Arc<Flusher>,
+    metrics: Arc<Metrics>,
     /// For what writes later.
     this: Weak<Self>,
 }
 
 impl Outbox {
     /// Creates the outbox of a connection, written by this flusher.
-    pub(crate) fn new(id: ConnectionId, flusher: Arc<Flusher>) -> Arc<Self> {
+    pub(crate) fn new(id: ConnectionId, flusher: Arc<Flusher>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             id,
             state: Mutex::new(State::new()),
@@ -60,6 +62,7 @@ impl Outbox {
             flushed: Notify::new(),
             space: Notify::new(),
             flusher,
+            metrics,
             this: this.clone(),
         })
     }
@@ -157,8 +160,8 @@ impl Outbox {
     async fn write_rest(self: Arc<Self>, wire: Arc<Wire>) {
         loop {
             let writable = tokio::time::timeout(STALL_DEADLINE, wire.writable()).await;
-            if !matches!(writable, Ok(Ok(()))) {
-                wire.end(Ending::Abort);
+            if !matches!(writable, Ok(Ok(()))) && wire.end(Ending::Abort) == Ended::Now {
+                self.metrics.forced_disconnect(DisconnectReason::Stalled);
             }
             let mut state = lock(&self.state);
             let is_done = state.write() != Written::Part;
@@ -197,6 +200,11 @@ impl Outbox {
             self.hand_over(&mut state, socket.as_ref());
         }
         self.mark(&mut state);
+    }
+
+    /// Returns the number of bytes that wait for the client.
+    pub(crate) fn bytes(&self) -> usize {
+        lock(&self.state).bytes()
     }
 
     /// Returns whether the client takes nothing although something waits for it.

@@ -9,15 +9,14 @@ use chat_domain::use_cases::{
     JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
 };
 use chat_domain::{AccessDenied, ClientMessageId, RoomId, StorageError, StoredMessage, one_line};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::packet;
 use super::protocol::Malformed;
 use crate::clients::HasExpired;
 
 /// The wire's error codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidPayload,
     UnknownEvent,
@@ -35,6 +34,42 @@ pub(crate) enum Code {
 }
 
 impl Code {
+    /// All codes, in the order of their declaration.
+    pub(crate) const ALL: [Self; 13] = [
+        Self::InvalidPayload,
+        Self::UnknownEvent,
+        Self::NotInRoom,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::LimitExceeded,
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+        Self::TokenExpired,
+        Self::TokenInvalid,
+        Self::TokenRevoked,
+        Self::Internal,
+    ];
+
+    /// Returns the code as it is on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InvalidPayload => "invalid_payload",
+            Self::UnknownEvent => "unknown_event",
+            Self::NotInRoom => "not_in_room",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::RateLimited => "rate_limited",
+            Self::LimitExceeded => "limit_exceeded",
+            Self::Unavailable => "unavailable",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::TokenExpired => "token_expired",
+            Self::TokenInvalid => "token_invalid",
+            Self::TokenRevoked => "token_revoked",
+            Self::Internal => "internal",
+        }
+    }
+
     fn is_retryable(self) -> bool {
         match self {
             Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown => true,
@@ -52,6 +87,15 @@ impl Code {
     }
 }
 
+// One that is added before the last is not forgotten.
+const _: () = assert!(Code::ALL.len() == Code::Internal as usize + 1);
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
 /// An operation that failed, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -61,6 +105,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Returns the wire's code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// The connection has too many events in progress.
     pub(crate) fn too_many_in_progress() -> Self {
         Self::new(

@@ -7,28 +7,36 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::use_cases::SentMessage;
 use chat_domain::{Identity, Membership};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
+use tracing::Instrument as _;
 
-use super::client::{Arrival, Asked, Client, Command, Slot};
+use super::client::{Arrival, Asked, Client, Command, Packet, Slot};
 use super::context::Context;
 use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
 use super::{Event, messages, packet, protocol};
 use crate::lock;
+use crate::metrics::{DisconnectReason, EventName};
 use crate::rates::RetryAfter;
 use crate::refusals::Limit;
+use crate::traces;
 
 /// Takes an event in. Called in the reader's own turn: the order of these calls is the order
 /// in which the events take effect.
 pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
+    let arrived = Instant::now();
     let received = protocol::read(packet, Event::parse);
     let outcome = received.outcome.map_err(Failure::from);
     let outcome = outcome.and_then(|event| check_rate(client, event));
+    let traces = client.gateway.traces;
+    let name = received.event.as_deref();
+    let span = traces.event(name, received.room_id, client.trace.as_ref());
     let asked = Asked {
         request: Request {
             event: received.event,
@@ -37,9 +45,13 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
             ack,
         },
         outcome,
-        bytes: packet.len(),
+        packet: Packet {
+            bytes: packet.len(),
+            arrived,
+            span,
+        },
     };
-    client.session.took_in(asked.bytes);
+    client.session.took_in(packet.len());
     let (refused, failure) = match client.inbox.push(asked) {
         Ok(pushed) => return start_if_needed(client, pushed),
         Err(Refused::Full(asked)) => {
@@ -49,8 +61,17 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
         // The transport is closed, or about to be: to the client, the event did not arrive.
         Err(Refused::Closed) => return client.session.finished(packet.len()),
     };
+    count(client, &refused.request, &refused.packet, Err(&failure));
     client.send(refused.request.failure(&failure));
-    client.session.finished(refused.bytes);
+    client.session.finished(packet.len());
+}
+
+/// Counts an event that is about to be answered.
+fn count(client: &Client, request: &Request, packet: &Packet, outcome: Result<(), &Failure>) {
+    let event = EventName::of(request.event.as_deref());
+    let outcome = outcome.map_err(Failure::code);
+    client.gateway.metrics.event(event, outcome);
+    traces::answered(&packet.span, outcome);
 }
 
 /// Refuses an event that exceeds its user's rate. The refusal takes the event's place among
@@ -86,6 +107,7 @@ pub(super) fn close(client: &Arc<Client>) {
 pub(crate) fn expire(client: &Arc<Client>) {
     end(
         client,
+        DisconnectReason::TokenExpired,
         Request::default().failure(&Failure::token_expired()),
     );
 }
@@ -94,14 +116,15 @@ pub(crate) fn expire(client: &Arc<Client>) {
 /// namespace, so that the standard client does not reconnect by itself, and its transport is
 /// closed. What has begun is finished.
 pub(crate) fn disconnect(client: &Arc<Client>) {
-    end(client, []);
+    end(client, DisconnectReason::Kicked, []);
 }
 
 /// Sends the last packets, disconnects the client from the namespace, and closes its
 /// transport.
-fn end(client: &Arc<Client>, last: impl IntoIterator<Item = Bytes>) {
+fn end(client: &Arc<Client>, reason: DisconnectReason, last: impl IntoIterator<Item = Bytes>) {
+    client.gateway.metrics.forced_disconnect(reason);
     for asked in client.inbox.clear() {
-        client.session.finished(asked.bytes);
+        client.session.finished(asked.packet.bytes);
     }
     leave_all_rooms(client);
     client.send(last.into_iter().chain([packet::disconnect()]));
@@ -154,18 +177,18 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
     let Asked {
         request,
         outcome,
-        bytes,
+        packet,
     } = asked;
     if let Ok(Event::SendMessage(sent)) = outcome {
-        return send_together(client, membership, (request, sent, bytes)).await;
+        return send_together(client, membership, (request, sent, packet)).await;
     }
     let slot = Slot::of(client);
     let identity = client.identity();
     let handled = async {
-        let context = context(client, &identity, &request, &slot);
+        let context = context(client, &identity, &request, &packet, &slot);
         outcome?.handle(context, membership).await
     };
-    finish(client, &request, bytes, &slot, handled).await;
+    finish(client, &request, &packet, &slot, handled).await;
     None
 }
 
@@ -174,18 +197,18 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
 async fn send_together(
     client: &Client,
     membership: &Membership,
-    first: (Request, SentMessage, usize),
+    first: (Request, SentMessage, Packet),
 ) -> Option<Arrival> {
     let mut sending = FuturesUnordered::new();
     let mut next = Some(first);
     loop {
-        if let Some((request, sent, bytes)) = next.take() {
+        if let Some((request, sent, packet)) = next.take() {
             let mut sent = Box::pin(async move {
                 let slot = Slot::of(client);
                 let identity = client.identity();
-                let context = context(client, &identity, &request, &slot);
+                let context = context(client, &identity, &request, &packet, &slot);
                 let sent = messages::send(context, membership, sent);
-                finish(client, &request, bytes, &slot, sent).await;
+                finish(client, &request, &packet, &slot, sent).await;
             });
             // In its first turn it takes its place in the log.
             if poll!(&mut sent).is_pending() {
@@ -205,8 +228,8 @@ async fn send_together(
             Arrival::Event(Asked {
                 request,
                 outcome: Ok(Event::SendMessage(sent)),
-                bytes,
-            }) => next = Some((request, sent, bytes)),
+                packet,
+            }) => next = Some((request, sent, packet)),
             other => {
                 while sending.next().await.is_some() {}
                 return Some(other);
@@ -224,6 +247,7 @@ fn context<'a>(
     client: &'a Client,
     identity: &'a Identity,
     request: &'a Request,
+    packet: &Packet,
     slot: &'a Slot<'a>,
 ) -> Context<'a> {
     Context {
@@ -234,6 +258,7 @@ fn context<'a>(
         outbox: client.outbox(),
         request,
         slot,
+        arrived: packet.arrived,
     }
 }
 
@@ -241,20 +266,21 @@ fn context<'a>(
 async fn finish(
     client: &Client,
     request: &Request,
-    bytes: usize,
+    packet: &Packet,
     slot: &Slot<'_>,
     handled: impl Future<Output = Result<(), Failure>>,
 ) {
     // A panic is the fault of one event. It must not end the task, after which the
     // connection would never be answered again.
-    let outcome = AssertUnwindSafe(handled)
+    let outcome = AssertUnwindSafe(handled.instrument(packet.span.clone()))
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
     slot.release();
+    count(client, request, packet, outcome.as_ref().map(|_| ()));
     if let Err(failure) = outcome {
         client.send(request.failure(&failure));
     }
     client.inbox.done();
-    client.session.finished(bytes);
+    client.session.finished(packet.bytes);
 }

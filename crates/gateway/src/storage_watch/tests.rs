@@ -44,7 +44,7 @@ impl Watched {
         rooms
             .expect_newest()
             .returning(move |_| newest().map_or(Ok(Vec::new()), Err));
-        let (messages, rooms) = watch(Arc::new(messages), Arc::new(rooms));
+        let (messages, rooms) = watch(Arc::new(messages), Arc::new(rooms), Arc::default());
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

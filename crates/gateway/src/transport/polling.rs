@@ -15,6 +15,7 @@ use tower::Service as _;
 use super::query::BadQuery;
 use super::{PATH, SocketIoxide, answer, call, refuse};
 use crate::limits::BODY_DEADLINE;
+use crate::metrics::DisconnectReason;
 use crate::session::{Session, Sessions};
 use crate::wire::Ending;
 
@@ -68,7 +69,7 @@ async fn receive(
     match tokio::time::timeout(BODY_DEADLINE, received).await {
         Ok(response) => response,
         Err(_) => {
-            session.end(Ending::Abort);
+            session.abort(DisconnectReason::SlowRequest);
             answer(StatusCode::REQUEST_TIMEOUT, "the request took too long")
         }
     }

@@ -17,6 +17,7 @@ use super::{DEADLINE, finish, program};
 use crate::support::client::get;
 use crate::support::example::example_project;
 use crate::support::exchange::Exchange;
+use crate::support::metrics::connections;
 use crate::support::{Database, Gateway};
 
 /// Runs nginx when this process is root: `nobody`.
@@ -176,18 +177,18 @@ async fn clients_continue_through_nginx_while_their_nodes_are_stopped_and_killed
     users.next_line_with("connected", DEADLINE).unwrap();
     // One with each transport from each address.
     for node in &nodes {
-        assert_eq!(connections(node).await, 3);
+        assert_eq!(connections(node.address).await, 3);
     }
     wait_for_progress(&mut users);
 
     nodes[0].signal("TERM");
     assert_eq!(nodes[0].wait().code(), Some(0));
     wait_for_progress(&mut users);
-    assert_eq!(connections(&nodes[1]).await, 6);
+    assert_eq!(connections(nodes[1].address).await, 6);
     nodes[0] = start_node(&database, &redis, ports[0]);
     // nginx uses the node again: the user with long-polling alone has returned.
     let returned = async {
-        while connections(&nodes[0]).await == 0 {
+        while connections(nodes[0].address).await == 0 {
             sleep(Duration::from_millis(50)).await;
         }
     };
@@ -197,7 +198,7 @@ async fn clients_continue_through_nginx_while_their_nodes_are_stopped_and_killed
     nodes[1].signal("KILL");
     nodes[1].wait();
     wait_for_progress(&mut users);
-    assert_eq!(connections(&nodes[0]).await, 6);
+    assert_eq!(connections(nodes[0].address).await, 6);
     nodes[1] = start_node(&database, &redis, ports[1]);
     wait_for_progress(&mut users);
 
@@ -209,16 +210,6 @@ async fn clients_continue_through_nginx_while_their_nodes_are_stopped_and_killed
         database.sql("SELECT count(*), min(seq), max(seq) FROM messages"),
         format!("{stored}|1|{stored}")
     );
-}
-
-/// Returns the number of clients that the node reports.
-async fn connections(node: &Gateway) -> u64 {
-    let (status, metrics) = get(node.address, "/metrics").await;
-    assert_eq!(status, 200);
-    let value = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("chat_connections "));
-    value.unwrap().parse().unwrap()
 }
 
 /// Returns for each node an address of this host whose clients nginx sends to it.

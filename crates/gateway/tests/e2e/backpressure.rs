@@ -13,7 +13,8 @@ use tokio_tungstenite::MaybeTlsStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::bystander::Bystander;
-use crate::support::client::{Client, Polling, get};
+use crate::support::client::{Client, Polling};
+use crate::support::metrics::{Scrape, connections};
 use crate::support::{DEADLINE, Database, Gateway, token};
 
 /// Clients per way of stopping.
@@ -31,14 +32,6 @@ async fn connect_with_small_buffer(gateway: &Gateway, user: &str) -> Client {
 
 fn reset_peak_memory(gateway: &Gateway) {
     std::fs::write(format!("/proc/{}/clear_refs", gateway.pid()), "5").unwrap();
-}
-
-async fn connections(gateway: &Gateway) -> u64 {
-    let (_, metrics) = get(gateway.address, "/metrics").await;
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("chat_connections "));
-    line.unwrap().parse().unwrap()
 }
 
 /// In catch-up, replay and pages alike, the gateway holds at most 1 MiB for a client that
@@ -86,7 +79,7 @@ async fn a_client_that_stops_reading_costs_at_most_a_mebibyte() {
     for _ in 0..4 {
         write(2, 50).await;
     }
-    let disconnected = async { while connections(&gateway).await > 1 {} };
+    let disconnected = async { while connections(gateway.address).await > 1 {} };
     timeout(DEADLINE + Duration::from_secs(10), disconnected)
         .await
         .expect("every client that stopped reading is disconnected");
@@ -141,7 +134,7 @@ async fn a_client_that_reads_nothing_for_ten_seconds_is_disconnected() {
     writer.join(1).await;
     let content = "🦀".repeat(4000);
     let since = Instant::now();
-    while connections(&gateway).await != 1 {
+    while connections(gateway.address).await != 1 {
         assert!(
             since.elapsed() < Duration::from_secs(30),
             "a client that reads nothing is still connected"
@@ -153,6 +146,8 @@ async fn a_client_that_reads_nothing_for_ten_seconds_is_disconnected() {
         "{:?}",
         since.elapsed()
     );
+    let stalled = r#"chat_forced_disconnects_total{reason="stalled"}"#;
+    assert_eq!(Scrape::of(gateway.address).await.value(stalled), 2.0);
     let rest = stuck.read_to_end(Duration::from_secs(10)).await;
     assert!(!rest.iter().any(|packet| packet.starts_with("41")));
     assert_eq!(poller.get().await.0, 400);
@@ -182,7 +177,7 @@ async fn a_member_that_stops_reading_is_disconnected_and_delays_no_other_member(
             started.elapsed() < Duration::from_secs(2),
             "another member waits"
         );
-        if connections(&gateway).await == 2 {
+        if connections(gateway.address).await == 2 {
             break true;
         }
         if since.elapsed() > Duration::from_secs(60) {

@@ -12,6 +12,7 @@ mod canaries;
 mod client_addresses;
 mod deleted_rows;
 mod dev;
+mod documentation;
 mod draining;
 mod engine_io_protocol;
 mod events;
@@ -24,6 +25,7 @@ mod internal_error;
 mod issuer;
 mod kill_switch;
 mod loadtest;
+mod metrics;
 mod names;
 mod nodes;
 mod operations;
@@ -43,6 +45,7 @@ mod rooms;
 mod socket_io_protocol;
 mod spread_closing;
 mod storage;
+mod traces;
 mod transport;
 
 /// Declares a test on each database for each `async fn(&Database)`.

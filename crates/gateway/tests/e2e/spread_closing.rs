@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres};
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, TrustedProxies, server};
+use chat_gateway::{
+    AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -59,6 +61,8 @@ impl Node {
                 ..Limits::default()
             },
             nodes: None,
+            metrics: Arc::default(),
+            traces: Traces::Off,
             draining: Draining::Spread(SPREAD),
             demo: None,
         });

@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::bystander::Bystander;
-use crate::support::client::{Client, Polling, get, http};
+use crate::support::client::{Client, Polling, http};
+use crate::support::metrics::Scrape;
 use crate::support::{DEADLINE, Database, Gateway, token};
 
 fn start(environment: &[(&str, &str)]) -> (Database, Gateway) {
@@ -337,14 +338,18 @@ async fn ten_thousand_short_connections_leak_nothing() {
     }
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        let (_, metrics) = get(gateway.address, "/metrics").await;
+        let metrics = Scrape::of(gateway.address).await;
         let is_empty =
-            metrics.contains("chat_connections 0\n") && metrics.contains("chat_active_rooms 0\n");
+            metrics.sum("chat_connections") == 0.0 && metrics.sum("chat_active_rooms") == 0.0;
         let files = gateway.open_files();
         if is_empty && files < 40 {
             break;
         }
-        assert!(Instant::now() < deadline, "{files} open files, {metrics}");
+        assert!(
+            Instant::now() < deadline,
+            "{files} open files, {}",
+            metrics.text
+        );
     }
     let grown = gateway
         .memory_kib("VmRSS")

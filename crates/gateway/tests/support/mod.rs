@@ -19,6 +19,7 @@ pub(crate) mod client;
 pub(crate) mod example;
 pub(crate) mod exchange;
 pub(crate) mod lock;
+pub(crate) mod metrics;
 pub(crate) mod raw;
 pub(crate) mod roaming;
 

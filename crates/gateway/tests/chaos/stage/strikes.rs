@@ -1,7 +1,6 @@
 //! What strikes: each method has its effect before it returns, and records when it struck.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::{CLIENTS, DEADLINE, Stage, home, is_up_to_date};
 use crate::client::{Progress, Role};
 use crate::random::seed;
 use crate::record::{Reach, Window};
-use crate::support::client::get;
+use crate::support::metrics::connections;
 
 /// How long answers that the gateway has given may be on their way.
 pub(super) const IN_FLIGHT: Duration = Duration::from_millis(200);
@@ -172,7 +171,7 @@ impl Stage<'_> {
     pub(crate) async fn pause_until_cut_off(&mut self, clients: &[&'static str]) {
         self.begin_pause(clients);
         let address = self.nodes[0].address();
-        let wanted = self.progresses.len() - clients.len();
+        let wanted = (self.progresses.len() - clients.len()) as u64;
         let deadline = Instant::now() + DEADLINE;
         while connections(address).await > wanted {
             assert!(
@@ -214,14 +213,6 @@ impl Stage<'_> {
         .await;
         self.end_strike();
     }
-}
-
-/// Returns the gateway's number of connected clients.
-async fn connections(address: SocketAddr) -> usize {
-    let (_, metrics) = get(address, "/metrics").await;
-    let mut lines = metrics.lines();
-    let connections = lines.find_map(|line| line.strip_prefix("chat_connections "));
-    connections.unwrap().parse().unwrap()
 }
 
 /// Returns the newest message of each room that a client has seen.

@@ -225,6 +225,8 @@ async fn nodes_serve_without_redis_and_use_it_once_it_is_there() {
         metric(&group.nodes[1], "chat_redis_connections_total").await,
         0
     );
+    let differences = "chat_reconciliation_differences_total";
+    assert!(metric(&group.nodes[1], differences).await > 0);
     redis.start_again().unwrap();
     group.until_connected(1).await;
     a_read_mark_crosses(&group, 0, 1).await;

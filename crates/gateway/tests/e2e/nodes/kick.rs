@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_test_support::run;
 
-use super::group::Group;
+use super::group::{Group, metric};
 use crate::support::client::Polling;
 use crate::support::{DEADLINE, command, token};
 
@@ -56,6 +56,10 @@ async fn kick_closes_a_users_connections_on_all_nodes_and_no_others() {
     for client in &mut others {
         let answer = client.send(1, "still here").await;
         assert_eq!(answer["ok"], true, "{answer}");
+    }
+    for (node, kicked) in group.nodes.iter().zip([3, 2]) {
+        let name = "chat_forced_disconnects_total{reason=\"kicked\"}";
+        assert_eq!(metric(node, name).await, kicked);
     }
     // The user is not banned.
     let mut again = group.nodes[0].connect("42").await;

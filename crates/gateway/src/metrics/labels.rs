@@ -1,0 +1,271 @@
+//! The labels and their values: few, and never a user or a room.
+
+use std::borrow::Cow;
+
+use crate::socket::handshake::Refusal;
+use crate::socket::reply::Code;
+use crate::storage_watch::Kind;
+
+/// A label whose values are known.
+pub(super) trait Label: Copy + 'static {
+    /// The label's name.
+    const NAME: &'static str;
+
+    /// Returns all values, each at its index.
+    fn all() -> Vec<Self>;
+
+    /// Returns the value as it is written.
+    fn value(self) -> Cow<'static, str>;
+
+    /// Returns the value's place among all.
+    fn index(self) -> usize;
+}
+
+/// The name of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum EventName {
+    JoinRoom,
+    LeaveRoom,
+    SendMessage,
+    ListMessages,
+    MarkRead,
+    RenewToken,
+    /// None that is known.
+    Unknown,
+}
+
+impl EventName {
+    /// Returns the event with a name on the wire, if it can be read.
+    pub(crate) fn of(name: Option<&str>) -> Self {
+        match name {
+            Some("joinRoom") => Self::JoinRoom,
+            Some("leaveRoom") => Self::LeaveRoom,
+            Some("sendMessage") => Self::SendMessage,
+            Some("listMessages") => Self::ListMessages,
+            Some("markRead") => Self::MarkRead,
+            Some("renewToken") => Self::RenewToken,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Returns the name on the wire, or `unknown`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::JoinRoom => "joinRoom",
+            Self::LeaveRoom => "leaveRoom",
+            Self::SendMessage => "sendMessage",
+            Self::ListMessages => "listMessages",
+            Self::MarkRead => "markRead",
+            Self::RenewToken => "renewToken",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Label for EventName {
+    const NAME: &'static str = "event";
+
+    fn all() -> Vec<Self> {
+        vec![
+            Self::JoinRoom,
+            Self::LeaveRoom,
+            Self::SendMessage,
+            Self::ListMessages,
+            Self::MarkRead,
+            Self::RenewToken,
+            Self::Unknown,
+        ]
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name())
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How an event was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Refused(Code),
+}
+
+impl Label for Outcome {
+    const NAME: &'static str = "outcome";
+
+    fn all() -> Vec<Self> {
+        let refused = Code::ALL.into_iter().map(Self::Refused);
+        std::iter::once(Self::Ok).chain(refused).collect()
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Ok => "ok",
+            Self::Refused(code) => code.name(),
+        })
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Ok => 0,
+            Self::Refused(code) => 1 + code as usize,
+        }
+    }
+}
+
+/// What became of a client that asked to connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Accepted,
+    /// This node drains: the client is to try another one.
+    SentElsewhere,
+    Refused(Refusal),
+}
+
+impl Label for Handshake {
+    const NAME: &'static str = "outcome";
+
+    fn all() -> Vec<Self> {
+        let refused = Refusal::ALL.into_iter().map(Self::Refused);
+        [Self::Accepted, Self::SentElsewhere]
+            .into_iter()
+            .chain(refused)
+            .collect()
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        match self {
+            Self::Accepted => "accepted".into(),
+            Self::SentElsewhere => "sent_elsewhere".into(),
+            Self::Refused(refusal) => refusal.to_string().into(),
+        }
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Accepted => 0,
+            Self::SentElsewhere => 1,
+            Self::Refused(refusal) => 2 + refusal as usize,
+        }
+    }
+}
+
+/// Why the gateway ends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DisconnectReason {
+    /// The client takes nothing although something waits for it.
+    Stalled,
+    /// A request of the client takes too long.
+    SlowRequest,
+    TokenExpired,
+    /// At the operator's request.
+    Kicked,
+    /// The gateway drains.
+    Draining,
+}
+
+impl Label for DisconnectReason {
+    const NAME: &'static str = "reason";
+
+    fn all() -> Vec<Self> {
+        vec![
+            Self::Stalled,
+            Self::SlowRequest,
+            Self::TokenExpired,
+            Self::Kicked,
+            Self::Draining,
+        ]
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Stalled => "stalled",
+            Self::SlowRequest => "slow_request",
+            Self::TokenExpired => "token_expired",
+            Self::Kicked => "kicked",
+            Self::Draining => "draining",
+        })
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How a message came to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    Live,
+    CatchUp,
+    Replay,
+}
+
+impl Label for Delivery {
+    const NAME: &'static str = "kind";
+
+    fn all() -> Vec<Self> {
+        vec![Self::Live, Self::CatchUp, Self::Replay]
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Live => "live",
+            Self::CatchUp => "catch_up",
+            Self::Replay => "replay",
+        })
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl Label for Kind {
+    const NAME: &'static str = "kind";
+
+    fn all() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::ReadUnavailable => "read_unavailable",
+            Self::WriteUnavailable => "write_unavailable",
+            Self::WriteOutcomeUnknown => "write_outcome_unknown",
+            Self::Corrupt => "corrupt",
+        })
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<L: Label + PartialEq + std::fmt::Debug>() {
+        let all = L::all();
+        for (index, label) in all.iter().enumerate() {
+            assert_eq!(label.index(), index, "{label:?}");
+        }
+        let mut values: Vec<_> = all.iter().map(|label| label.value()).collect();
+        values.sort();
+        values.dedup();
+        assert_eq!(values.len(), all.len(), "two values have one name");
+    }
+
+    #[test]
+    fn each_value_of_a_label_has_its_own_counter() {
+        check::<EventName>();
+        check::<Outcome>();
+        check::<Handshake>();
+        check::<DisconnectReason>();
+        check::<Delivery>();
+        check::<Kind>();
+    }
+}
