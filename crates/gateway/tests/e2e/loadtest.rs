@@ -148,6 +148,32 @@ async fn each_scenario_reports_its_own_figures() {
     }
 }
 
+/// The load test takes each URL for a node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_is_announced_and_other_nodes_are_measured_apart() {
+    let database = Database::sqlite();
+    let gateway = unlimited(&database);
+    for writing_nodes in [0, 1] {
+        let s6 = format!(
+            "{S6} --writing-nodes {writing_nodes} --json --url http://{}",
+            gateway.address
+        );
+        let outcome = loadtest(gateway.address, &s6).await;
+        assert_eq!(outcome.code, 0, "{}{}", outcome.out, outcome.error);
+        let announced = outcome.error.lines();
+        let announced = announced.filter_map(|line| line.strip_prefix("loadtest: s6: "));
+        let announced: Vec<_> = announced.collect();
+        assert_eq!(announced, ["the fault begins", "the fault ends"]);
+        let result = outcome.json();
+        for place in ["/before/open", "/before/closed", "/during/open", "/after"] {
+            let phase = result.pointer(place).unwrap();
+            let p99 = |name: &str| phase[name]["p99"].as_f64().unwrap();
+            let slowest = p99("local_latency_ms").max(p99("remote_latency_ms"));
+            assert!(p99("latency_ms") <= slowest, "{place}: {phase}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn senders_can_use_several_rooms_beside_idle_connections() {
     let database = Database::sqlite();
