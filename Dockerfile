@@ -10,7 +10,7 @@ COPY . .
 RUN cargo build --release --locked -p chat-gateway
 
 FROM debian:bookworm-slim
-# Certificate authorities, for `sslmode=verify-full` to a managed PostgreSQL.
+# Certificate authorities, for `sslmode=verify-full` to a managed PostgreSQL, and for `JWKS_URL`.
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/*

@@ -1,12 +1,14 @@
 //! What `serve` does when a task that must keep running ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, LogPage, MessageRepository, MockAuthenticator, MockClock,
-    MockRevocations, MockRoomEvents, MockRoomRepository, PoolStatus, ReadLimit, StorageHealth,
+    AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
+    MockClock, MockRevocations, MockRoomEvents, MockRoomRepository, PoolStatus, ReadLimit,
+    StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
@@ -84,12 +86,20 @@ fn app() -> App {
     let mut rooms = MockRoomRepository::new();
     let state = rooms.expect_read_state();
     state.returning(|_, _| Ok(ReadState::default()));
-    rooms
-        .expect_changed_since()
-        .returning(|_| panic!("on purpose"));
+    let is_active = Arc::new(AtomicBool::new(false));
+    let activated = is_active.clone();
+    rooms.expect_changed_since().returning(move |_| {
+        assert!(!is_active.load(Ordering::Relaxed), "on purpose");
+        Ok(Changes {
+            cursor: LogCursor::new(String::new()),
+            rooms: Some(Vec::new()),
+        })
+    });
     let mut events = MockRoomEvents::new();
     events.expect_subscribe().return_const(());
-    events.expect_serve().return_const(());
+    events
+        .expect_serve()
+        .returning(move |_| activated.store(true, Ordering::Relaxed));
     events.expect_release().return_const(());
     App::new(AppOptions {
         messages: Arc::new(StorageWithoutAppends),
