@@ -12,7 +12,7 @@ use crate::test::{cargo_with, run_to_completion};
 
 /// Runs the attacks whose names contain one of the arguments, or all of them.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    if arguments.iter().any(|argument| is_flag(argument)) {
+    if arguments.iter().any(is_flag) {
         eprint!("{HELP}");
         return Ok(ExitCode::from(2));
     }

@@ -11,11 +11,12 @@ use cargo_metadata::{
 };
 
 /// The packages of the product.
-const PRODUCT: [&str; 5] = [
+const PRODUCT: [&str; 6] = [
     "chat-adapters",
     "chat-delivery",
     "chat-domain",
     "chat-gateway",
+    "chat-heap",
     "chat-loadtest",
 ];
 
