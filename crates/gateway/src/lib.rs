@@ -32,6 +32,8 @@ pub mod commands;
 pub mod config;
 mod demo;
 mod free_memory;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod http;
 mod limits;

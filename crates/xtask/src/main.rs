@@ -5,6 +5,7 @@ mod attack;
 mod bench;
 mod chaos;
 mod error;
+mod fuzz;
 mod help;
 mod machine;
 mod mutants;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&arguments.collect::<Vec<_>>()),
         Some("mutants") => mutants::run(&arguments.collect::<Vec<_>>()),
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
+        Some("needs") => test::install_needs().map(|()| ExitCode::SUCCESS),
+        Some("fuzz") => fuzz::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
         Some("attack") => attack::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {

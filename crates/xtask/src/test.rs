@@ -11,21 +11,12 @@ use chat_test_support::Janitor;
 use crate::error::Error;
 use crate::machine::{step, workspace};
 use crate::needs::{
-    browser, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
+    browser, cxx, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
 };
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    install_missing(&[
-        postgres::NEED,
-        redis::NEED,
-        node::NEED,
-        python::NEED,
-        browser::NEED,
-        nginx::NEED,
-        promtool::NEED,
-        rust_client::NEED,
-    ])?;
+    install_needs()?;
     let clients = workspace().join("crates/gateway/tests/clients");
     let node = node::prepare(&clients)?;
     let python = python::prepare(&clients)?;
@@ -52,6 +43,21 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     cargo.arg("--all-features").args(arguments);
     step("cargo test");
     run_to_completion(cargo)
+}
+
+/// Installs what building and running the tests needs, if permitted.
+pub(crate) fn install_needs() -> Result<(), Error> {
+    install_missing(&[
+        postgres::NEED,
+        redis::NEED,
+        node::NEED,
+        python::NEED,
+        browser::NEED,
+        nginx::NEED,
+        promtool::NEED,
+        rust_client::NEED,
+        cxx::NEED,
+    ])
 }
 
 /// Returns a cargo command whose tests use these servers.

@@ -39,6 +39,13 @@ impl FromStr for PostgresUrl {
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
             return Err(InvalidUrl("must start with postgres://".into()));
         }
+        // What follows may be the end of a password, and must not appear in an error.
+        if query.contains('@') {
+            return Err(InvalidUrl(
+                "has an @ after a ?: write ? as %3F in a password, and @ as %40 in a parameter"
+                    .into(),
+            ));
+        }
         let mut ssl_mode = None;
         let mut root_certificates = None;
         let mut rest = form_urlencoded::Serializer::new(String::new());
@@ -141,6 +148,11 @@ mod tests {
             ("postgres://u:hunter2@localhost/chat?nonsense=1", "nonsense"),
             ("postgres://u:hunter2@localhost:port/chat", "port"),
             ("postgres:///chat", "host"),
+            ("postgres://u:x?hunter2@localhost/chat", "%3F"),
+            (
+                "postgres://localhost/chat?sslmode=x,redis://:hunter2@h",
+                "%3F",
+            ),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

@@ -52,6 +52,12 @@ impl FromStr for RedisUrl {
             return Err(invalid("a fragment (#) is not supported"));
         }
         let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
+        // What follows may be the end of a password, and must not appear in an error.
+        if query.contains('@') {
+            return Err(invalid(
+                "has an @ after a ?: write ? as %3F in a password, and @ as %40 in a parameter",
+            ));
+        }
         let mut root_certificates = None;
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
@@ -115,6 +121,20 @@ mod tests {
         assert_eq!((url.host.as_str(), url.port), ("::1", 6379));
         assert_eq!(url.login.username(), None);
         assert!(!format!("{url:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_password_with_reserved_characters_is_not_repeated() {
+        for url in [
+            "redis://:x?hunter2@h",
+            "redis://:x/hunter2@h",
+            "redis://:x#hunter2@h",
+        ] {
+            let error = parse(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let error = parse("redis://:x?y@h").unwrap_err().to_string();
+        assert!(error.contains("%3F"), "{error}");
     }
 
     #[test]
