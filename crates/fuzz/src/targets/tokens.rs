@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, Secret};
+use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 use chat_domain::ports::Authenticator as _;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use serde_json::Value;
@@ -13,13 +13,17 @@ use serde_json::Value;
 const SECRET: &[u8] = b"a secret of the fuzz target, which no input can know";
 
 static AUTHENTICATOR: LazyLock<JwtAuthenticator> = LazyLock::new(|| {
+    let keys = KeySource::Secrets {
+        current: Secret::new(SECRET).expect("the secret is long enough"),
+        previous: None,
+    };
     JwtAuthenticator::new(&JwtOptions {
-        secret: Secret::new(SECRET).expect("the secret is long enough"),
-        previous_secret: None,
+        keys,
         issuer: None,
         audience: None,
         leeway: Duration::ZERO,
     })
+    .expect("a secret needs no client of an issuer")
 });
 
 /// After a first byte of `s`, the first line is a header and the rest the claims, which are
