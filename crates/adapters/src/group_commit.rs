@@ -57,6 +57,7 @@ use chat_domain::ports::{AppendError, Appended, MarkedRead};
 use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use self::marks::PendingMark;
 
@@ -134,7 +135,14 @@ pub(crate) trait Store: Send + 'static {
 pub trait BatchObserver: Send + Sync {
     /// Called when a batch has ended, with the number of messages that it has stored.
     fn stored(&self, messages: usize);
+
+    /// Returns whether the callers of an append have spans, which are to be linked with that
+    /// of their batch.
+    fn has_spans(&self) -> bool;
 }
+
+/// The target of the spans of batches.
+const TRACE_TARGET: &str = "chat_trace";
 
 /// The observer, once there is one.
 type Observed = Arc<OnceLock<Arc<dyn BatchObserver>>>;
@@ -215,8 +223,16 @@ impl GroupCommit {
     /// dropping the future later does not undo anything.
     pub(crate) async fn append(&self, message: NewMessage) -> Result<Appended, AppendError> {
         let (answer, outcome) = oneshot::channel();
+        let has_spans = self
+            .observer
+            .get()
+            .is_some_and(|observer| observer.has_spans());
         let waiting = Waiting {
             since: Instant::now(),
+            span: match has_spans {
+                true => Span::current(),
+                false => Span::none(),
+            },
             message: Arc::new(message),
             answer,
         };
@@ -291,6 +307,8 @@ type Check = oneshot::Sender<Result<(), StorageError>>;
 /// A message that waits to be stored, and the way to answer its sender.
 struct Waiting {
     since: Instant,
+    /// The span of its sender's event, if there is one.
+    span: Span,
     message: Arc<NewMessage>,
     answer: Answer,
 }

@@ -21,6 +21,7 @@ use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
 use crate::supervisor::Liveness;
+use crate::traces::Traces;
 use crate::transport::Transport;
 
 /// The ports on which a gateway stands, and its limits.
@@ -45,6 +46,8 @@ pub struct AppOptions {
     pub limits: Limits,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Whether events have spans.
+    pub traces: Traces,
     /// How a shutdown closes the clients.
     pub draining: Draining,
     /// The demo page at `/`, if it is served.
@@ -100,6 +103,7 @@ impl App {
             clock: options.clock,
             limits: options.limits,
             metrics: options.metrics,
+            traces: options.traces,
             draining: CancellationToken::new(),
             closing: options.draining,
             tasks,

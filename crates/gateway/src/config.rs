@@ -16,9 +16,9 @@ use chat_adapters::redis::RedisOptions;
 use tracing_subscriber::EnvFilter;
 
 use self::reader::Reader;
-use crate::Limits;
 use crate::logging::LogFormat;
 use crate::origin::AllowedOrigins;
+use crate::{Limits, TraceEndpoint};
 
 pub use settings::{Settings, Source};
 pub use table::{SETTINGS, Setting, Support, flags};
@@ -39,6 +39,8 @@ pub struct Config {
     pub jwt: JwtOptions,
     /// Which web pages may connect.
     pub origins: AllowedOrigins,
+    /// Where traces are exported; `None` if they are not.
+    pub traces: Option<TraceEndpoint>,
     /// The limits of one connection and one packet.
     pub limits: Limits,
 }
@@ -119,6 +121,7 @@ impl Config {
         let migrate = reader.choice("MIGRATE", &[("on", Migrate::On), ("off", Migrate::Off)]);
         let jwt = reader.jwt();
         let origins = reader.origins();
+        let traces = reader.traces();
         let max_in_flight = reader.parse("MAX_IN_FLIGHT", "a number, or 0 for no limit");
         let max_packet_bytes =
             reader.parse("MAX_PACKET_BYTES", "a number of bytes, or 0 for no limit");
@@ -133,6 +136,7 @@ impl Config {
                 migrate: migrate?,
                 jwt: jwt?,
                 origins: origins?,
+                traces: traces?,
                 limits: Limits {
                     max_in_flight: max_in_flight?,
                     max_packet_bytes: max_packet_bytes?,

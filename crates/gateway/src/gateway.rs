@@ -12,6 +12,7 @@ use crate::clients::Draining;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::socket::outbox::Outbox;
+use crate::traces::Traces;
 
 /// The use cases, the delivery of rooms, and what the connections' tasks run in.
 pub(crate) struct Gateway {
@@ -25,6 +26,7 @@ pub(crate) struct Gateway {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) traces: Traces,
     /// Cancelled when the gateway starts to drain.
     pub(crate) draining: CancellationToken,
     /// How it then closes its clients.

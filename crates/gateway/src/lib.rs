@@ -16,6 +16,7 @@
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
 //! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the demo page's users;
+//! - `traces`: spans, if they are exported;
 //! - `commands`: the commands of the binary.
 
 mod app;
@@ -36,6 +37,7 @@ mod session;
 mod socket;
 mod storage_watch;
 mod supervisor;
+mod traces;
 mod transport;
 mod wire;
 mod wiring;
@@ -48,6 +50,7 @@ pub use demo::{Demo, MintToken};
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use origin::{AllowedOrigins, Origin};
+pub use traces::{InvalidEndpoint, TraceEndpoint, Traces};
 
 /// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic
 /// in one task must not spread to the others that share the lock.

@@ -5,7 +5,12 @@
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+
+use crate::traces::{self, Exporter};
 
 /// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,21 +24,33 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. Only the first call in a process has an effect.
-pub fn start(filter: EnvFilter, format: LogFormat) {
+/// Starts logging, and exporting spans. Only the first call in a process has an effect.
+pub(crate) fn start(filter: EnvFilter, format: LogFormat, exporter: Option<&Exporter>) {
     let is_terminal = std::io::stderr().is_terminal();
     let is_plain = match format {
         LogFormat::Auto => is_terminal,
         LogFormat::Pretty => true,
         LogFormat::Json => false,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A program that embeds the gateway may have started logging already.
-    let _ = if is_plain {
-        lines.with_ansi(is_terminal).with_target(false).try_init()
-    } else {
-        lines.json().flatten_event(true).try_init()
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match is_plain {
+        true => lines.with_ansi(is_terminal).with_target(false).boxed(),
+        false => lines.json().flatten_event(true).boxed(),
     };
+    // A program that embeds the gateway may have started logging already.
+    let _ = match exporter {
+        None => tracing_subscriber::registry()
+            .with(lines.with_filter(filter))
+            .try_init(),
+        // Spans are not part of the lines.
+        Some(exporter) => tracing_subscriber::registry()
+            .with(lines.with_filter(filter.add_directive(without_spans())))
+            .with(exporter.layer())
+            .try_init(),
+    };
+}
+
+fn without_spans() -> Directive {
+    let directive = format!("{}=off", traces::TARGET);
+    directive.parse().expect("the directive is constant")
 }

@@ -20,6 +20,7 @@ use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
 use crate::metrics::Metrics;
 use crate::storage_watch;
+use crate::traces::Traces;
 
 /// The configured database.
 pub(crate) enum Database {
@@ -114,9 +115,19 @@ impl Database {
     }
 }
 
-impl BatchObserver for Metrics {
+/// Observes batches.
+struct Batches {
+    metrics: Arc<Metrics>,
+    traces: Traces,
+}
+
+impl BatchObserver for Batches {
     fn stored(&self, messages: usize) {
-        self.batch(messages);
+        self.metrics.batch(messages);
+    }
+
+    fn has_spans(&self) -> bool {
+        self.traces == Traces::On
     }
 }
 
@@ -164,7 +175,14 @@ fn events(
 /// A gateway on this database. Must be called within a tokio runtime.
 pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
     let metrics = Arc::new(Metrics::default());
-    database.observe_batches(metrics.clone());
+    let traces = match config.traces {
+        Some(_) => Traces::On,
+        None => Traces::Off,
+    };
+    database.observe_batches(Arc::new(Batches {
+        metrics: metrics.clone(),
+        traces,
+    }));
     let ports = database.ports();
     let (events, nodes) = events(config.redis.as_ref())?;
     let draining = match nodes {
@@ -183,6 +201,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         origins: config.origins,
         limits: config.limits,
         metrics,
+        traces,
         draining,
         demo,
     }))

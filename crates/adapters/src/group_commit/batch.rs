@@ -9,9 +9,12 @@ use chat_domain::ports::Appended;
 use chat_domain::{
     ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
 };
+use tracing::Span;
 
 use super::error::BatchError;
-use super::{Answer, BATCH_DEADLINE, Check, Placed, Store, StoreError, Unsettled, Waiting};
+use super::{
+    Answer, BATCH_DEADLINE, Check, Placed, Store, StoreError, TRACE_TARGET, Unsettled, Waiting,
+};
 
 /// How often a repeat is looked up whose original is being deleted meanwhile.
 const ATTEMPTS: usize = 3;
@@ -61,6 +64,23 @@ impl Stored {
         // The sender may have stopped waiting.
         self.answer.send(Ok(Appended::Stored(self.message))).ok();
     }
+}
+
+/// Returns the span of a batch, linked from those of its messages; none if they have none.
+pub(super) fn span(batch: &[Waiting]) -> Span {
+    if batch.iter().all(|waiting| waiting.span.is_none()) {
+        return Span::none();
+    }
+    let span = tracing::info_span!(
+        target: TRACE_TARGET,
+        parent: None,
+        "batch",
+        chat.messages = batch.len(),
+    );
+    for waiting in batch {
+        waiting.span.follows_from(&span);
+    }
+    span
 }
 
 /// Stores a batch.

@@ -8,6 +8,7 @@ use chat_domain::RoomId;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
+use tracing::Instrument as _;
 
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
 use super::settling::{Settled, Settling};
@@ -269,11 +270,15 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         };
         let rooms: HashSet<_> = batch.iter().map(Waiting::room_id).collect();
         self.busy.extend(&rooms);
-        let task = self.running.spawn(async move {
-            let outcome = batch::write(&mut store, batch, kind, repeats).await;
-            batch::answer_checks(&mut store, &outcome, checks).await;
-            Done { store, outcome }
-        });
+        let span = batch::span(&batch);
+        let task = self.running.spawn(
+            async move {
+                let outcome = batch::write(&mut store, batch, kind, repeats).await;
+                batch::answer_checks(&mut store, &outcome, checks).await;
+                Done { store, outcome }
+            }
+            .instrument(span),
+        );
         self.batches.insert(task.id(), Batch { rooms, kind, since });
     }
 

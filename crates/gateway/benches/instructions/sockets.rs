@@ -10,7 +10,7 @@ use std::sync::Arc;
 use chat_adapters::LocalRoomEvents;
 use chat_domain::Timestamp;
 use chat_domain::ports::Clock;
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, Traces, server};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -131,6 +131,7 @@ impl Served {
                 },
                 nodes: None,
                 metrics: Arc::default(),
+                traces: Traces::Off,
                 draining: Draining::AtOnce,
                 demo: None,
             });

@@ -14,6 +14,7 @@ use super::check_config::redacted_url;
 use super::serve;
 use crate::config::{Config, LogConfig, Settings};
 use crate::demo::{Demo, demo_users};
+use crate::traces::Exporter;
 use crate::{logging, server, wiring};
 
 /// Beside the database, so that tokens outlive a restart as messages do.
@@ -33,7 +34,8 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     let config = Config::read(&settings)?;
     let log = LogConfig::read(&settings)?;
     refuse_public_addresses(&config)?;
-    logging::start(log.filter, log.format);
+    let exporter = config.traces.as_ref().map(Exporter::start).transpose()?;
+    logging::start(log.filter, log.format, exporter.as_ref());
 
     let socket = serve::bind(&config).await?;
     let database = serve::prepare_database(&config).await?;
@@ -47,7 +49,9 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     let url = format!("http://{}", listener.local_addr()?);
     let database_url = redacted_url(settings.get("DATABASE_URL").unwrap_or_default());
     print_greeting(&url, &database_url, &demo)?;
-    server::serve(listener, app, stop).await?;
+    let served = server::serve(listener, app, stop).await;
+    serve::flush(exporter).await;
+    served?;
     Ok(ExitCode::SUCCESS)
 }
 

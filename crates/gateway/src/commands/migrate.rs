@@ -25,7 +25,7 @@ pub(super) fn command() -> Command {
 
 pub(super) async fn run(settings: &Settings, arguments: &ArgMatches) -> Result<ExitCode, BoxError> {
     let log = LogConfig::read(settings)?;
-    logging::start(log.filter, log.format);
+    logging::start(log.filter, log.format, None);
     let database = Database::open(&StorageConfig::read(settings)?)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
     let pending = serve::pending_migrations(&database).await?;

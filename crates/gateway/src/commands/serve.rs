@@ -8,6 +8,7 @@ use clap::Command;
 use tokio::net::TcpSocket;
 
 use crate::config::{Config, LogConfig, Migrate, Settings};
+use crate::traces::Exporter;
 use crate::wiring::{self, Database};
 use crate::{logging, server};
 
@@ -21,7 +22,8 @@ pub(super) fn command() -> Command {
 pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let config = Config::read(settings)?;
     let log = LogConfig::read(settings)?;
-    logging::start(log.filter, log.format);
+    let exporter = config.traces.as_ref().map(Exporter::start).transpose()?;
+    logging::start(log.filter, log.format, exporter.as_ref());
     let socket = bind(&config).await?;
     if let Some(redis) = &config.redis {
         wiring::check_redis(redis).await?;
@@ -29,8 +31,17 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let database = prepare_database(&config).await?;
     let listener = socket.listen(BACKLOG)?;
     let app = wiring::app(config, database, None)?;
-    server::serve(listener, app, stop_signal()?).await?;
+    let served = server::serve(listener, app, stop_signal()?).await;
+    flush(exporter).await;
+    served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Exports the last spans.
+pub(super) async fn flush(exporter: Option<Exporter>) {
+    if let Some(exporter) = exporter {
+        exporter.flush().await;
+    }
 }
 
 /// Opens the database and applies pending migrations, or refuses if `MIGRATE` is off.

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::logging::LogFormat;
 use crate::origin::{AllowedOrigins, InvalidOrigin, Origin};
+use crate::traces::{InvalidEndpoint, TraceEndpoint};
 
 /// A commit waits for the disk, not for a processor core.
 const POSTGRES_POOL_SIZE: usize = 16;
@@ -205,6 +206,19 @@ impl<'a> Reader<'a> {
         match origins {
             Ok(origins) => Some(AllowedOrigins::new(origins)),
             Err(error) => self.problem("FRONTEND_URL", format!("is malformed: {error}")),
+        }
+    }
+
+    pub(super) fn traces(&mut self) -> Option<Option<TraceEndpoint>> {
+        let Some(url) = self.settings.get("OTEL_EXPORTER_OTLP_ENDPOINT") else {
+            return Some(None);
+        };
+        match url.parse() {
+            Ok(endpoint) => Some(Some(endpoint)),
+            Err(error) => {
+                let error: InvalidEndpoint = error;
+                self.problem("OTEL_EXPORTER_OTLP_ENDPOINT", error.to_string())
+            }
         }
     }
 

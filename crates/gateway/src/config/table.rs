@@ -112,7 +112,10 @@ pub const SETTINGS: &[Setting] = &[
         "chat:",
         "prefix of every Redis key and channel",
     ),
-    planned("OTEL_EXPORTER_OTLP_ENDPOINT", "where traces are exported"),
+    optional(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "collector to which traces are exported, by OTLP over HTTP",
+    ),
     setting(
         "MAX_IN_FLIGHT",
         "256",

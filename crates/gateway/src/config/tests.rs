@@ -159,7 +159,6 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         "WEBHOOK_SECRET_PREVIOUS",
         "WEBHOOK_EVENTS",
         "NOTIFY_AFTER",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
         "MAX_ROOMS",
         "MAX_CONNECTIONS_PER_USER",
         "MAX_CONNECTIONS",

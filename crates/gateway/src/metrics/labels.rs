@@ -45,6 +45,18 @@ impl EventName {
             _ => Self::Unknown,
         }
     }
+
+    /// Returns the name on the wire, or `unknown`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::JoinRoom => "joinRoom",
+            Self::LeaveRoom => "leaveRoom",
+            Self::SendMessage => "sendMessage",
+            Self::ListMessages => "listMessages",
+            Self::MarkRead => "markRead",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 impl Label for EventName {
@@ -62,14 +74,7 @@ impl Label for EventName {
     }
 
     fn value(self) -> Cow<'static, str> {
-        Cow::Borrowed(match self {
-            Self::JoinRoom => "joinRoom",
-            Self::LeaveRoom => "leaveRoom",
-            Self::SendMessage => "sendMessage",
-            Self::ListMessages => "listMessages",
-            Self::MarkRead => "markRead",
-            Self::Unknown => "unknown",
-        })
+        Cow::Borrowed(self.name())
     }
 
     fn index(self) -> usize {

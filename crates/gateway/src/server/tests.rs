@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::serve;
-use crate::{AllowedOrigins, App, AppOptions, Draining, Limits};
+use crate::{AllowedOrigins, App, AppOptions, Draining, Limits, Traces};
 
 /// How long the test waits for an event that must happen.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -102,6 +102,7 @@ fn app() -> App {
         },
         nodes: None,
         metrics: Arc::default(),
+        traces: Traces::Off,
         draining: Draining::AtOnce,
         demo: None,
     })

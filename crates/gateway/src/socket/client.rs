@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::{ConnectionId, Identity, Membership};
+use opentelemetry::Context;
+use tracing::Span;
 
 use super::inbox::Inbox;
 use super::outbox::Outbox;
@@ -22,6 +24,8 @@ pub(crate) struct Client {
     pub(crate) session: Arc<Session>,
     pub(super) gateway: Arc<Gateway>,
     pub(super) inbox: Inbox<Asked, Command>,
+    /// The trace to which the client's events belong, if it named one.
+    pub(super) trace: Option<Context>,
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
 }
@@ -34,11 +38,13 @@ pub(super) struct Asked {
 }
 
 /// What is known of an event's packet.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Packet {
     /// Its size.
     pub(super) bytes: usize,
     pub(super) arrived: Instant,
+    /// From its arrival until it is answered.
+    pub(super) span: Span,
 }
 
 /// What the gateway asks of a connection, in order with the client's events.
@@ -78,11 +84,13 @@ impl Client {
         identity: Identity,
         session: Arc<Session>,
         gateway: Arc<Gateway>,
+        trace: Option<Context>,
     ) -> Arc<Self> {
         Arc::new(Self {
             identity,
             session,
             inbox: Inbox::new(gateway.limits.max_in_flight),
+            trace,
             membership: Mutex::default(),
             gateway,
         })

@@ -72,7 +72,8 @@ async fn admit(
         false => Err(Refusal::Unavailable),
     };
     let admitted = authenticated.and_then(|identity| {
-        let client = Client::new(identity, session.clone(), gateway.clone());
+        let trace = gateway.traces.parent(&socket.req_parts().headers);
+        let client = Client::new(identity, session.clone(), gateway.clone(), trace);
         match clients.add(&client) {
             Ok(()) => Ok(client),
             Err(IsDraining) => {

@@ -14,6 +14,7 @@ use chat_domain::Membership;
 use chat_domain::use_cases::SentMessage;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, poll};
+use tracing::Instrument as _;
 
 use super::client::{Arrival, Asked, Client, Command, Packet, Slot};
 use super::context::Context;
@@ -22,12 +23,16 @@ use super::reply::{Failure, Request};
 use super::{Event, messages, packet, protocol};
 use crate::lock;
 use crate::metrics::{DisconnectReason, EventName};
+use crate::traces;
 
 /// Takes an event in. Called in the reader's own turn: the order of these calls is the order
 /// in which the events take effect.
 pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
     let arrived = Instant::now();
     let received = protocol::read(packet, Event::parse);
+    let traces = client.gateway.traces;
+    let name = received.event.as_deref();
+    let span = traces.event(name, received.room_id, client.trace.as_ref());
     let asked = Asked {
         request: Request {
             event: received.event,
@@ -39,6 +44,7 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
         packet: Packet {
             bytes: packet.len(),
             arrived,
+            span,
         },
     };
     client.session.took_in(packet.len());
@@ -48,16 +54,17 @@ pub(super) fn receive(client: &Arc<Client>, packet: &str, ack: Option<i64>) {
         // The transport is closed, or about to be: to the client, the event did not arrive.
         Err(Refused::Closed) => return client.session.finished(packet.len()),
     };
-    count(client, &refused.request, Err(&failure));
+    count(client, &refused.request, &refused.packet, Err(&failure));
     client.send(refused.request.failure(&failure));
     client.session.finished(packet.len());
 }
 
 /// Counts an event that is about to be answered.
-fn count(client: &Client, request: &Request, outcome: Result<(), &Failure>) {
+fn count(client: &Client, request: &Request, packet: &Packet, outcome: Result<(), &Failure>) {
     let event = EventName::of(request.event.as_deref());
-    let metrics = &client.gateway.metrics;
-    metrics.event(event, outcome.map_err(Failure::code));
+    let outcome = outcome.map_err(Failure::code);
+    client.gateway.metrics.event(event, outcome);
+    traces::answered(&packet.span, outcome);
 }
 
 /// Ends a connection whose client has disconnected: nothing is sent any more. What arrived
@@ -232,12 +239,12 @@ async fn finish(
 ) {
     // A panic is the fault of one event. It must not end the task, after which the
     // connection would never be answered again.
-    let outcome = AssertUnwindSafe(handled)
+    let outcome = AssertUnwindSafe(handled.instrument(packet.span.clone()))
         .catch_unwind()
         .await
         .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
     slot.release();
-    count(client, request, outcome.as_ref().map(|_| ()));
+    count(client, request, packet, outcome.as_ref().map(|_| ()));
     if let Err(failure) = outcome {
         client.send(request.failure(&failure));
     }

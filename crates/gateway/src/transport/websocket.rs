@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use chat_domain::one_line;
 use http::header::{AUTHORIZATION, CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tower::Service as _;
@@ -14,6 +14,13 @@ use tungstenite::handshake::derive_accept_key;
 use super::{SocketIoxide, answer, call};
 use crate::session::Session;
 use crate::wire::{Stream, Wire};
+
+/// The headers that are read when the client connects to the namespace.
+const KEPT_HEADERS: [HeaderName; 3] = [
+    AUTHORIZATION,
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("tracestate"),
+];
 
 /// Opens a WebSocket for a new session. socketioxide receives the connection itself, and of
 /// the request only what is needed later: it keeps what it receives, and hyper's buffer
@@ -87,16 +94,18 @@ pub(super) fn accept_key<B>(request: &Request<B>) -> Option<String> {
 }
 
 /// Copies what is needed after the request: its query and the `Authorization` header, where
-/// a token may be, and the session. Slices would keep the connection's buffer alive.
+/// a token may be, the trace to which it belongs, and the session. Slices would keep the connection's buffer alive.
 fn kept_of<B>(request: &Request<B>, session: &Arc<Session>) -> Request<()> {
     let mut kept = Request::new(());
     if let Ok(uri) = request.uri().to_string().parse() {
         *kept.uri_mut() = uri;
     }
-    if let Some(token) = request.headers().get(AUTHORIZATION)
-        && let Ok(token) = HeaderValue::from_bytes(token.as_bytes())
-    {
-        kept.headers_mut().insert(AUTHORIZATION, token);
+    for name in KEPT_HEADERS {
+        if let Some(value) = request.headers().get(&name)
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+        {
+            kept.headers_mut().insert(name, value);
+        }
     }
     kept.extensions_mut().insert(session.clone());
     kept

@@ -34,6 +34,7 @@ mod rolling_restarts;
 mod rooms;
 mod spread_closing;
 mod storage;
+mod traces;
 mod transport;
 
 /// Declares a test on each database for each `async fn(&Database)`.

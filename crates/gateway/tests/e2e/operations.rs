@@ -57,6 +57,10 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
         (vec![("HOST", "no such host.invalid")], "cannot listen"),
         (vec![("MAX_IN_FLIGHT", "many")], "MAX_IN_FLIGHT must be"),
         (
+            vec![("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:hunter2@x:4318")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT must not contain a user",
+        ),
+        (
             vec![("DATABASE_URL", "mysql://u:hunter2@x/y")],
             "must start with sqlite:// or postgres://",
         ),
@@ -111,7 +115,6 @@ fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
         ("WEBHOOK_SECRET_PREVIOUS_FILE", "/run/webhook-secret"),
         ("WEBHOOK_EVENTS", "message.created"),
         ("NOTIFY_AFTER", "30"),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://:hunter2@x:4317"),
         ("MAX_ROOMS", "200"),
         ("MAX_CONNECTIONS_PER_USER", "50"),
         ("MAX_CONNECTIONS", "10000"),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, Secret};
 use chat_adapters::{LocalRoomEvents, SystemClock, postgres};
-use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, server};
+use chat_gateway::{AllowedOrigins, App, AppOptions, Draining, Limits, Traces, server};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -53,6 +53,7 @@ impl Node {
             },
             nodes: None,
             metrics: Arc::default(),
+            traces: Traces::Off,
             draining: Draining::Spread(SPREAD),
             demo: None,
         });

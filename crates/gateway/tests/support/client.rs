@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Connects to the namespace.
-    async fn enter(&mut self, token: &str) {
+    pub(crate) async fn enter(&mut self, token: &str) {
         self.send_packet(&format!("40{}", json!({ "token": token })))
             .await;
         let answer = self.packet().await.unwrap();
@@ -287,7 +287,7 @@ const HEARTBEAT: &str = "2";
 
 /// A long-polling session, whose requests the test sends one by one.
 pub(crate) struct Polling {
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     pub(crate) sid: String,
 }
 
