@@ -267,7 +267,6 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         "WEBHOOK_SECRET_PREVIOUS",
         "WEBHOOK_EVENTS",
         "NOTIFY_AFTER",
-        "OTEL_EXPORTER_OTLP_ENDPOINT",
     ] {
         let reported = problem(&[(name, "7")]);
         let expected = format!("{name} is not implemented in this version: unset it");

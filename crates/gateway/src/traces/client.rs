@@ -164,7 +164,8 @@ impl fmt::Debug for Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let target = self.target.clone();
-        let sending = timeout(EXPORT_DEADLINE, async move { target.send(request).await });
+        // Timers, too, exist only within the runtime.
+        let sending = async move { timeout(EXPORT_DEADLINE, target.send(request)).await };
         let sent = match self.runtime.spawn(sending).await {
             Ok(Ok(sent)) => sent,
             Ok(Err(_)) => Err("the collector does not answer".into()),
