@@ -182,7 +182,7 @@ impl Failure {
     /// Returns the time to wait in milliseconds, rounded up.
     fn retry_after_ms(&self) -> Option<u128> {
         let wait = self.retry_after?;
-        Some(wait.as_micros().div_ceil(1000))
+        Some(wait.as_nanos().div_ceil(1_000_000).max(1))
     }
 
     /// Storage failed. The cause is not sent; `storage_watch` logs outages.

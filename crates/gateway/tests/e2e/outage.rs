@@ -20,7 +20,8 @@ async fn an_outage_under_a_stream_of_sends_logs_its_beginning_its_end_and_few_li
         .env("DATABASE_URL", server.url("chat"))
         .env("JWT_SECRET", SECRET)
         .env("HOST", "127.0.0.1")
-        .env("PORT", "0");
+        .env("PORT", "0")
+        .env("MESSAGE_RATE", "0");
     let gateway = Gateway::spawn(serve);
     let mut client = Client::connect(gateway.address, &token("1", "Ada")).await;
     client.join(1).await;
