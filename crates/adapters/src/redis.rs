@@ -20,6 +20,8 @@ mod channels;
 mod connection;
 mod counters;
 mod exchange;
+#[doc(hidden)]
+pub mod fuzz;
 mod payload;
 mod queue;
 mod served;

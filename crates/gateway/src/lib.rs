@@ -25,6 +25,8 @@ mod clients;
 pub mod commands;
 pub mod config;
 mod demo;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod http;
 mod limits;

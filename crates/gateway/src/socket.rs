@@ -8,7 +8,7 @@ pub(crate) mod client;
 mod context;
 pub(crate) mod encoder;
 pub(crate) mod flusher;
-mod handshake;
+pub(crate) mod handshake;
 mod inbox;
 mod joining;
 mod messages;

@@ -2,7 +2,7 @@
 //! session they belong to.
 
 mod polling;
-mod query;
+pub(crate) mod query;
 mod websocket;
 
 use std::convert::Infallible;

@@ -7,10 +7,18 @@ Developer commands.
         provides what the tests need (PostgreSQL, Redis, Node.js, Python, a browser)
         and runs them: all of them, or the packages selected with -p
 
+    cargo xtask needs
+        installs what the tests need, as root on Debian or Ubuntu; elsewhere it prints
+        what is missing
+
     cargo xtask simulate [--seeds N] [--first N]
         runs N seeds (100000) of the simulation of delivery, then checks that it
         finds every planted bug; SIMULATION_SEED=N cargo test -p chat-delivery
         --test simulation -- --nocapture replays one seed
+
+    cargo xtask fuzz [--seconds N] [--target NAME]
+        runs each fuzz target, two at a time, or one of them, for N seconds (60) with
+        libFuzzer; fails if an input breaks one, and names the file
 
     cargo xtask mutants [arguments of cargo mutants]
         changes the code of the domain and the delivery in every way that

@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod chaos;
 mod error;
+mod fuzz;
 mod help;
 mod machine;
 mod mutants;
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(&arguments.collect::<Vec<_>>()),
         Some("mutants") => mutants::run(&arguments.collect::<Vec<_>>()),
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
+        Some("needs") => test::install_needs().map(|()| ExitCode::SUCCESS),
+        Some("fuzz") => fuzz::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

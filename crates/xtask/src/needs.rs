@@ -1,6 +1,7 @@
 //! What the tests and benchmarks need and cargo cannot provide, one file each.
 
 pub(crate) mod browser;
+pub(crate) mod cxx;
 pub(crate) mod nginx;
 pub(crate) mod node;
 pub(crate) mod postgres;

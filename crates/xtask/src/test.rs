@@ -10,19 +10,13 @@ use chat_test_support::Janitor;
 
 use crate::error::Error;
 use crate::machine::{step, workspace};
-use crate::needs::{browser, install_missing, nginx, node, postgres, python, redis, rust_client};
+use crate::needs::{
+    browser, cxx, install_missing, nginx, node, postgres, python, redis, rust_client,
+};
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
-    install_missing(&[
-        postgres::NEED,
-        redis::NEED,
-        node::NEED,
-        python::NEED,
-        browser::NEED,
-        nginx::NEED,
-        rust_client::NEED,
-    ])?;
+    install_needs()?;
     let clients = workspace().join("crates/gateway/tests/clients");
     let node = node::prepare(&clients)?;
     let python = python::prepare(&clients)?;
@@ -47,6 +41,20 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     cargo.arg("--all-features").args(arguments);
     step("cargo test");
     run_to_completion(cargo)
+}
+
+/// Installs what building and running the tests needs, if permitted.
+pub(crate) fn install_needs() -> Result<(), Error> {
+    install_missing(&[
+        postgres::NEED,
+        redis::NEED,
+        node::NEED,
+        python::NEED,
+        browser::NEED,
+        nginx::NEED,
+        rust_client::NEED,
+        cxx::NEED,
+    ])
 }
 
 /// Returns a cargo command whose tests use these servers.

@@ -91,7 +91,10 @@ impl NodeId {
     pub(super) fn random() -> Self {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the system has random numbers");
-        let id = u128::from_ne_bytes(bytes);
+        Self::new(u128::from_ne_bytes(bytes))
+    }
+
+    pub(super) fn new(id: u128) -> Self {
         Self {
             head: format!(r#"{{"v":{VERSION},"node":"{id:032x}","entries":["#),
         }

@@ -30,7 +30,7 @@ pub(crate) enum Refusal {
 }
 
 /// The payload of CONNECT, as it was sent.
-pub(crate) struct Auth(Option<String>);
+pub(crate) struct Auth(pub(crate) Option<String>);
 
 impl<A: Adapter> FromConnectParts<A> for Auth {
     type Error = Infallible;
@@ -68,7 +68,7 @@ pub(crate) async fn authenticate(
 
 /// Finds the token in the first place that holds one: the `auth` object, the
 /// `Authorization` header, the query. That place decides, even if its token is invalid.
-fn find_token(auth: &Auth, request: &Parts) -> Result<Option<String>, Refusal> {
+pub(crate) fn find_token(auth: &Auth, request: &Parts) -> Result<Option<String>, Refusal> {
     if let Some(json) = auth
         .0
         .as_deref()

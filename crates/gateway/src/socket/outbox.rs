@@ -9,7 +9,7 @@
 //! How much may wait is in [`limits`](crate::limits). A client that takes nothing for
 //! [`STALL_DEADLINE`] while something waits for it is disconnected.
 
-mod frame_counter;
+pub(crate) mod frame_counter;
 mod frame_queue;
 mod hand_over;
 mod state;

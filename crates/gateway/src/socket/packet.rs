@@ -82,11 +82,7 @@ pub(crate) fn split_first(frames: &mut Bytes) -> Bytes {
 
 /// Returns what one frame of ours says.
 pub(crate) fn parts(frame: &Bytes) -> Parts<'_> {
-    let (head, _) = lengths(frame);
-    let text = match std::str::from_utf8(&frame[head..]) {
-        Ok(text) => text,
-        Err(error) => unreachable!("a packet was written as text: {error}"),
-    };
+    let text = text(frame);
     let argument = |text: &'_ str, at: usize| at..text.len() - 1;
     if let Some(event) = text.strip_prefix("42[\"")
         && let Some(end) = event.find("\",")
@@ -100,6 +96,15 @@ pub(crate) fn parts(frame: &Bytes) -> Parts<'_> {
         return Parts::Ack(id, &ack[argument(ack, end + 1)]);
     }
     Parts::Disconnect
+}
+
+/// Returns the text of one frame of ours.
+pub(crate) fn text(frame: &Bytes) -> &str {
+    let (head, _) = lengths(frame);
+    match std::str::from_utf8(&frame[head..]) {
+        Ok(text) => text,
+        Err(error) => unreachable!("a packet was written as text: {error}"),
+    }
 }
 
 /// Returns the lengths of the first frame's head and payload.

@@ -8,24 +8,24 @@ use http::Uri;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Query {
-    pub(super) transport: TransportName,
+pub(crate) struct Query {
+    pub(crate) transport: TransportName,
     /// The session, unless the request begins one.
-    pub(super) sid: Option<String>,
+    pub(crate) sid: Option<String>,
     /// The parameter `token`, as it was sent.
     token: Option<String>,
 }
 
 /// A transport, by its name in a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TransportName {
+pub(crate) enum TransportName {
     Polling,
     WebSocket,
 }
 
 /// What is wrong with a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadQuery {
+pub(crate) enum BadQuery {
     UnsupportedVersion,
     UnknownTransport,
     UnknownSession,
@@ -38,7 +38,7 @@ impl Query {
     ///
     /// # Errors
     /// [`BadQuery`].
-    pub(super) fn parse(query: &str) -> Result<Self, BadQuery> {
+    pub(crate) fn parse(query: &str) -> Result<Self, BadQuery> {
         if only(query, "EIO") != Some("4") {
             return Err(BadQuery::UnsupportedVersion);
         }
@@ -67,7 +67,7 @@ impl Query {
     }
 
     /// Returns the URI that socketioxide receives.
-    pub(super) fn canonical_uri(&self) -> Option<Uri> {
+    pub(crate) fn canonical_uri(&self) -> Option<Uri> {
         let transport = match self.transport {
             TransportName::Polling => "polling",
             TransportName::WebSocket => "websocket",

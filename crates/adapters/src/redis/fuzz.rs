@@ -1,0 +1,24 @@
+//! The internals that the fuzz targets run. Nothing else may use them.
+
+use super::payload::{NodeId, Received, encode_command, parse_command};
+
+/// Reads a payload with hints and encodes what was understood; `None` if nothing was.
+pub fn encode_again(payload: &[u8]) -> Option<Vec<u8>> {
+    let entries = Received::parse(payload).entries;
+    // The name of a node has no part in what is read.
+    let mut encoded = NodeId::new(0).begin();
+    for entry in &entries {
+        encoded.push(entry).expect("what was read can be encoded");
+    }
+    (!entries.is_empty()).then(|| encoded.finish())
+}
+
+/// Returns whether a payload is a command, which is the same after it is encoded again.
+pub fn is_command(payload: &[u8]) -> bool {
+    let Some(command) = parse_command(payload) else {
+        return false;
+    };
+    let encoded = encode_command(&command);
+    assert_eq!(parse_command(&encoded), Some(command));
+    true
+}

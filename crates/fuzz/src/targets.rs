@@ -1,0 +1,8 @@
+//! The targets, one file each.
+
+pub(crate) mod frames;
+pub(crate) mod packets;
+pub(crate) mod queries;
+pub(crate) mod redis_messages;
+pub(crate) mod settings;
+pub(crate) mod tokens;
