@@ -16,11 +16,16 @@ pub(crate) fn run(data: &[u8]) {
     if !read.refusal.is_empty() {
         return;
     }
-    let arguments: Value = serde_json::from_str(packet).expect("an accepted packet is JSON");
+    // What is ignored may hold escapes, such as half a surrogate pair, that no `Value` can.
+    let Ok(arguments) = serde_json::from_str::<Value>(packet) else {
+        return;
+    };
     assert_eq!(arguments.as_array().map(Vec::len), Some(2));
     assert_eq!(arguments[0].as_str(), read.event.as_deref());
     let payload = &arguments[1];
-    assert_eq!(payload["roomId"].as_u64(), read.room_id);
+    // An integer may be written as 1.0 or 1e0. No valid one is rounded by a double.
+    let room_id = read.room_id.map(|room_id| room_id as f64);
+    assert_eq!(payload["roomId"].as_f64(), room_id);
     if let Some(content) = &read.content {
         assert_eq!(payload["content"].as_str(), Some(content.as_str()));
         assert!((1..=4000).contains(&content.chars().count()));
