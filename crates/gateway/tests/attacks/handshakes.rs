@@ -144,7 +144,7 @@ async fn repeated_connects() {
     client.join(2).await;
     let sent = client.send(2, "x").await;
     assert_eq!(sent["message"]["userId"], "attacker", "{sent}");
-    assert_eq!(metric(&stage.gateway, "chat_connections ").await, 3);
+    assert_eq!(metric(&stage.gateway, "chat_connections").await, 3);
     drop(client);
     stage.finish().await;
 }

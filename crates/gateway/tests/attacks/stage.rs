@@ -169,7 +169,7 @@ async fn warm_up(gateway: &Gateway) {
 pub(crate) async fn wait_for_connections(gateway: &Gateway, count: u64) {
     let since = Instant::now();
     loop {
-        let connections = metric(gateway, "chat_connections ").await;
+        let connections = metric(gateway, "chat_connections").await;
         if connections == count {
             return;
         }

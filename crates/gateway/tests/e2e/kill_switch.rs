@@ -115,7 +115,7 @@ async fn a_member_that_stays_in_its_upgrade_is_disconnected() {
     let since = Instant::now();
     let mut writer = gateway.connect("2").await;
     writer.join(1).await;
-    while metric(&gateway, "chat_connections ").await > 1 {
+    while metric(&gateway, "chat_connections").await > 1 {
         assert_eq!(writer.send(1, "x").await["ok"], true);
         assert!(since.elapsed() < Duration::from_secs(30), "still connected");
     }

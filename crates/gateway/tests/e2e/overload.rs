@@ -112,7 +112,7 @@ fn p99(mut times: Vec<Duration>) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn at_twice_the_load_what_is_accepted_is_stored_in_time_and_light_senders_are_served() {
     let database = Database::postgres();
-    let gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "0")]);
+    let gateway = Gateway::start_with(&database, &[("MAX_IN_FLIGHT", "0"), ("MESSAGE_RATE", "0")]);
     // The database takes about a millisecond for a message.
     database.sql(
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \

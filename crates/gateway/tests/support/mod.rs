@@ -216,12 +216,14 @@ impl Gateway {
     }
 }
 
-/// Returns the value of a metric, by its name and labels.
+/// Returns the value of a metric by its name and labels, or by its name the sum of all values.
 pub(crate) async fn metric(gateway: &Gateway, name: &str) -> u64 {
-    let (_, metrics) = client::get(gateway.address, "/metrics").await;
-    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
-    let value = value.unwrap_or_else(|| panic!("{name} is not in {metrics}"));
-    value.trim().parse().unwrap()
+    let scrape = metrics::Scrape::of(gateway.address).await;
+    let value = match name.contains('{') {
+        true => scrape.value(name),
+        false => scrape.sum(name),
+    };
+    value as u64
 }
 
 /// Returns a command of the binary that does not inherit the developer's settings.

@@ -47,17 +47,6 @@ impl Group {
     }
 }
 
-/// Returns the value of a metric.
-pub(crate) async fn metric(node: &Gateway, name: &str) -> u64 {
-    let (status, text) = get(node.address, "/metrics").await;
-    assert_eq!(status, 200);
-    let value = text.lines().find_map(|line| {
-        let (metric, value) = line.split_once(' ')?;
-        (metric == name).then(|| value.parse().unwrap())
-    });
-    value.unwrap_or_else(|| panic!("{name} is not in {text}"))
-}
-
 /// Waits until a metric has a value as expected.
 pub(crate) async fn until_metric(node: &Gateway, name: &str, is_met: impl Fn(u64) -> bool) {
     let poll = async {
