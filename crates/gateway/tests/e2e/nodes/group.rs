@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use crate::support::client::get;
 use crate::support::exchange::Exchange;
-use crate::support::{DEADLINE, Database, Gateway};
+use crate::support::{DEADLINE, Database, Gateway, metric};
 
 /// Gateways that exchange hints.
 pub(crate) struct Group {

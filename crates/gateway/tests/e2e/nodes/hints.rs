@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::group::{Group, metric, until_metric};
-use crate::support::DEADLINE;
+use super::group::{Group, until_metric};
 use crate::support::client::{Client, get};
+use crate::support::{DEADLINE, metric};
 
 const MESSAGES: u64 = 60;
 /// The content of the last message.

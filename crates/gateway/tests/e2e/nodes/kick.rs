@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chat_test_support::run;
 
-use super::group::{Group, metric};
+use super::group::Group;
 use crate::support::client::Polling;
-use crate::support::{DEADLINE, command, token};
+use crate::support::{DEADLINE, command, metric, token};
 
 /// Runs `kick` with these settings.
 pub(crate) fn kick(user: &str, environment: &[(&str, &str)]) -> Output {
