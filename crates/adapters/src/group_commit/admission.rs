@@ -21,7 +21,7 @@ const REPRESENTATIVE_BATCH: f64 = 64.0;
 const DECAY: f64 = 0.8;
 
 const BEHIND: &str = "more messages are waiting than can be stored soon";
-const STALLED: &str = "the database has not answered for two seconds";
+const STALLED: &str = "the database has not answered for four seconds";
 
 /// Counts the messages that wait.
 ///

@@ -23,7 +23,7 @@ use super::{
 /// How long a locked room is kept out of regular batches, unless a batch stores it before.
 const LOCKED_FOR: Duration = Duration::from_secs(10);
 /// How long all lanes may be busy without storing a batch before messages are refused.
-const STALLED_AFTER: Duration = Duration::from_secs(2);
+const STALLED_AFTER: Duration = Duration::from_secs(4);
 
 /// The task's state. A lane is a store, which is either idle or busy with one batch.
 pub(super) struct Committer<S, F> {
@@ -427,7 +427,7 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let room_id = waiting.room_id();
         let mut batches = self.batches.values();
         if batches.any(|batch| batch.is_stuck() && batch.rooms.contains(&room_id)) {
-            waiting.refuse("an earlier message to the room has been waiting for two seconds");
+            waiting.refuse("an earlier message to the room has been waiting for four seconds");
             return;
         }
         if self.locked.contains_key(&room_id) {

@@ -1,6 +1,7 @@
 //! Tokens that an issuer signs: public keys from a file, and from a JWKS over HTTPS.
 
 use std::process::Command;
+use std::time::Duration;
 
 use chat_test_support::{Answer, Certificates, JwksServer, SigningKey};
 use chat_test_support::{public_key_pem, rsa_public_key_der};
@@ -39,7 +40,14 @@ async fn connect(gateway: &Gateway, token: &str) -> String {
 }
 
 async fn connect_until(gateway: &Gateway, token: &str, wanted: &str) {
-    let trying = async { while connect(gateway, token).await != wanted {} };
+    // The keys are fetched at most every ten seconds. More attempts would meet the limit on
+    // connections that are not complete.
+    let mut attempts = tokio::time::interval(Duration::from_millis(100));
+    let trying = async {
+        while connect(gateway, token).await != wanted {
+            attempts.tick().await;
+        }
+    };
     timeout(DEADLINE, trying).await.expect(wanted);
 }
 

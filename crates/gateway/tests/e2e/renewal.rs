@@ -124,7 +124,8 @@ async fn events_keep_their_order_with_a_renewal_among_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_leaves_the_old_one_in_force() {
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("JWT_LEEWAY", "0")]);
+    let settings = [("JWT_LEEWAY", "0"), ("MAX_CONNECTIONS_PER_USER", "0")];
+    let gateway = Gateway::start_with(&database, &settings);
     let exp = now() + 3;
     let old = token_with(json!({"exp": exp, "rooms": [1]}));
     let mut client = Client::connect(gateway.address, &old).await;
@@ -215,7 +216,8 @@ async fn a_token_is_renewed_over_long_polling() {
 async fn a_renewal_at_the_instant_of_the_expiry_succeeds_or_the_connection_ends() {
     const CLIENTS: u64 = 60;
     let database = Database::sqlite();
-    let gateway = Gateway::start_with(&database, &[("JWT_LEEWAY", "0")]);
+    let settings = [("JWT_LEEWAY", "0"), ("MAX_CONNECTIONS_PER_USER", "0")];
+    let gateway = Gateway::start_with(&database, &settings);
     let exp = now() + 3;
     let old = token_with(json!({ "exp": exp }));
     let new = token_with(json!({}));
