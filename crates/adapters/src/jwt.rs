@@ -6,6 +6,9 @@
 
 mod claims;
 #[cfg(feature = "jwks")]
+#[doc(hidden)]
+pub mod fuzz;
+#[cfg(feature = "jwks")]
 mod jwk;
 mod keys;
 mod public_keys;

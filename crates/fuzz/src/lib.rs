@@ -7,7 +7,9 @@
 
 mod targets;
 
-use targets::{frames, packets, queries, redis_messages, settings, tokens};
+use targets::{
+    forwarded_for, frame_headers, frames, jwks, packets, queries, redis_messages, settings, tokens,
+};
 
 /// A fuzz target.
 #[derive(Debug, Clone, Copy)]
@@ -19,10 +21,22 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 9] = [
+    Target {
+        name: "forwarded_for",
+        run: forwarded_for::run,
+    },
+    Target {
+        name: "frame_headers",
+        run: frame_headers::run,
+    },
     Target {
         name: "frames",
         run: frames::run,
+    },
+    Target {
+        name: "jwks",
+        run: jwks::run,
     },
     Target {
         name: "packets",

@@ -27,12 +27,8 @@ impl FromStr for TrustedProxies {
             .split(',')
             .map(str::trim)
             .filter(|text| !text.is_empty());
-        let networks = networks.map(|text| {
-            let network = text.parse::<IpNet>();
-            network
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| InvalidNetwork(text.to_owned()))
-        });
+        let networks =
+            networks.map(|text| network_of(text).ok_or_else(|| InvalidNetwork(text.to_owned())));
         networks.collect::<Result<_, _>>().map(Self)
     }
 }
@@ -64,6 +60,16 @@ impl TrustedProxies {
         }
         client
     }
+}
+
+/// Reads a network or an address.
+fn network_of(text: &str) -> Option<IpNet> {
+    let Some((address, _)) = text.split_once('/') else {
+        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    };
+    // ipnet reads 010.0.0.0 as 10.0.0.0. Others read it as 8.0.0.0, so it is refused.
+    address.parse::<IpAddr>().ok()?;
+    text.parse().ok()
 }
 
 /// Reads an address, which some proxies write with a port.
@@ -125,7 +131,14 @@ mod tests {
 
     #[test]
     fn a_malformed_network_is_named() {
-        for malformed in ["10.0.0.0/33", "proxy", "10.0.0", "10.0.0.0/8;10.1.0.0/16"] {
+        for malformed in [
+            "10.0.0.0/33",
+            "proxy",
+            "10.0.0",
+            "10.0.0.0/8;10.1.0.0/16",
+            "010.0.0.0/8",
+            "010.0.0.1",
+        ] {
             let error = malformed.parse::<TrustedProxies>().unwrap_err();
             assert!(error.to_string().contains(malformed), "{error}");
         }

@@ -1,11 +1,16 @@
 //! The internals that the fuzz targets run. Nothing else may use them.
 
-use http::Request;
+use std::cell::RefCell;
+use std::net::IpAddr;
 
+use http::{HeaderMap, HeaderValue, Request};
+
+use crate::client_address::{InvalidNetwork, TrustedProxies};
 use crate::socket::handshake::{self, Auth};
 use crate::socket::outbox::frame_counter::FrameCounter;
 use crate::socket::{Event, packet, protocol, reply};
 use crate::transport::query::Query;
+use crate::wire::frame_headers::FrameHeaders;
 
 /// What was read from an event packet.
 #[derive(Debug, Default)]
@@ -74,4 +79,31 @@ pub fn count_packets<'a>(written: impl IntoIterator<Item = &'a [u8]>) -> usize {
         .into_iter()
         .map(|bytes| counter.advance(bytes))
         .sum()
+}
+
+/// Returns the sizes of messages that a peer's WebSocket frames announce.
+pub fn announced_sizes<'a>(received: impl IntoIterator<Item = &'a [u8]>) -> Vec<u64> {
+    let sizes = RefCell::new(Vec::new());
+    let mut headers = FrameHeaders::default();
+    for bytes in received {
+        headers.follow(bytes, |size| sizes.borrow_mut().push(size));
+    }
+    sizes.into_inner()
+}
+
+/// Returns the client of a request with these lines of `X-Forwarded-For`.
+///
+/// # Errors
+/// When the networks of the trusted proxies are malformed.
+pub fn client_address<'a>(
+    trusted_proxies: &str,
+    peer: IpAddr,
+    lines: impl IntoIterator<Item = &'a HeaderValue>,
+) -> Result<IpAddr, InvalidNetwork> {
+    let trusted_proxies: TrustedProxies = trusted_proxies.parse()?;
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        headers.append("x-forwarded-for", line.clone());
+    }
+    Ok(trusted_proxies.client_of(peer, &headers))
 }

@@ -4,7 +4,7 @@
 //! [`Wire`] stays elsewhere and can end the connection in any state: reading, stuck in a
 //! write, or idle.
 
-mod frame_headers;
+pub(crate) mod frame_headers;
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};

@@ -43,8 +43,12 @@ impl KeyDocument {
         struct Document {
             keys: Vec<Value>,
         }
-        let Document { keys } =
-            serde_json::from_slice(json).map_err(|_| "the response is not a JWK set")?;
+        const NOT_A_SET: &str = "the response is not a JWK set";
+        // serde also reads a list of the members' values, here and below.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(NOT_A_SET);
+        }
+        let Document { keys } = serde_json::from_slice(json).map_err(|_| NOT_A_SET)?;
         let mut document = Self {
             keys: KeySet::from_iter([]),
             unused: Vec::new(),
@@ -85,6 +89,9 @@ struct Jwk {
 }
 
 fn public_key(key: Value, algorithms: &[KeyAlgorithm]) -> Result<VerificationKey, Unusable> {
+    if !key.is_object() {
+        return Err(Unusable::Malformed);
+    }
     let key: Jwk = serde_json::from_value(key).map_err(|_| Unusable::Malformed)?;
     let is_signature = key.purpose.as_deref().is_none_or(|it| it == "sig");
     let may_verify = |operations: &Vec<String>| operations.iter().any(|it| it == "verify");

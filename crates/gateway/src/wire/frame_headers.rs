@@ -5,7 +5,7 @@
 
 /// Follows a peer's frames.
 #[derive(Default)]
-pub(super) struct FrameHeaders {
+pub(crate) struct FrameHeaders {
     /// The header in progress: two bytes, and up to eight of length.
     header: [u8; 10],
     len: u8,
@@ -18,7 +18,7 @@ pub(super) struct FrameHeaders {
 impl FrameHeaders {
     /// Follows the next bytes. Calls `announced` for each frame of a message, with the size of
     /// the message up to the end of that frame.
-    pub(super) fn follow(&mut self, mut bytes: &[u8], announced: impl Fn(u64)) {
+    pub(crate) fn follow(&mut self, mut bytes: &[u8], announced: impl Fn(u64)) {
         while !bytes.is_empty() {
             if self.rest > 0 {
                 let skipped =
