@@ -241,9 +241,9 @@ async fn a_thousand_sends_in_progress_keep_their_order(database: &Database) {
     // All of them are in progress, because one event more is refused.
     let refused = client.call("leaveRoom", &json!({"roomId": 2})).await;
     assert_eq!(refused["error"]["code"], "rate_limited", "{refused}");
+    lock.release();
     let refusals = metric(&gateway, r#"chat_refusals_total{limit="max_in_flight"}"#);
     assert_eq!(refusals.await, 1);
-    lock.release();
     for (n, id) in ids.into_iter().enumerate() {
         let sent = client.ack(id).await;
         assert_eq!(sent["message"]["seq"], n + 1, "{sent}");
