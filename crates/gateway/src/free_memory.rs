@@ -35,9 +35,8 @@ pub(crate) async fn return_after_peaks(admission: Arc<Admission>) {
 
 /// Returns how much memory the process occupies; 0 where that is not known.
 fn resident_bytes() -> usize {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else {
-        return 0;
-    };
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0) * rustix::param::page_size()
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
 }
