@@ -83,7 +83,7 @@ impl Admission {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked has not left it half changed.
+        // No change can be interrupted by a panic halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -184,7 +184,7 @@ impl Writing {
             Kind::Regular => store.store(&part.messages()).await,
             Kind::LeftBehind => store.store_left_behind(&part.messages()).await,
         };
-        // Before a sender is answered, who may try again at once.
+        // Before the sender gets its answer, because it may try again at once.
         admission.resume();
         match stored {
             Ok(places) => self.stored(part, places),

@@ -1,4 +1,4 @@
-//! Who is next when more messages wait than fit into a batch.
+//! Chooses the next messages when more are waiting than fit into a batch.
 
 use std::collections::{HashMap, VecDeque};
 

@@ -83,7 +83,7 @@ async fn answers(client: &mut Client, room: u64) -> Vec<String> {
 async fn every_event_answers_for_a_hidden_room_as_for_one_that_does_not_exist(database: &Database) {
     let (_gateway, _ada, mut eve) = start(database).await;
     let absent = answers(&mut eve, ABSENT[0]).await;
-    // On PostgreSQL, whoever asks about a room waits from here on.
+    // From here on, every query about a room waits on PostgreSQL.
     let lock = match database {
         Database::Sqlite(_) => None,
         Database::Postgres(_) => Some(

@@ -1,5 +1,5 @@
 //! More messages than the database stores: what cannot be stored in time is refused at
-//! once, and who sends little does not notice.
+//! once, and users who send little are not affected.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
