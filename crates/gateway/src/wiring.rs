@@ -248,7 +248,7 @@ pub(crate) fn signing_secret(options: &JwtOptions) -> Result<&Secret, BoxError> 
 /// Mints a token that this configuration accepts.
 ///
 /// # Errors
-/// There is no secret to sign with, or signing fails.
+/// When no secret is configured, or signing fails.
 pub(crate) fn mint_token(
     options: &JwtOptions,
     user: &User,

@@ -62,16 +62,22 @@ mod tests {
         RoomId::new(number).unwrap()
     }
 
-    #[test]
-    fn leaving_ends_delivery_and_membership_and_may_be_repeated() {
+    /// A connection that has joined two rooms, and the use case, which must end the delivery
+    /// of the first one, once.
+    fn member_who_leaves_the_first_room() -> (ConnectionId, Membership, LeaveRoom) {
         let id = ConnectionId::new(7);
         let mut delivery = MockRoomDelivery::new();
         let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
         leave.once().return_const(());
-        let leave = LeaveRoom::new(Arc::new(delivery));
         let mut membership = Membership::default();
         membership.join(room(1));
         membership.join(room(2));
+        (id, membership, LeaveRoom::new(Arc::new(delivery)))
+    }
+
+    #[test]
+    fn leaving_ends_delivery_and_membership_and_may_be_repeated() {
+        let (id, mut membership, leave) = member_who_leaves_the_first_room();
         leave.execute(id, &mut membership, room(1));
         assert!(!membership.has_joined(room(1)));
         assert!(membership.has_joined(room(2)));
@@ -80,14 +86,7 @@ mod tests {
 
     #[test]
     fn a_connection_leaves_the_rooms_that_its_new_identity_does_not_allow() {
-        let id = ConnectionId::new(7);
-        let mut delivery = MockRoomDelivery::new();
-        let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
-        leave.once().return_const(());
-        let leave = LeaveRoom::new(Arc::new(delivery));
-        let mut membership = Membership::default();
-        membership.join(room(1));
-        membership.join(room(2));
+        let (id, mut membership, leave) = member_who_leaves_the_first_room();
         let identity = Identity {
             user: User {
                 id: UserId::new("42").unwrap(),

@@ -1,7 +1,7 @@
 //! A connected client presents a new token.
 
 use super::{Connect, ConnectError};
-use crate::{BoxError, Identity};
+use crate::Identity;
 
 /// Determines what a connection may do from now on.
 #[derive(Clone)]
@@ -12,21 +12,12 @@ pub struct RenewToken {
 /// Why a token does not replace the connection's own, which stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewTokenError {
-    /// The token is invalid.
-    #[error("the token is invalid")]
-    TokenInvalid(#[source] BoxError),
+    /// No client could connect with it.
+    #[error(transparent)]
+    Refused(#[from] ConnectError),
     /// The token is another user's.
     #[error("the token is for another user")]
     AnotherUser,
-    /// The token has expired.
-    #[error("the token has expired")]
-    TokenExpired,
-    /// The token is revoked.
-    #[error("the token is revoked")]
-    TokenRevoked,
-    /// Tokens cannot be verified now.
-    #[error("tokens cannot be verified now")]
-    Unavailable(#[source] BoxError),
 }
 
 impl RenewToken {
@@ -49,18 +40,6 @@ impl RenewToken {
         match renewed.user.id == current.user.id {
             true => Ok(renewed),
             false => Err(RenewTokenError::AnotherUser),
-        }
-    }
-}
-
-impl From<ConnectError> for RenewTokenError {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::TokenMissing => Self::TokenInvalid("the token is missing".into()),
-            ConnectError::TokenInvalid(source) => Self::TokenInvalid(source),
-            ConnectError::TokenExpired => Self::TokenExpired,
-            ConnectError::TokenRevoked => Self::TokenRevoked,
-            ConnectError::Unavailable(source) => Self::Unavailable(source),
         }
     }
 }

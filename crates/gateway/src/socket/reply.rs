@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
+    ConnectError, JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError,
+    SendMessageError,
 };
 use chat_domain::{AccessDenied, ClientMessageId, RoomId, StorageError, StoredMessage, one_line};
 use serde::{Serialize, Serializer};
@@ -223,10 +224,13 @@ impl From<JoinRoomError> for Failure {
 impl From<RenewTokenError> for Failure {
     fn from(error: RenewTokenError) -> Self {
         let code = match &error {
-            RenewTokenError::TokenInvalid(_) | RenewTokenError::AnotherUser => Code::TokenInvalid,
-            RenewTokenError::TokenExpired => Code::TokenExpired,
-            RenewTokenError::TokenRevoked => Code::TokenRevoked,
-            RenewTokenError::Unavailable(_) => Code::Unavailable,
+            RenewTokenError::AnotherUser => Code::TokenInvalid,
+            RenewTokenError::Refused(refused) => match refused {
+                ConnectError::TokenMissing | ConnectError::TokenInvalid(_) => Code::TokenInvalid,
+                ConnectError::TokenExpired => Code::TokenExpired,
+                ConnectError::TokenRevoked => Code::TokenRevoked,
+                ConnectError::Unavailable(_) => Code::Unavailable,
+            },
         };
         tracing::debug!(error = %one_line(&error), "a token is not renewed");
         Self::new(code, error.to_string())

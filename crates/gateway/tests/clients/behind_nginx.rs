@@ -20,7 +20,7 @@ use crate::support::exchange::Exchange;
 use crate::support::metrics::connections;
 use crate::support::{Database, Gateway};
 
-/// Runs nginx when this process is root: `nobody`.
+/// The user as whom nginx runs if this process is root: `nobody`.
 const UNPRIVILEGED: u32 = 65534;
 
 /// nginx on a free port of 127.0.0.1.

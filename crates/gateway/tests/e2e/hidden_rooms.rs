@@ -47,7 +47,7 @@ fn events(room: u64) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// Ada, whose messages are in the hidden rooms, and Eve, who may see only the common one.
+/// Ada, who has written in the hidden rooms, and Eve, who may see only the common one.
 async fn start(database: &Database) -> (Gateway, Client, Client) {
     let gateway = Gateway::start(database);
     let mut ada = gateway.connect("ada").await;
