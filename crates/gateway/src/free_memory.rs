@@ -7,27 +7,30 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::limits::{FREE_MEMORY_CHECK_INTERVAL, FREE_MEMORY_DELAY, KEPT_FREE_BYTES};
 
-/// Returns memory once after each time that the process has grown, when it grows no more; and
-/// when many sessions have ended. Runs until it is dropped.
+/// Returns memory once after each time that the process has grown or many sessions have ended,
+/// when that has stopped: meanwhile others allocate, and would wait. Runs until it is dropped.
 pub(crate) async fn return_after_peaks(admission: Arc<Admission>) {
     let mut ticks = tokio::time::interval(FREE_MEMORY_CHECK_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut largest = resident_bytes();
-    let mut grown_at: Option<Instant> = None;
     let mut most_sessions = 0;
+    let mut last_sessions = 0;
+    let mut changed_at: Option<Instant> = None;
     loop {
         ticks.tick().await;
         let resident = resident_bytes();
-        if resident > largest + KEPT_FREE_BYTES {
-            (largest, grown_at) = (resident, Some(Instant::now()));
-        }
         let sessions = admission.sessions();
         most_sessions = sessions.max(most_sessions);
-        let has_grown = grown_at.is_some_and(|at| at.elapsed() >= FREE_MEMORY_DELAY);
-        if has_grown || sessions < most_sessions / 2 {
+        let have_ended = sessions < most_sessions / 2 && sessions < last_sessions;
+        last_sessions = sessions;
+        if resident > largest + KEPT_FREE_BYTES || have_ended {
+            largest = resident.max(largest);
+            changed_at = Some(Instant::now());
+        }
+        if changed_at.is_some_and(|at| at.elapsed() >= FREE_MEMORY_DELAY) {
             // It takes some milliseconds. If it cannot run, the process is about to end.
             tokio::task::spawn_blocking(chat_heap::trim).await.ok();
-            (largest, grown_at) = (resident_bytes(), None);
+            (largest, changed_at) = (resident_bytes(), None);
             most_sessions = sessions;
         }
     }

@@ -46,6 +46,7 @@ mod refusals;
 pub mod server;
 mod session;
 mod socket;
+mod spacing;
 mod storage_watch;
 mod supervisor;
 mod traces;

@@ -90,6 +90,23 @@ pub(crate) const READ_AHEAD: usize = 4096;
 /// kernel beyond it waits in the connection.
 pub(crate) const WEBSOCKET_READ_BUFFER: usize = 128;
 
+/// How long a frame of a WebSocket takes, on average, until the next one is read: 50,000 are
+/// read a second.
+pub(crate) const FRAME_INTERVAL: Duration = Duration::from_micros(20);
+/// After how many frames the average is taken.
+pub(crate) const FRAMES_AT_ONCE: u32 = 512;
+
+/// How long it takes, on average, from the beginning of one session to the next, on one
+/// processor: many clients that connect at once do not delay the others.
+pub(crate) const BEGINNING_INTERVAL: Duration = Duration::from_millis(1);
+/// When the next session has to wait for longer, further connections wait in the kernel.
+pub(crate) const BEGINNINGS_AHEAD: Duration = Duration::from_millis(20);
+/// A handshake that would wait for longer is refused.
+pub(crate) const MAX_BEGINNING_WAIT: Duration = Duration::from_secs(2);
+/// How long it takes, on average, from the end of one WebSocket that its peer closed to the
+/// next: many that are closed at once do not delay the others.
+pub(crate) const DEPARTURE_INTERVAL: Duration = Duration::from_micros(250);
+
 /// How long a client may take to send a request's head: the first one, and the next one on
 /// a connection that is kept alive.
 pub(crate) const HEADER_DEADLINE: Duration = Duration::from_secs(10);

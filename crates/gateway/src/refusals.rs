@@ -16,6 +16,8 @@ pub(crate) enum Limit {
     MessageRate,
     /// `CONNECT_RATE`.
     ConnectRate,
+    /// The handshakes that wait for their turn.
+    WaitingHandshakes,
     /// `MAX_IN_FLIGHT`.
     InFlight,
     /// `MAX_ROOMS`.
@@ -36,9 +38,10 @@ pub(crate) enum Limit {
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::MessageRate,
         Self::ConnectRate,
+        Self::WaitingHandshakes,
         Self::InFlight,
         Self::Rooms,
         Self::ConnectionsPerUser,
@@ -54,6 +57,7 @@ impl Limit {
         match self {
             Self::MessageRate => "message_rate",
             Self::ConnectRate => "connect_rate",
+            Self::WaitingHandshakes => "waiting_handshakes",
             Self::InFlight => "max_in_flight",
             Self::Rooms => "max_rooms",
             Self::ConnectionsPerUser => "max_connections_per_user",

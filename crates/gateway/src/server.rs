@@ -135,6 +135,7 @@ async fn accept(listener: &TcpListener, app: &Arc<App>, connections: &mut JoinSe
     loop {
         // Forget the connections that have ended.
         while connections.try_join_next().is_some() {}
+        app.transport.may_accept().await;
         match listener.accept().await {
             Ok((tcp, peer)) if connections.len() >= max_connections => {
                 app.gateway

@@ -9,17 +9,19 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use chat_domain::ConnectionId;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Carrier, Place};
-use crate::limits::{FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
+use crate::limits::{DEPARTURE_INTERVAL, FLUSH_DEADLINE, MAX_BYTES_IN_PROGRESS};
 use crate::lock;
 use crate::metrics::{DisconnectReason, Metrics};
 use crate::refusals::{Limit, Refusals};
 use crate::socket::flusher::{Flush as _, Flushers};
 use crate::socket::outbox::Outbox;
+use crate::spacing::Spacing;
 use crate::wire::{Ended, Ending, Wire, WireOwner};
 
 /// An Engine.IO session.
@@ -178,14 +180,21 @@ impl WireOwner for Session {
         self.outbox.write_for_socketioxide(bytes);
     }
 
-    fn announced(&self, bytes: u64) {
+    fn announced(&self, bytes: u64) -> bool {
         let PacketLimit {
             max_bytes,
             refusals,
         } = &self.sessions.packet_limit;
-        if bytes > *max_bytes {
+        let is_too_large = bytes > *max_bytes;
+        if is_too_large {
             refusals.count(Limit::PacketBytes, self.client_address);
         }
+        !is_too_large
+    }
+
+    fn depart(&self) -> Duration {
+        let departures = &self.sessions.departures;
+        departures.take(Duration::MAX).unwrap_or_default()
     }
 
     fn finish(&self) {
@@ -226,6 +235,7 @@ pub(crate) struct Sessions {
     metrics: Arc<Metrics>,
     last_connection_id: AtomicU64,
     packet_limit: PacketLimit,
+    departures: Spacing,
 }
 
 impl Sessions {
@@ -237,6 +247,7 @@ impl Sessions {
             flushers: Flushers::default(),
             last_connection_id: AtomicU64::default(),
             packet_limit,
+            departures: Spacing::new(DEPARTURE_INTERVAL),
             metrics,
         }
     }

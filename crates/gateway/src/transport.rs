@@ -27,7 +27,8 @@ use crate::client_address::TrustedProxies;
 use crate::clients::{Clients, Draining};
 use crate::gateway::Gateway;
 use crate::limits::{
-    CONNECT_DEADLINE, FULL_RETRY_AFTER, SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER,
+    BEGINNING_INTERVAL, BEGINNINGS_AHEAD, CONNECT_DEADLINE, FULL_RETRY_AFTER, MAX_BEGINNING_WAIT,
+    SOCKETIOXIDE_QUEUE, WEBSOCKET_READ_BUFFER,
 };
 use crate::origin::AllowedOrigins;
 use crate::rates::RetryAfter;
@@ -35,6 +36,7 @@ use crate::refusals::Limit;
 use crate::session::{PacketLimit, Sessions};
 use crate::socket::flusher::Flushers;
 use crate::socket::namespace;
+use crate::spacing::Spacing;
 use crate::wire::Wire;
 
 /// The path of Engine.IO.
@@ -55,6 +57,8 @@ pub(crate) struct Transport {
     admission: Arc<Admission>,
     origins: Arc<AllowedOrigins>,
     trusted_proxies: Arc<TrustedProxies>,
+    /// When sessions begin.
+    beginnings: Arc<Spacing>,
     cors: CorsLayer,
 }
 
@@ -92,6 +96,8 @@ impl Transport {
         let ending = socketioxide.clone();
         sessions.end_polling_with(move |sid| polling::end(&ending, sid));
 
+        let processors = std::thread::available_parallelism();
+        let processors = processors.map_or(1, |count| u32::try_from(count.get()).unwrap_or(1));
         let origins = Arc::new(origins);
         let allowed = origins.clone();
         let cors = CorsLayer::new()
@@ -109,6 +115,7 @@ impl Transport {
             admission: Admission::new(gateway.limits.max_connections),
             origins,
             trusted_proxies: Arc::new(trusted_proxies),
+            beginnings: Arc::new(Spacing::new(BEGINNING_INTERVAL / processors)),
             cors,
         }
     }
@@ -121,6 +128,11 @@ impl Transport {
     /// Returns the places of this node.
     pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.admission
+    }
+
+    /// Waits while many handshakes wait for their turn.
+    pub(crate) async fn may_accept(&self) {
+        self.beginnings.close_to(BEGINNINGS_AHEAD).await;
     }
 
     /// Returns whether a path is served here.
@@ -223,6 +235,15 @@ impl Transport {
             let status = StatusCode::TOO_MANY_REQUESTS;
             return refuse_for_now(status, "too many handshakes from this address", wait);
         }
+        match self.beginnings.take(MAX_BEGINNING_WAIT) {
+            Ok(Duration::ZERO) => {}
+            Ok(wait) => tokio::time::sleep(wait).await,
+            Err(wait) => {
+                refusals.count(Limit::WaitingHandshakes, client);
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return refuse_for_now(status, "too many handshakes", wait);
+            }
+        };
         let carrier = match transport {
             TransportName::Polling => Carrier::Polling,
             TransportName::WebSocket => Carrier::WebSocket,

@@ -5,6 +5,7 @@
 //! write, or idle.
 
 pub(crate) mod frame_headers;
+mod pace;
 
 use std::future::Future as _;
 use std::io::{self, IoSlice};
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 use self::frame_headers::FrameHeaders;
+use self::pace::Pace;
 use crate::limits::{READ_AHEAD, SEND_BUFFER, UNACKNOWLEDGED_DEADLINE, WRITE_DEADLINE};
 
 /// How a connection is ended.
@@ -46,8 +48,12 @@ pub(crate) enum Ended {
 pub(crate) trait WireOwner: Send + Sync {
     /// Takes bytes that socketioxide writes, whole. They leave soon, in their turn.
     fn write(&self, bytes: &[u8]);
-    /// Notes that the peer has announced a message of at least this many bytes.
-    fn announced(&self, bytes: u64);
+    /// Notes that the peer has announced a message of at least this many bytes. Returns
+    /// whether it may be that large.
+    fn announced(&self, bytes: u64) -> bool;
+    /// Notes that the peer has closed the connection. Returns how long the reader waits
+    /// before it learns of it.
+    fn depart(&self) -> Duration;
     /// Writes what waits, as far as the kernel takes it now: there will be no more.
     fn finish(&self);
     /// Returns `Ready` when more may be read. What the peer already sent has to be
@@ -118,6 +124,12 @@ pub(crate) struct Stream {
     /// What the peer sent and has not been asked for yet; empty while the peer is idle.
     unread: Unread,
     frame_headers: FrameHeaders,
+    pace: Pace,
+    /// Whether the peer has announced a message that is too large. Nothing more is read, so
+    /// that no part of it is kept for the whole.
+    has_announced_too_much: bool,
+    /// Whether the peer has closed the connection.
+    is_departing: bool,
     /// Whether the last read filled its buffer, so that more is waiting: other tasks run before
     /// the next read, however fast this peer sends.
     has_had_its_turn: bool,
@@ -152,6 +164,9 @@ impl Stream {
             }),
             unread: Unread::default(),
             frame_headers: FrameHeaders::default(),
+            pace: Pace::new(),
+            has_announced_too_much: false,
+            is_departing: false,
             has_had_its_turn: false,
             stalled: None,
             is_stalled: false,
@@ -169,9 +184,18 @@ impl Stream {
     pub(crate) fn unread(&mut self, bytes: &[u8]) {
         self.unread = Unread::of(bytes);
         if let Some(owner) = self.wire.owner() {
-            self.frame_headers
-                .follow(bytes, |size| owner.announced(size));
+            self.follow(&*owner, bytes);
         }
+    }
+
+    /// Follows the frames in what was read from a WebSocket.
+    fn follow(&mut self, owner: &dyn WireOwner, bytes: &[u8]) {
+        let frames = self.frame_headers.follow(bytes, |size| {
+            if !self.has_announced_too_much {
+                self.has_announced_too_much = !owner.announced(size);
+            }
+        });
+        self.pace.count(frames);
     }
 
     /// Ends the connection if a write waits for too long.
@@ -257,47 +281,51 @@ impl AsyncRead for Stream {
         if self.unread.take(buf) {
             return Poll::Ready(Ok(()));
         }
-        let Self {
-            wire,
-            unread,
-            frame_headers,
-            has_had_its_turn,
-            ..
-        } = &mut *self;
-        if std::mem::take(has_had_its_turn) {
+        if self.has_announced_too_much {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        if std::mem::take(&mut self.has_had_its_turn) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let owner = wire.owner();
+        ready!(self.pace.poll_may_read(cx));
+        let owner = self.wire.owner();
         if let Some(owner) = &owner {
             // An ended connection wakes its reader by itself.
             if owner.poll_may_read(cx).is_pending() {
-                return match wire.check() {
+                return match self.wire.check() {
                     Ok(()) => Poll::Pending,
                     Err(error) => Poll::Ready(Err(error)),
                 };
             }
         }
         loop {
-            wire.check()?;
-            ready!(wire.tcp.poll_read_ready(cx))?;
-            let read = match &owner {
-                // socketioxide keeps a buffer for each connection, so it is small.
-                Some(owner) => {
-                    let mut ahead = [0; READ_AHEAD];
-                    let read = wire.tcp.try_read(&mut ahead);
-                    read.map(|count| {
-                        *has_had_its_turn = count == READ_AHEAD;
-                        let ahead = &ahead[..count];
-                        frame_headers.follow(ahead, |size| owner.announced(size));
-                        *unread = Unread::read(ahead, buf);
-                    })
+            self.wire.check()?;
+            ready!(self.wire.tcp.poll_read_ready(cx))?;
+            let Some(owner) = &owner else {
+                match self.wire.tcp.try_read_buf(buf) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    outcome => return Poll::Ready(outcome.map(|_| ())),
                 }
-                None => wire.tcp.try_read_buf(buf).map(|_| ()),
             };
-            match read {
+            // socketioxide keeps a buffer for each connection, so it is small.
+            let mut ahead = [0; READ_AHEAD];
+            match self.wire.tcp.try_read(&mut ahead) {
+                Ok(count @ 1..) => {
+                    self.has_had_its_turn = count == READ_AHEAD;
+                    let ahead = &ahead[..count];
+                    self.follow(&**owner, ahead);
+                    self.unread = Unread::read(ahead, buf);
+                    return Poll::Ready(Ok(()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
+                ended => {
+                    if !std::mem::replace(&mut self.is_departing, true) {
+                        self.pace.pause(owner.depart());
+                    }
+                    ready!(self.pace.poll_may_read(cx));
+                    return Poll::Ready(ended.map(|_| ()));
+                }
             }
         }
     }

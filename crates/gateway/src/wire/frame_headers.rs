@@ -17,8 +17,9 @@ pub(crate) struct FrameHeaders {
 
 impl FrameHeaders {
     /// Follows the next bytes. Calls `announced` for each frame of a message, with the size of
-    /// the message up to the end of that frame.
-    pub(crate) fn follow(&mut self, mut bytes: &[u8], announced: impl Fn(u64)) {
+    /// the message up to the end of that frame. Returns how many frames have begun.
+    pub(crate) fn follow(&mut self, mut bytes: &[u8], mut announced: impl FnMut(u64)) -> u32 {
+        let mut frames = 0;
         while !bytes.is_empty() {
             if self.rest > 0 {
                 let skipped =
@@ -31,9 +32,11 @@ impl FrameHeaders {
             self.len += 1;
             bytes = &bytes[1..];
             if let Some(length) = self.length() {
-                self.begin(length, &announced);
+                frames += 1;
+                self.begin(length, &mut announced);
             }
         }
+        frames
     }
 
     /// Returns the payload's length once the header is complete, up to the mask.
@@ -48,7 +51,7 @@ impl FrameHeaders {
         }
     }
 
-    fn begin(&mut self, length: u64, announced: &impl Fn(u64)) {
+    fn begin(&mut self, length: u64, announced: &mut impl FnMut(u64)) {
         let [first, second, ..] = self.header;
         let mask = if second & 0x80 == 0 { 0 } else { 4 };
         self.len = 0;

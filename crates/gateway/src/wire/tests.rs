@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Ending, Stream, WireOwner};
 use crate::lock;
@@ -72,7 +72,7 @@ async fn a_stuck_writer_fails_when_the_connection_is_aborted() {
 async fn a_peer_that_reads_nothing_is_disconnected_after_ten_seconds() {
     let (mut stream, client) = pair().await;
     // Paused time advances to the next deadline when no task can run.
-    let since = tokio::time::Instant::now();
+    let since = Instant::now();
     let error = write_until_error(&mut stream).await;
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
     assert_eq!(since.elapsed().as_secs(), 10);
@@ -101,7 +101,13 @@ impl WireOwner for RecordingOwner {
         lock(&self.0).extend_from_slice(bytes);
     }
 
-    fn announced(&self, _: u64) {}
+    fn announced(&self, bytes: u64) -> bool {
+        bytes <= 65_536
+    }
+
+    fn depart(&self) -> Duration {
+        Duration::ZERO
+    }
 
     fn finish(&self) {
         lock(&self.0).extend_from_slice(b".");
@@ -136,4 +142,55 @@ async fn a_websocket_is_read_in_parts_and_written_by_its_owner() {
     stream.write_all(b"farewell").await.unwrap();
     drop(stream);
     assert_eq!(*lock(&owner.0), b"farewell.");
+}
+
+/// Returns a frame without a mask, whose payload is shorter than 64 KiB.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap().to_be_bytes();
+    [&[first, 126], &length[..], payload].concat()
+}
+
+#[tokio::test]
+async fn the_parts_of_a_message_that_is_too_large_are_not_read_to_its_end() {
+    let (mut stream, mut client) = pair().await;
+    let owner = Arc::new(RecordingOwner::default());
+    let weak = Arc::downgrade(&owner);
+    stream.wire().belongs_to(weak);
+    let first = frame(0x01, &[b'x'; 40_000]);
+    let second = frame(0x80, &[b'x'; 40_000]);
+    client.write_all(&first).await.unwrap();
+    client.write_all(&second[..5000]).await.unwrap();
+    let mut received = Vec::new();
+    let reading = timeout(DEADLINE, stream.read_to_end(&mut received));
+    let error = reading.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    // The second header is read, and what came with it.
+    assert!(received.starts_with(&first));
+    assert!(received.len() <= first.len() + 4096, "{}", received.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_small_frames_are_read_at_a_bounded_rate() {
+    let (mut stream, mut client) = pair().await;
+    let owner = Arc::new(RecordingOwner::default());
+    let weak = Arc::downgrade(&owner);
+    stream.wire().belongs_to(weak);
+    let pings = [0x89, 0].repeat(50_000);
+    let since = Instant::now();
+    let (_, received) = tokio::join!(client.write_all(&pings), async {
+        let mut received = vec![0; pings.len()];
+        stream.read_exact(&mut received).await.unwrap();
+        received
+    });
+    assert!(received == pings);
+    let seconds = since.elapsed().as_secs_f64();
+    assert!((0.9..1.2).contains(&seconds), "{seconds}");
+    // Large frames are not delayed.
+    let since = Instant::now();
+    let large = frame(0x81, &[b'x'; 60_000]);
+    client.write_all(&large).await.unwrap();
+    let mut received = vec![0; large.len()];
+    stream.read_exact(&mut received).await.unwrap();
+    let seconds = since.elapsed().as_secs_f64();
+    assert!(seconds < 0.05, "{seconds}");
 }

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use super::DEADLINE;
 
@@ -54,9 +55,10 @@ impl Client {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        let connected = timeout(DEADLINE, tokio_tungstenite::connect_async(request))
-            .await
-            .unwrap();
+        // Its default would be 128 KiB, which thousands of clients allocate and free.
+        let config = WebSocketConfig::default().read_buffer_size(4096);
+        let connecting = connect_async_with_config(request, Some(config), true);
+        let connected = timeout(DEADLINE, connecting).await.unwrap();
         let (socket, _) = connected.map_err(|error| error.to_string())?;
         Ok(Self::over(socket).await)
     }
