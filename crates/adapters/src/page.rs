@@ -78,6 +78,7 @@ mod tests {
             content: Content::new("🦀").unwrap(),
             client_message_id: None,
             created_at: Timestamp::from_unix_millis(0),
+            rules: chat_domain::RulesNumber::NONE,
         };
         Ok(message.stored(MessageId::new(1), seq(number)))
     }

@@ -43,9 +43,11 @@
 
 mod error;
 mod ids;
+mod member;
 mod message;
 pub mod ports;
 mod room;
+mod rules;
 mod sequencer;
 mod time;
 pub mod use_cases;
@@ -56,8 +58,12 @@ pub use ids::{
     ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
+pub use member::{InvalidMetadata, InvalidRoomName, Member, Metadata, RoomName};
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
 pub use room::{Access, AccessDenied, Caller, Membership, ReadState, RoomEntry};
+pub use rules::{
+    Action, Denied, Forbidden, Role, RoomKind, RoomRules, RulesNumber, Standing, Until, decide,
+};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
 pub use user::{DisplayName, Identity, RoomAccess, User};

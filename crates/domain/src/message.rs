@@ -1,6 +1,6 @@
 //! Messages, before and after they are stored.
 
-use crate::{ClientMessageId, MessageId, RoomId, Seq, Timestamp, User};
+use crate::{ClientMessageId, MessageId, RoomId, RulesNumber, Seq, Timestamp, User};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
 /// whitespace, without NUL. It is stored as sent.
@@ -63,6 +63,8 @@ pub struct NewMessage {
     pub client_message_id: Option<ClientMessageId>,
     /// When it arrived.
     pub created_at: Timestamp,
+    /// The number of the room's rules by which its author may write it.
+    pub rules: RulesNumber,
 }
 
 /// A stored message.

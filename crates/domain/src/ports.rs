@@ -14,6 +14,7 @@ mod message_repository;
 mod node_commands;
 mod revocations;
 mod room_delivery;
+mod room_directory;
 mod room_events;
 mod room_repository;
 mod storage_health;
@@ -25,6 +26,10 @@ pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, 
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_delivery::RoomDelivery;
+pub use room_directory::{
+    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot,
+    SettingsPatch, Turn, UserRecord,
+};
 pub use room_events::{Hint, HintListener, RoomEvents};
 pub use room_repository::{Changes, LogCursor, MarkedRead, RoomRepository};
 pub use storage_health::{PoolStatus, StorageHealth};
@@ -38,6 +43,7 @@ pub use self::{
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     revocations::MockRevocations,
     room_delivery::MockRoomDelivery,
+    room_directory::MockRoomDirectory,
     room_events::{MockHintListener, MockRoomEvents},
     room_repository::MockRoomRepository,
     storage_health::MockStorageHealth,

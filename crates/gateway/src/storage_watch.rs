@@ -52,7 +52,7 @@ impl MessageRepository for StorageWatch {
         let result = self.messages.append(message).await;
         let failure = match &result {
             Err(AppendError::Storage(error)) => Some(error),
-            Err(AppendError::Conflict) | Ok(_) => None,
+            Err(AppendError::Conflict | AppendError::RulesChanged) | Ok(_) => None,
         };
         self.outages.observe(Operation::Write, failure);
         result

@@ -220,6 +220,7 @@ fn message(room_id: RoomId, content: &str) -> NewMessage {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
+        rules: chat_domain::RulesNumber::NONE,
     }
 }
 

@@ -231,6 +231,7 @@ mod tests {
             content: Content::new("x".repeat(4000)).unwrap(),
             client_message_id: None,
             created_at: Timestamp::from_unix_millis(0),
+            rules: chat_domain::RulesNumber::NONE,
         };
         let batch = [Arc::new(message)];
 

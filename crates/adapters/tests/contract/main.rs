@@ -90,6 +90,7 @@ fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(1_769_860_800_007),
+        rules: chat_domain::RulesNumber::NONE,
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn message(n: u64, content: &str) -> Message {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
+        rules: chat_domain::RulesNumber::NONE,
     }
     .stored(MessageId::new(1), seq(n))
 }

@@ -87,6 +87,7 @@ pub(crate) fn message(room_id: RoomId, n: u64) -> Message {
         content: Content::new("hello").unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
+        rules: chat_domain::RulesNumber::NONE,
     }
     .stored(MessageId::new(1), seq(n))
 }

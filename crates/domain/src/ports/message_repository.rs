@@ -20,6 +20,8 @@ pub trait MessageRepository: Send + Sync {
     ///   that first poll, before anything is awaited), and messages for one room are
     ///   stored in that order: also when many calls are in progress at once, and also
     ///   when the outcome of an earlier one is unknown and it is stored later.
+    /// - A message is stored only if its room has the number of rules by which it was decided
+    ///   at that moment. (A room without rules has [`RulesNumber::NONE`](crate::RulesNumber).)
     /// - A call that was polled once is carried out even if its future is dropped.
     /// - A message that cannot be stored does not affect the messages stored with it.
     /// - A message with a `client_message_id` that its author has already used in this
@@ -27,7 +29,8 @@ pub trait MessageRepository: Send + Sync {
     ///   [`Appended::Repeat`] if the content is the same.
     ///
     /// # Errors
-    /// [`AppendError::Conflict`] if the id was already used with different content, and
+    /// [`AppendError::RulesChanged`] if the room has another number of rules: the message is
+    /// not stored, not even as a repeat. [`AppendError::Conflict`] if the id was already used with different content, and
     /// [`StorageError::Corrupt`] if the stored message is not valid.
     /// Otherwise [`StorageError::Unavailable`] if the message is certainly not stored, or
     /// [`StorageError::OutcomeUnknown`] if the outcome of the commit is unknown. The result
@@ -102,6 +105,9 @@ pub enum AppendError {
     /// content.
     #[error("the clientMessageId was already used with different content")]
     Conflict,
+    /// The rules of the room are not those by which the message was decided.
+    #[error("the rules have changed")]
+    RulesChanged,
     /// Storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -155,6 +155,7 @@ mod tests {
             content: Content::new("hello").unwrap(),
             client_message_id: None,
             created_at: Timestamp::from_unix_millis(0),
+            rules: crate::RulesNumber::NONE,
         }
         .stored(MessageId::new(1), Seq::new(seq).unwrap())
     }

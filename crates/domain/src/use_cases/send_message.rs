@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     AccessDenied, Caller, ClientMessageId, Content, EncodeMessage, NewMessage, RoomEntry, RoomId,
-    StorageError, StoredMessage,
+    RulesNumber, StorageError, StoredMessage,
     ports::{AppendError, Appended, Clock, Hint, MessageRepository, RoomEvents},
 };
 
@@ -76,6 +76,7 @@ impl SendMessage {
             content: sent.content,
             client_message_id: sent.client_message_id,
             created_at: self.clock.now(),
+            rules: RulesNumber::NONE,
         };
         match self.messages.append(message).await? {
             Appended::Stored(message) => {
@@ -96,6 +97,9 @@ impl From<AppendError> for SendMessageError {
     fn from(error: AppendError) -> Self {
         match error {
             AppendError::Conflict => Self::Conflict,
+            AppendError::RulesChanged => {
+                Self::Storage(StorageError::unavailable("the room has rules"))
+            }
             AppendError::Storage(error) => Self::Storage(error),
         }
     }

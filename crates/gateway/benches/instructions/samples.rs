@@ -42,6 +42,7 @@ pub(crate) fn new_message(room_id: RoomId, length: usize) -> NewMessage {
         content: Content::new(text(length)).expect("valid content"),
         client_message_id: ClientMessageId::new("c0ffee-1").ok(),
         created_at: arrival(),
+        rules: chat_domain::RulesNumber::NONE,
     }
 }
 

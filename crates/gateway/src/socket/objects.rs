@@ -187,6 +187,7 @@ mod tests {
             content: Content::new("hello").unwrap(),
             client_message_id: ClientMessageId::new("c0ffee-1").ok(),
             created_at: Timestamp::from_unix_millis(1_769_860_800_000),
+            rules: chat_domain::RulesNumber::NONE,
         }
         .stored(MessageId::new(812), Seq::new(57).unwrap());
         assert_eq!(

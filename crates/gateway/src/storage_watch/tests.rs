@@ -96,6 +96,7 @@ impl Watched {
             content: Content::new("hello").unwrap(),
             client_message_id: None,
             created_at: Timestamp::from_unix_millis(0),
+            rules: chat_domain::RulesNumber::NONE,
         };
         self.messages.append(message).await
     }

@@ -1,0 +1,213 @@
+//! Rooms with rules, their members, bans and mutes.
+
+use async_trait::async_trait;
+
+use crate::{
+    Member, Metadata, Role, RoomId, RoomKind, RoomName, RoomRules, RulesNumber, StorageError,
+    Timestamp, Until, UserId,
+};
+
+/// Stores the rules of rooms, and where users stand with them.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+#[async_trait]
+pub trait RoomDirectory: Send + Sync {
+    /// Returns the room's settings and where these users stand with it, in the order of
+    /// `users`, all at one moment. Every change that returned before this call is included.
+    /// Bans and mutes that have expired by the database's clock are left out. Writes nothing.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn snapshot(
+        &self,
+        room_id: RoomId,
+        users: &[UserId],
+    ) -> Result<RoomSnapshot, StorageError>;
+
+    /// Makes a change that was decided by these rules, and gives the room the next number.
+    ///
+    /// - If the room has another number, nothing is changed: it is
+    ///   [`ChangeError::RulesChanged`]. So the decision holds at the moment of the change.
+    /// - Once this has returned, no process appends a message that was decided by an earlier
+    ///   number (see [`MessageRepository::append`](super::MessageRepository::append)).
+    /// - A change that changes nothing writes nothing and keeps the number.
+    /// - The first change creates the settings of a room that had none: open, with the name
+    ///   `None`, unless it says otherwise.
+    /// - `memberCount` is maintained in the same transaction.
+    ///
+    /// # Errors
+    /// [`ChangeError`]. [`StorageError::OutcomeUnknown`] if the change may have been made; a
+    /// retry is harmless.
+    async fn change(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        change: &RoomChange,
+    ) -> Result<Changed, ChangeError>;
+
+    /// Returns the room's members after this user, in ascending order of their ids, at most
+    /// `limit` of them, with their latest stored names, and whether there are more.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn members(
+        &self,
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<MemberPage, StorageError>;
+
+    /// Takes the user's next turn in a room with slow mode, if it is due by the database's
+    /// clock; then the one after that is due `seconds` later. Of many concurrent calls for one
+    /// turn, whichever process makes them, one succeeds.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    async fn take_turn(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+        seconds: u32,
+    ) -> Result<Turn, StorageError>;
+}
+
+/// A room and some users' standing, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSnapshot {
+    /// The number of the rules at that moment; [`RulesNumber::NONE`] for a room without rules.
+    pub rules: RulesNumber,
+    /// The room's settings; `None` for a room that never had any.
+    pub settings: Option<RoomSettings>,
+    /// How many members with the role of an owner the room has.
+    pub owners: u64,
+    /// Where each user stands.
+    pub users: Vec<UserRecord>,
+}
+
+/// The settings of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoomSettings {
+    /// The rules.
+    pub rules: RoomRules,
+    /// The name, if it has one.
+    pub name: Option<RoomName>,
+    /// What the product keeps with the room.
+    pub metadata: Metadata,
+    /// When it got its first rule.
+    pub created_at: Timestamp,
+    /// How many members it has.
+    pub member_count: u64,
+}
+
+/// What is stored about a user in a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UserRecord {
+    /// Its role, if it has membership.
+    pub role: Option<Role>,
+    /// Until when it is banned.
+    pub banned: Option<Until>,
+    /// Until when it is muted.
+    pub muted: Option<Until>,
+}
+
+/// A change to a room's rules. A new kind of change is a new variant here, not a new method.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomChange {
+    /// Changes the given settings.
+    Settings(SettingsPatch),
+    /// Adds a member, or changes its role.
+    SetMember {
+        /// The user.
+        user_id: UserId,
+        /// Its role from now on.
+        role: Role,
+    },
+    /// Ends a membership.
+    RemoveMember {
+        /// The user.
+        user_id: UserId,
+    },
+    /// Bans a user, and ends its membership.
+    Ban {
+        /// The user.
+        user_id: UserId,
+        /// For how long, by the database's clock; `None`: until it is lifted.
+        seconds: Option<u32>,
+    },
+    /// Lifts a ban.
+    Unban {
+        /// The user.
+        user_id: UserId,
+    },
+    /// Mutes a user.
+    Mute {
+        /// The user.
+        user_id: UserId,
+        /// For how long, by the database's clock; `None`: until it is lifted.
+        seconds: Option<u32>,
+    },
+    /// Lifts a mute.
+    Unmute {
+        /// The user.
+        user_id: UserId,
+    },
+}
+
+/// New values of some settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SettingsPatch {
+    /// Who may join.
+    pub kind: Option<RoomKind>,
+    /// The name.
+    pub name: Option<RoomName>,
+    /// Whether only moderators and owners may write.
+    pub frozen: Option<bool>,
+    /// The pause between two messages of a user.
+    pub slow_mode_seconds: Option<u32>,
+    /// What the product keeps with the room.
+    pub metadata: Option<Metadata>,
+}
+
+/// The state after a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The number of the rules from now on.
+    pub rules: RulesNumber,
+    /// The settings from now on.
+    pub settings: RoomSettings,
+    /// The user that the change concerns, if it has membership now.
+    pub member: Option<Member>,
+    /// Whether anything was changed.
+    pub has_changed: bool,
+}
+
+/// Why a change was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// The room's rules are not those by which the change was decided.
+    #[error("the rules have changed")]
+    RulesChanged,
+    /// Storage failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+/// A part of a room's members.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct MemberPage {
+    /// The members, ascending by user id.
+    pub members: Vec<Member>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// The result of taking a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The user may write now.
+    Taken,
+    /// The user has to wait.
+    NotDue {
+        /// For how long, in milliseconds.
+        retry_after_ms: u64,
+    },
+}

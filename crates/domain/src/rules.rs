@@ -1,0 +1,234 @@
+//! Who may do what in a room: one pure function, [`decide`]. Sockets and the server API, and
+//! every node, ask nothing else.
+
+use crate::Timestamp;
+
+/// What a member may do in general.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Reads.
+    Reader,
+    /// Writes as well.
+    Member,
+    /// Also keeps order among users with a lower role.
+    Moderator,
+    /// Also decides about roles and rules.
+    Owner,
+}
+
+impl Role {
+    /// All roles, from the lowest to the highest.
+    pub const ALL: [Self; 4] = [Self::Reader, Self::Member, Self::Moderator, Self::Owner];
+
+    /// Returns the role's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reader => "reader",
+            Self::Member => "member",
+            Self::Moderator => "moderator",
+            Self::Owner => "owner",
+        }
+    }
+
+    /// Returns the role with this name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
+/// Who may join a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RoomKind {
+    /// Every user whose token allows the room.
+    Open,
+    /// Its members only; to all other users it does not exist.
+    Private,
+}
+
+impl RoomKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Open, Self::Private];
+
+    /// Returns the kind's name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Private => "private",
+        }
+    }
+
+    /// Returns the kind with this name on the wire.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// The number of a room's rules: every change to its rules, roles, bans or mutes increments it.
+/// A decision holds as long as the room has the number by which it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RulesNumber(u64);
+
+impl RulesNumber {
+    /// The number of a room that never had rules.
+    pub const NONE: Self = Self(0);
+
+    /// Wraps the number that the database assigned.
+    pub fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// Returns the number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// The rules of a room that every user in it is subject to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomRules {
+    /// Who may join.
+    pub kind: RoomKind,
+    /// Whether only moderators and owners may write.
+    pub frozen: bool,
+    /// How many seconds a user waits between two messages; 0 for none.
+    pub slow_mode_seconds: u32,
+}
+
+/// How long a ban or a mute lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Until then, by the database's clock.
+    Time(Timestamp),
+    /// Until it is lifted.
+    Lifted,
+}
+
+/// Where one user stands with a room, at the time of the read by the database's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The user's role, if it has membership.
+    pub role: Option<Role>,
+    /// Whether the user is banned now.
+    pub is_banned: bool,
+    /// Until when the user is muted, if it is muted now.
+    pub muted: Option<Until>,
+    /// Whether the user's token allows the room.
+    pub is_allowed_by_token: bool,
+}
+
+/// Something that a user does in a room, or to another user there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Joins, reads pages, marks as read, and looks at the room and its members.
+    Read,
+    /// Writes a message.
+    Write,
+    /// Writes although slow mode asks for a pause.
+    WriteWithoutWaiting,
+    /// Becomes a member, with this role.
+    JoinAs(Role),
+    /// Ends its own membership.
+    Leave,
+    /// Adds another user as a member with this role.
+    Add(Role),
+    /// Changes another member's role, or its own.
+    ChangeRole,
+    /// Removes a member with this role, who is another user.
+    Remove(Role),
+    /// Bans, unbans, mutes or unmutes a user with this role, if it has membership, who is
+    /// another user.
+    Sanction(Option<Role>),
+    /// Changes the room's name and rules.
+    ChangeRoom,
+}
+
+/// Why a user may not do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// To the user, the room does not exist.
+    #[error("room not found")]
+    NotFound,
+    /// It is in the room, but may not do this.
+    #[error("not allowed: {0}")]
+    Forbidden(Forbidden),
+}
+
+/// Why a user that may see a room is not allowed to do something there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Forbidden {
+    /// Its role does not permit it.
+    #[error("the role does not permit it")]
+    Role,
+    /// It is muted.
+    #[error("muted")]
+    Muted(Until),
+    /// The room is frozen.
+    #[error("the room is frozen")]
+    Frozen,
+}
+
+/// Decides whether a user with this standing may do this in a room with these rules.
+///
+/// # Errors
+/// The reason why not. [`Denied::NotFound`] precedes every other.
+pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<(), Denied> {
+    let role = role_of(rules, standing)?;
+    let is_allowed = match action {
+        Action::Read => true,
+        Action::Write | Action::WriteWithoutWaiting => {
+            return decide_writing(rules, standing, role, action);
+        }
+        Action::JoinAs(wanted) => {
+            standing.role.is_none() && wanted == Role::Member && rules.kind == RoomKind::Open
+        }
+        Action::Leave => true,
+        Action::Add(wanted) => keeps_order(standing) && wanted < role,
+        Action::Remove(target) => keeps_order(standing) && target < role,
+        Action::Sanction(target) => keeps_order(standing) && target < Some(role),
+        Action::ChangeRole | Action::ChangeRoom => standing.role == Some(Role::Owner),
+    };
+    match is_allowed {
+        true => Ok(()),
+        false => Err(Denied::Forbidden(Forbidden::Role)),
+    }
+}
+
+/// Returns the role as which a user that may see the room counts.
+fn role_of(rules: RoomRules, standing: Standing) -> Result<Role, Denied> {
+    if standing.is_banned || !standing.is_allowed_by_token {
+        return Err(Denied::NotFound);
+    }
+    match (standing.role, rules.kind) {
+        (Some(role), _) => Ok(role),
+        (None, RoomKind::Open) => Ok(Role::Member),
+        (None, RoomKind::Private) => Err(Denied::NotFound),
+    }
+}
+
+/// Only membership gives power over others: a user without it counts as a member.
+fn keeps_order(standing: Standing) -> bool {
+    standing.role >= Some(Role::Moderator)
+}
+
+fn decide_writing(
+    rules: RoomRules,
+    standing: Standing,
+    role: Role,
+    action: Action,
+) -> Result<(), Denied> {
+    let reason = if role == Role::Reader {
+        Forbidden::Role
+    } else if let Some(until) = standing.muted {
+        Forbidden::Muted(until)
+    } else if rules.frozen && !keeps_order(standing) {
+        Forbidden::Frozen
+    } else if action == Action::WriteWithoutWaiting && !keeps_order(standing) {
+        Forbidden::Role
+    } else {
+        return Ok(());
+    };
+    Err(Denied::Forbidden(reason))
+}
+
+#[cfg(test)]
+mod tests;
