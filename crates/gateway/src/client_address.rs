@@ -9,6 +9,9 @@ use ipnet::IpNet;
 /// The header in which each proxy appends the address of its peer.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// The length of the prefix `::ffff:` of IPv4 addresses that are mapped to IPv6.
+const MAPPED_PREFIX: u8 = 96;
+
 /// The networks of the reverse proxies whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
@@ -62,14 +65,24 @@ impl TrustedProxies {
     }
 }
 
-/// Reads a network or an address.
+/// Reads a network or an address. Those of IPv4 that are mapped to IPv6 become IPv4, as the
+/// addresses do that they are compared with.
 fn network_of(text: &str) -> Option<IpNet> {
-    let Some((address, _)) = text.split_once('/') else {
-        return text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network: IpNet = match text.split_once('/') {
+        None => text.parse::<IpAddr>().ok()?.into(),
+        Some((address, _)) => {
+            // ipnet reads 010.0.0.0 as 10.0.0.0. Others read it as 8.0.0.0, so it is refused.
+            address.parse::<IpAddr>().ok()?;
+            text.parse().ok()?
+        }
     };
-    // ipnet reads 010.0.0.0 as 10.0.0.0. Others read it as 8.0.0.0, so it is refused.
-    address.parse::<IpAddr>().ok()?;
-    text.parse().ok()
+    let address = network.addr().to_canonical();
+    if address == network.addr() {
+        return Some(network);
+    }
+    // One with a shorter prefix contains addresses of IPv6 as well. It is refused.
+    let prefix = network.prefix_len().checked_sub(MAPPED_PREFIX)?;
+    IpNet::new(address, prefix).ok()
 }
 
 /// Reads an address, which some proxies write with a port.
@@ -130,6 +143,23 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_ipv4_that_is_mapped_to_ipv6_means_the_one_of_ipv4() {
+        for (mapped, meant) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:a00:0/104", "10.0.0.0/8"),
+            ("::ffff:10.1.1.1", "10.1.1.1"),
+            ("::ffff:10.1.1.1/128", "10.1.1.1/32"),
+            ("::ffff:0.0.0.0/96", "0.0.0.0/0"),
+        ] {
+            assert_eq!(mapped.parse(), meant.parse::<TrustedProxies>(), "{mapped}");
+        }
+        for peer in ["10.1.1.1", "::ffff:10.1.1.1"] {
+            let client = client("::ffff:10.0.0.0/104", peer, &["203.0.113.9, 10.2.2.2"]);
+            assert_eq!(client, "203.0.113.9");
+        }
+    }
+
+    #[test]
     fn a_malformed_network_is_named() {
         for malformed in [
             "10.0.0.0/33",
@@ -138,6 +168,7 @@ mod tests {
             "10.0.0.0/8;10.1.0.0/16",
             "010.0.0.0/8",
             "010.0.0.1",
+            "::ffff:10.0.0.0/95",
         ] {
             let error = malformed.parse::<TrustedProxies>().unwrap_err();
             assert!(error.to_string().contains(malformed), "{error}");
