@@ -74,6 +74,13 @@ struct State {
     ended: u64,
 }
 
+/// The keys that are not used, as far as they are logged.
+#[derive(Default)]
+struct Skipped {
+    unused: Vec<UnusedKey>,
+    left_out: usize,
+}
+
 impl State {
     fn keys_for(&self, kid: Option<&str>) -> Option<Arc<KeySet>> {
         let keys = self.keys.as_ref()?;
@@ -137,14 +144,14 @@ impl Jwks {
 
     /// Fetches the keys again and again. Runs until it is dropped.
     pub(crate) async fn keep_current(&self) {
-        let mut unused = Vec::new();
+        let mut skipped = Skipped::default();
         loop {
             self.state.send_modify(|state| {
                 state.begun = Some(Instant::now());
                 state.is_running = true;
             });
             let fetched = self.fetch().await;
-            self.report(&fetched, &mut unused);
+            self.report(&fetched, &mut skipped);
             self.state.send_modify(|state| {
                 state.is_running = false;
                 state.ended += 1;
@@ -182,7 +189,7 @@ impl Jwks {
     }
 
     /// Logs what has changed since the last fetch.
-    fn report(&self, fetched: &Result<KeyDocument, BoxError>, unused: &mut Vec<UnusedKey>) {
+    fn report(&self, fetched: &Result<KeyDocument, BoxError>, last: &mut Skipped) {
         let state = self.state.borrow();
         let url = self.fetcher.url();
         match fetched {
@@ -197,7 +204,7 @@ impl Jwks {
                 }
                 for key in &document.unused {
                     let UnusedKey { kid, why } = key;
-                    if unused.contains(key) {
+                    if last.unused.contains(key) {
                         continue;
                     }
                     match key.is_expected() {
@@ -205,7 +212,12 @@ impl Jwks {
                         false => tracing::warn!(kid, %why, "a key of the JWKS is skipped"),
                     }
                 }
-                unused.clone_from(&document.unused);
+                let left_out = document.left_out;
+                if left_out > 0 && left_out != last.left_out {
+                    tracing::warn!(%url, left_out, "the JWKS has more keys than are used");
+                }
+                last.unused.clone_from(&document.unused);
+                last.left_out = left_out;
             }
         }
     }

@@ -14,6 +14,8 @@ const MAX_KEYS: usize = 64;
 pub(crate) struct KeyDocument {
     pub(crate) keys: KeySet,
     pub(crate) unused: Vec<UnusedKey>,
+    /// How many usable keys exceed the maximum.
+    pub(crate) left_out: usize,
 }
 
 /// A key that is skipped.
@@ -52,6 +54,7 @@ impl KeyDocument {
         let mut document = Self {
             keys: KeySet::from_iter([]),
             unused: Vec::new(),
+            left_out: 0,
         };
         let mut usable = Vec::new();
         for key in keys {
@@ -65,6 +68,7 @@ impl KeyDocument {
         if usable.is_empty() {
             return Err("the JWK set contains no usable key");
         }
+        document.left_out = usable.len().saturating_sub(MAX_KEYS);
         usable.truncate(MAX_KEYS);
         document.keys = usable.into_iter().collect();
         Ok(document)
