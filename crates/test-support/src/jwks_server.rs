@@ -44,6 +44,27 @@ struct Shared {
     is_stopped: bool,
 }
 
+impl TlsIdentity {
+    /// Returns how a server presents this identity.
+    ///
+    /// # Errors
+    /// It cannot be used.
+    pub fn server_config(&self) -> io::Result<ServerConfig> {
+        let chain = CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes());
+        let chain: Result<Vec<_>, _> = chain.collect();
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes());
+        ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(
+                chain.map_err(io::Error::other)?,
+                key.map_err(io::Error::other)?,
+            )
+            .map_err(io::Error::other)
+    }
+}
+
 impl JwksServer {
     /// Starts an HTTP server on a free port of 127.0.0.1.
     ///
@@ -58,18 +79,7 @@ impl JwksServer {
     /// # Errors
     /// The port cannot be bound, or the identity cannot be used.
     pub fn start_tls(answer: Answer, identity: &TlsIdentity) -> io::Result<Self> {
-        let chain = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes());
-        let chain: Result<Vec<_>, _> = chain.collect();
-        let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes());
-        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?
-            .with_no_client_auth()
-            .with_single_cert(
-                chain.map_err(io::Error::other)?,
-                key.map_err(io::Error::other)?,
-            )
-            .map_err(io::Error::other)?;
+        let config = identity.server_config()?;
         Self::listen(answer, Some(Arc::new(config)))
     }
 

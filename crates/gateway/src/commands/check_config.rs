@@ -9,6 +9,7 @@ use clap::Command;
 
 use super::serve;
 use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings, Support};
+use crate::traces::Exporter;
 use crate::wiring;
 
 /// How the names of settings end that may contain a password.
@@ -66,7 +67,7 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     Ok(code)
 }
 
-/// Tries what only an attempt can show: the database, Redis and the port.
+/// Tries what only an attempt can show: the database, Redis, the port and trusted authorities.
 async fn try_out(config: &Config) -> Vec<String> {
     let mut complaints = Vec::new();
     let attempt = async {
@@ -87,6 +88,11 @@ async fn try_out(config: &Config) -> Vec<String> {
         complaints.push(one_line(&*error));
     }
     if let Err(error) = serve::bind(config).await {
+        complaints.push(one_line(&*error));
+    }
+    if let Some(endpoint) = &config.traces
+        && let Err(error) = Exporter::start(endpoint)
+    {
         complaints.push(one_line(&*error));
     }
     complaints

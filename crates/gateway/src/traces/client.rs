@@ -30,7 +30,7 @@ use crate::lock;
 const EXPORT_DEADLINE: Duration = Duration::from_secs(10);
 /// The maximum size of a collector's answer.
 const MAX_ANSWER: usize = 64 * 1024;
-/// The minimum time between two lines about failures.
+/// The minimum time between two lines about failures, also if some attempts succeed.
 const LINE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Where spans are sent: the URL of a collector.
@@ -110,6 +110,8 @@ struct Target {
 struct Failures {
     count: u64,
     last_line: Option<Instant>,
+    /// Whether the last line is about failures, so that the end of them deserves one.
+    is_announced: bool,
 }
 
 impl Client {
@@ -132,8 +134,7 @@ impl Client {
     fn note(&self, failure: Option<String>) {
         let mut failures = lock(&self.failures);
         let Some(error) = failure else {
-            if failures.last_line.take().is_some() {
-                failures.count = 0;
+            if std::mem::take(&mut failures.is_announced) {
                 tracing::info!("traces are exported again");
             }
             return;
@@ -148,6 +149,7 @@ impl Client {
             );
             failures.count = 0;
             failures.last_line = Some(Instant::now());
+            failures.is_announced = true;
         }
     }
 }
@@ -222,7 +224,11 @@ fn tls() -> Result<TlsConnector, BoxError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err("the system has no trusted certificates".into());
+        return Err(
+            "OTEL_EXPORTER_OTLP_ENDPOINT: the system has no trusted certificates: install the \
+             package ca-certificates, or set SSL_CERT_FILE"
+                .into(),
+        );
     }
     let config = ClientConfig::builder()
         .with_root_certificates(roots)

@@ -61,6 +61,13 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
             "OTEL_EXPORTER_OTLP_ENDPOINT must not contain a user",
         ),
         (
+            vec![
+                ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://x"),
+                ("SSL_CERT_FILE", "/dev/null"),
+            ],
+            "OTEL_EXPORTER_OTLP_ENDPOINT: the system has no trusted certificates: install",
+        ),
+        (
             vec![("DATABASE_URL", "mysql://u:hunter2@x/y")],
             "must start with sqlite:// or postgres://",
         ),
@@ -268,9 +275,14 @@ fn check_config_prints_each_source_and_whether_serve_would_start() {
             "sqlite:///proc/x/chat.db",
             "serve would not start: /proc/x/chat.db cannot be written",
         ),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "https://x",
+            "serve would not start: OTEL_EXPORTER_OTLP_ENDPOINT: the system has no trusted",
+        ),
     ] {
         let mut environment = right.to_vec();
-        environment.push(("PORT", "0"));
+        environment.extend([("PORT", "0"), ("SSL_CERT_FILE", "/dev/null")]);
         environment.retain(|(other, _)| *other != name);
         environment.push((name, value));
         let (code, out, error) = check(&environment, &[]);

@@ -2,6 +2,7 @@
 
 mod collector;
 
+use chat_test_support::Certificates;
 use serde_json::json;
 
 use self::collector::{Collector, attribute};
@@ -16,12 +17,24 @@ on_each_database!(an_event_has_a_span_in_the_trace_of_its_handshake_linked_with_
 
 /// Starts a gateway that exports at once.
 fn start(database: &Database, collector: &Collector) -> Gateway {
+    start_with(database, collector, &[])
+}
+
+fn start_with(database: &Database, collector: &Collector, more: &[(&str, &str)]) -> Gateway {
     let endpoint = collector.endpoint();
     let settings = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
         ("OTEL_BSP_SCHEDULE_DELAY", "20"),
     ];
-    Gateway::start_with(database, &settings)
+    Gateway::start_with(database, &[&settings, more].concat())
+}
+
+/// Starts a gateway that trusts the authority of these certificates, and no other.
+fn start_trusting(database: &Database, collector: &Collector, trusted: &Certificates) -> Gateway {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = trusted.write_to(folder.path()).unwrap().authority;
+    let authority = authority.to_str().unwrap();
+    start_with(database, collector, &[("SSL_CERT_FILE", authority)])
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -207,6 +220,65 @@ async fn a_collector_that_fails_is_logged_once_and_disturbs_no_client() {
     collector.answer_with(200);
     client.send(1, "x").await;
     gateway.wait_for_log(|log| log.contains("traces are exported again").then_some(()));
+
+    // One that fails now and then does not fill the log either.
+    for status in [503, 200, 503, 200] {
+        collector.answer_with(status);
+        let requests = collector.requests();
+        for more in 1..=2 {
+            client.send(1, "x").await;
+            collector.until_requests(requests + more).await;
+        }
+    }
+    let log = gateway.log();
+    assert_eq!(log.matches("traces cannot be exported").count(), 1, "{log}");
+    assert_eq!(log.matches("traces are exported again").count(), 1, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_over_tls_with_a_trusted_certificate_receives_spans() {
+    let certificates = Certificates::generate().unwrap();
+    let collector = Collector::start_tls(&certificates.server).await;
+    let database = Database::sqlite();
+    let gateway = start_trusting(&database, &collector, &certificates);
+    let mut client = gateway.connect("1").await;
+    client.join(1).await;
+    collector.span("joinRoom").await;
+    assert_eq!(client.send(1, "x").await["ok"], true);
+    collector.span("sendMessage").await;
+    let log = gateway.log();
+    assert!(!log.contains("traces cannot be exported"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_whose_certificate_is_not_trusted_is_logged_once_and_disturbs_no_client() {
+    let certificates = Certificates::generate().unwrap();
+    let other = Certificates::generate().unwrap();
+    let collector = Collector::start_tls(&certificates.server).await;
+    let database = Database::sqlite();
+    let mut gateway = start_trusting(&database, &collector, &other);
+    let mut client = gateway.connect("1").await;
+    client.join(1).await;
+    for n in 1..=4 {
+        assert_eq!(client.send(1, "x").await["message"]["seq"], n);
+        collector.until_refused(usize::try_from(n).unwrap()).await;
+    }
+    gateway.signal("TERM");
+    assert!(gateway.wait().success());
+    let log = gateway.log();
+    let about_traces: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("traces cannot be exported"))
+        .collect();
+    let [line] = about_traces[..] else {
+        panic!("{log}");
+    };
+    assert!(line.contains("\"WARN\""), "{line}");
+    assert!(
+        line.contains("\"error\":\"invalid peer certificate: "),
+        "{line}"
+    );
+    assert_eq!(collector.requests(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
