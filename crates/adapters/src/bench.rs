@@ -38,7 +38,7 @@ impl Store for NullStore {
             .map(|_| {
                 self.last += 1;
                 let seq = Seq::new(self.last).unwrap_or_default();
-                Some((MessageId::new(self.last.cast_signed()), seq))
+                Placed::Stored(MessageId::new(self.last.cast_signed()), seq)
             })
             .collect())
     }

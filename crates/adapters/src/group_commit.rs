@@ -23,6 +23,8 @@
 //!   looked up and answered, and the rest is stored in a second attempt. For
 //!   [`REPEATS_EXPECTED_FOR`] after a repeat, batches look their ids up first, so that a
 //!   client that resends constantly does not cost every batch its first attempt.
+//! - A message decided by rules that have changed: it is answered, and the others are stored.
+//!   If a batch holds several numbers of one room's rules, only the largest can be right.
 //! - A row that cannot be stored: the batch is halved until the row is alone.
 //! - A room that another transaction has locked: its messages are left behind, the others
 //!   are stored, and the messages left behind wait on a lane of their own. Later batches do
@@ -90,16 +92,24 @@ const REPEATS_EXPECTED_FOR: Duration = Duration::from_secs(5);
 
 const CLOSED: &str = "the task that stores messages has ended";
 
-/// The id and the position of a stored message; `None` if another transaction has locked
-/// the message's room, so that none of the room's messages was stored.
-pub(crate) type Placed = Option<(MessageId, Seq)>;
+/// What became of a message in a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placed {
+    /// It is stored, with this id and this position.
+    Stored(MessageId, Seq),
+    /// Another transaction has locked its room, so that none of the room's messages was stored.
+    Locked,
+    /// Its room's rules have another number, so that none of the room's messages was stored.
+    RulesChanged,
+}
 
 /// Stores batches, one at a time.
 pub(crate) trait Store: Send + 'static {
     /// Stores the messages in their order, with their authors' names and read pointers:
-    /// all those whose rooms are free, or nothing. No two of them are repeats of each
-    /// other. An empty batch stores nothing, and fails if the database would refuse any
-    /// message.
+    /// all those whose rooms are free and have the rules by which they were decided, or
+    /// nothing. No two of them are repeats of each other, and those of one room were decided
+    /// by one number of rules. An empty batch stores nothing, and fails if the database would
+    /// refuse any message.
     ///
     /// Returns the place of each message, in the order of the batch.
     fn store(
@@ -121,7 +131,8 @@ pub(crate) trait Store: Send + 'static {
         None
     }
 
-    /// Returns the stored messages that these would repeat, in any order.
+    /// Returns the stored messages that these would repeat, in any order, except for those in
+    /// rooms whose rules have another number.
     fn originals(
         &mut self,
         batch: &[Arc<NewMessage>],

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chat_domain::ports::Appended;
+use chat_domain::ports::{AppendError, Appended};
 use chat_domain::{
-    ClientMessageId, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
+    ClientMessageId, Message, MessageId, NewMessage, RoomId, RulesNumber, Seq, StorageError, UserId,
 };
 use tracing::Span;
 
@@ -95,7 +95,7 @@ pub(super) async fn write<S: Store>(
     let mut writing = Writing {
         began: Instant::now(),
         kind,
-        parts: vec![Part::new(batch)],
+        parts: vec![Part::new(without_outdated(batch))],
         outcome: Outcome::default(),
     };
     if repeats == Repeats::Expected {
@@ -106,6 +106,20 @@ pub(super) async fn write<S: Store>(
     }
     writing.outcome.left_behind.sort_by_key(|w| w.since);
     writing.outcome
+}
+
+/// Answers the messages that were decided by a smaller number of their room's rules than
+/// another one. The larger number was read from the database. Returns the rest.
+fn without_outdated(batch: Vec<Waiting>) -> Vec<Waiting> {
+    let mut newest: HashMap<RoomId, RulesNumber> = HashMap::new();
+    for waiting in &batch {
+        let rules = newest.entry(waiting.room_id()).or_default();
+        *rules = waiting.message.rules.max(*rules);
+    }
+    let is_outdated = |w: &Waiting| newest.get(&w.room_id()) > Some(&w.message.rules);
+    let (outdated, rest) = batch.into_iter().partition::<Vec<_>, _>(is_outdated);
+    outdated.into_iter().for_each(Waiting::answer_rules_changed);
+    rest
 }
 
 /// Answers whether a message would be stored now, after a batch with this outcome.
@@ -211,14 +225,16 @@ impl Writing {
         }
     }
 
-    /// Keeps what was stored, and leaves the messages of locked rooms behind: also those in
-    /// later parts, so that a room's messages keep their order.
+    /// Keeps what was stored, answers what was decided by other rules, and leaves the messages
+    /// of locked rooms behind: also those in later parts, so that a room's messages keep their
+    /// order.
     fn stored(&mut self, part: Part, places: Vec<Placed>) {
         let before = self.outcome.locked.len();
         for (lead, place) in part.leads.into_iter().zip(places) {
             match place {
-                Some(place) => self.outcome.stored.push(lead.stored(place)),
-                None => {
+                Placed::Stored(id, seq) => self.outcome.stored.push(lead.stored(id, seq)),
+                Placed::RulesChanged => lead.all().for_each(Waiting::answer_rules_changed),
+                Placed::Locked => {
                     self.outcome.locked.insert(lead.first.room_id());
                     self.outcome.left_behind.extend(lead.all());
                 }
@@ -356,7 +372,7 @@ impl Part {
 
 impl Lead {
     /// Returns the stored message; answers those that repeat it.
-    fn stored(self, (id, seq): (MessageId, Seq)) -> Stored {
+    fn stored(self, id: MessageId, seq: Seq) -> Stored {
         let Waiting {
             message, answer, ..
         } = self.first;
@@ -373,6 +389,10 @@ impl Lead {
 }
 
 impl Waiting {
+    fn answer_rules_changed(self) {
+        self.answer(Err(AppendError::RulesChanged));
+    }
+
     fn fail(self, error: &BatchError) {
         let error: StorageError = error.to_storage_error();
         self.answer(Err(error.into()));

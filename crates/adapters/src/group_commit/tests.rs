@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 
-use chat_domain::{ClientMessageId, Content, DisplayName, ReadState, Timestamp, User};
+use chat_domain::{
+    ClientMessageId, Content, DisplayName, ReadState, RulesNumber, Timestamp, User,
+};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -13,6 +15,7 @@ use super::*;
 
 mod marks;
 mod overload;
+mod rules;
 
 /// What the stores of one test share.
 struct Database {
@@ -25,6 +28,8 @@ struct Database {
 #[derive(Default)]
 struct State {
     log: Vec<Message>,
+    /// The numbers of the rooms' rules.
+    rules: HashMap<RoomId, RulesNumber>,
     pointers: HashMap<(RoomId, UserId), Seq>,
     /// The calls of `store`, with the contents of each batch.
     batches: Vec<Vec<String>>,
@@ -111,11 +116,14 @@ impl Database {
             return Err(StoreError::Repeat);
         }
         let stored = batch.iter().map(|message| {
+            if !state.has_rules_of(message) {
+                return Placed::RulesChanged;
+            }
             let in_room = |m: &&Message| m.room_id == message.room_id;
             let seq = seq(1 + state.log.iter().filter(in_room).count() as u64);
             let id = MessageId::new(1);
             state.log.push(NewMessage::clone(message).stored(id, seq));
-            Some((id, seq))
+            Placed::Stored(id, seq)
         });
         Ok(stored.collect())
     }
@@ -125,7 +133,14 @@ impl State {
     fn original(&self, message: &NewMessage) -> Option<&Message> {
         let id = message.client_message_id.as_ref()?;
         let is_original = |m: &&Message| m.client_message_id.as_ref() == Some(id);
-        self.log.iter().find(is_original)
+        let original = self.log.iter().find(is_original);
+        original.filter(|_| self.has_rules_of(message))
+    }
+
+    /// Returns whether the message's room has the rules by which the message was decided.
+    fn has_rules_of(&self, message: &NewMessage) -> bool {
+        let rules = self.rules.get(&message.room_id);
+        rules.copied().unwrap_or_default() == message.rules
     }
 }
 
@@ -148,8 +163,8 @@ impl Store for MemoryStore {
                 let free: Vec<_> = batch.iter().filter(is_free).cloned().collect();
                 let mut stored = self.0.store(&free)?.into_iter();
                 let places = batch.iter().map(|message| match is_free(&message) {
-                    true => stored.next().flatten(),
-                    false => None,
+                    true => stored.next().unwrap(),
+                    false => Placed::Locked,
                 });
                 Ok(places.collect())
             }
@@ -220,7 +235,7 @@ fn message(room_id: RoomId, content: &str) -> NewMessage {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
-        rules: chat_domain::RulesNumber::NONE,
+        rules: RulesNumber::NONE,
     }
 }
 

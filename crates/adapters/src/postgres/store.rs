@@ -73,7 +73,7 @@ impl Store for PostgresStore {
                     self.session = Some(session);
                     return match batch {
                         [] => Err(unavailable(reason)),
-                        _ => Ok(vec![None; batch.len()]),
+                        _ => Ok(vec![Placed::Locked; batch.len()]),
                     };
                 }
                 Err(CallError::Refused(error)) => {
@@ -96,7 +96,7 @@ impl Store for PostgresStore {
         batch: &[Arc<NewMessage>],
     ) -> Result<Vec<Placed>, StoreError> {
         let places = self.store(batch).await?;
-        if places.iter().any(Option::is_some) {
+        if places.iter().any(|place| *place != Placed::Locked) {
             return Ok(places);
         }
         // Waits for one of the rooms, another one each time.
@@ -111,8 +111,8 @@ impl Store for PostgresStore {
         let places = batch
             .iter()
             .map(|message| match message.room_id == room_id {
-                true => of_room.next().flatten(),
-                false => None,
+                true => of_room.next().unwrap_or(Placed::Locked),
+                false => Placed::Locked,
             });
         Ok(places.collect())
     }

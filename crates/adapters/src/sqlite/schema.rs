@@ -11,6 +11,7 @@ diesel::table! {
     rooms (id) {
         id -> BigInt,
         last_seq -> BigInt,
+        rules -> BigInt,
     }
 }
 
@@ -35,5 +36,5 @@ diesel::table! {
 }
 
 diesel::joinable!(messages -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(messages, users);
+diesel::allow_tables_to_appear_in_same_query!(messages, rooms, users);
 diesel::allow_tables_to_appear_in_same_query!(rooms, read_pointers);

@@ -12,8 +12,9 @@ mod marks;
 use std::sync::Arc;
 
 use chat_domain::ports::MarkedRead;
-use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, Seq, StorageError};
+use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, RulesNumber, StorageError};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::dsl::exists;
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::upsert::excluded;
@@ -56,8 +57,7 @@ impl Store for SqliteStore {
     async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let batch = batch.to_vec();
         let append = move |connection: &mut SqliteConnection| append(connection, &batch);
-        let stored = self.write(append).await?;
-        Ok(stored.into_iter().map(Some).collect())
+        self.write(append).await
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
@@ -84,7 +84,7 @@ impl Store for SqliteStore {
 fn append(
     connection: &mut SqliteConnection,
     batch: &[Arc<NewMessage>],
-) -> Result<Vec<(MessageId, Seq)>, StoreError> {
+) -> Result<Vec<Placed>, StoreError> {
     transaction(connection, |connection| {
         if batch.is_empty() {
             // BEGIN IMMEDIATE alone succeeds on a read-only file.
@@ -122,7 +122,8 @@ fn transaction<T>(
     }
 }
 
-/// Finds the message that its author has stored under the same id.
+/// Finds the message that its author has stored under the same id, if the room has the rules by
+/// which this one was decided.
 fn find_original(
     connection: &mut SqliteConnection,
     message: &NewMessage,
@@ -130,28 +131,50 @@ fn find_original(
     let Some(id) = &message.client_message_id else {
         return Ok(None);
     };
+    let room_id = rows::number(message.room_id.get());
+    let decided_by = rows::number(message.rules.get());
     with_author()
-        .filter(messages::room_id.eq(rows::number(message.room_id.get())))
+        .filter(exists(
+            rooms::table
+                .find(room_id)
+                .filter(rooms::rules.eq(decided_by)),
+        ))
+        .filter(messages::room_id.eq(room_id))
         .filter(messages::user_id.eq(message.author.id.as_str()))
         .filter(messages::client_message_id.eq(id.as_str()))
         .first(connection)
         .optional()
 }
 
-/// Numbers and stores one message and its author's name, and moves the author's pointer.
-fn insert(
-    connection: &mut SqliteConnection,
-    message: &NewMessage,
-) -> QueryResult<(MessageId, Seq)> {
+/// Takes the room's next number, if the room has the rules by which the message was decided.
+fn count(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<Option<i64>> {
     let room_id = rows::number(message.room_id.get());
-    let author = &message.author;
-    let seq: i64 = diesel::insert_into(rooms::table)
-        .values((rooms::id.eq(room_id), rooms::last_seq.eq(1)))
-        .on_conflict(rooms::id)
-        .do_update()
+    let decided_by = rows::number(message.rules.get());
+    let counted = diesel::update(rooms::table.find(room_id))
+        .filter(rooms::rules.eq(decided_by))
         .set(rooms::last_seq.eq(rooms::last_seq + 1))
         .returning(rooms::last_seq)
-        .get_result(connection)?;
+        .get_result(connection)
+        .optional()?;
+    // A room with rules has a row.
+    if counted.is_some() || message.rules != RulesNumber::NONE {
+        return Ok(counted);
+    }
+    diesel::insert_into(rooms::table)
+        .values((rooms::id.eq(room_id), rooms::last_seq.eq(1)))
+        .on_conflict_do_nothing()
+        .returning(rooms::last_seq)
+        .get_result(connection)
+        .optional()
+}
+
+/// Numbers and stores one message and its author's name, and moves the author's pointer.
+fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<Placed> {
+    let room_id = rows::number(message.room_id.get());
+    let author = &message.author;
+    let Some(seq) = count(connection, message)? else {
+        return Ok(Placed::RulesChanged);
+    };
     // After the commit it would be too late to refuse a counter that is not valid.
     let position =
         rows::position(seq).map_err(|error| Error::DeserializationError(Box::new(error)))?;
@@ -196,13 +219,13 @@ fn insert(
         .do_update()
         .set(read_pointers::seq.eq(excluded(read_pointers::seq)))
         .execute(connection)?;
-    Ok((MessageId::new(id), position))
+    Ok(Placed::Stored(MessageId::new(id), position))
 }
 
 #[cfg(test)]
 mod tests {
     use chat_domain::ports::{MessageRepository as _, ReadLimit};
-    use chat_domain::{Content, DisplayName, RoomId, Timestamp, User, UserId};
+    use chat_domain::{Content, DisplayName, RoomId, Seq, Timestamp, User, UserId};
     use diesel::connection::SimpleConnection as _;
 
     use super::*;
@@ -263,6 +286,9 @@ mod tests {
 
         limit(&mut connection, pages + 100);
         let after = append(&mut connection, &batch).unwrap();
-        assert_eq!(after[0].1.get(), stored as u64 + 1);
+        assert!(
+            matches!(after[..], [Placed::Stored(_, seq)] if seq.get() == stored as u64 + 1),
+            "{after:?}"
+        );
     }
 }

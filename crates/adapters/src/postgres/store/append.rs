@@ -18,6 +18,10 @@ use crate::postgres::rows;
 /// The number of ids that a session takes at once: the increment of their sequence.
 const ID_BLOCK: i64 = 1024;
 
+/// What the function returns instead of a room's newest number if the number of the room's
+/// rules differs. Any other negative number stands for a locked room.
+const RULES_CHANGED: i64 = -2;
+
 impl Session {
     /// Stores the messages of the rooms that are free. Returns the place of each message.
     pub(super) async fn append(
@@ -36,18 +40,24 @@ impl Session {
             false => first_id + ID_BLOCK,
         };
         self.ids = first_id + count..end;
-        let stored = columns
-            .names
-            .iter()
-            .map(|(user_id, name)| (*user_id, *name));
-        self.names.stored(stored);
         // The array is empty if the batch is.
         let bases: Vec<i64> = row.get::<_, Option<_>>(1).unwrap_or_default();
+        // Otherwise some names are not stored.
+        if !bases.contains(&RULES_CHANGED) {
+            let stored = columns
+                .names
+                .iter()
+                .map(|(user_id, name)| (*user_id, *name));
+            self.names.stored(stored);
+        }
         let places = columns.places.iter().zip(first_id..).map(|(place, id)| {
-            let base = bases.get(place.room).copied().unwrap_or(-1);
-            let is_stored = base >= 0;
-            let seq = rows::position(base + place.nth)?;
-            Ok(is_stored.then(|| (MessageId::new(id), seq)))
+            Ok(match bases.get(place.room) {
+                Some(&RULES_CHANGED) => Placed::RulesChanged,
+                Some(base @ 0..) => {
+                    Placed::Stored(MessageId::new(id), rows::position(base + place.nth)?)
+                }
+                _ => Placed::Locked,
+            })
         });
         let places: Result<_, StorageError> = places.collect();
         places.map_err(|error| CallError::Refused(StoreError::Whole(error)))
@@ -62,10 +72,11 @@ impl Session {
         let pointer_rooms: Vec<i32> = pointers().map(|((room, _), _)| index(*room)).collect();
         let pointer_users: Vec<&str> = pointers().map(|((_, user_id), _)| *user_id).collect();
         let pointer_places: Vec<i64> = columns.pointers.values().copied().collect();
-        let parameters: [&(dyn ToSql + Sync); 14] = [
+        let parameters: [&(dyn ToSql + Sync); 15] = [
             &first_id,
             &columns.room_ids,
             &columns.counts,
+            &columns.rules,
             &message_rooms,
             &message_places,
             &columns.authors,
@@ -115,9 +126,11 @@ struct Place {
 
 /// A batch, column by column.
 struct Columns<'a> {
-    /// In ascending order, with the number of messages in each.
+    /// In ascending order, with the number of messages in each, and the number of the rules
+    /// by which they were decided.
     room_ids: Vec<i64>,
     counts: Vec<i64>,
+    rules: Vec<i64>,
     places: Vec<Place>,
     authors: Vec<&'a str>,
     contents: Vec<&'a str>,
@@ -137,12 +150,14 @@ impl<'a> Columns<'a> {
         room_ids.sort_unstable();
         room_ids.dedup();
         let mut counts = vec![0; room_ids.len()];
+        let mut rules = vec![0; room_ids.len()];
         let mut pointers = BTreeMap::new();
         let places = batch.iter().map(|message| {
             let room_id = rows::number(message.room_id.get());
             // It is found: the ids are those of the batch.
             let (Ok(room) | Err(room)) = room_ids.binary_search(&room_id);
             counts[room] += 1;
+            rules[room] = rows::number(message.rules.get());
             pointers.insert((room, message.author.id.as_str()), counts[room]);
             Place {
                 room,
@@ -161,6 +176,7 @@ impl<'a> Columns<'a> {
             names,
             room_ids,
             counts,
+            rules,
         }
     }
 }

@@ -99,17 +99,20 @@ impl Session {
         }
     }
 
-    /// Finds the stored messages with the ids of these.
+    /// Finds the stored messages with the ids of these, in rooms whose rules are those by which
+    /// these were decided.
     pub(super) async fn originals(&self, batch: &[Arc<NewMessage>]) -> Result<Vec<Row>, BoxError> {
         let (mut rooms, mut users, mut ids) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rules = Vec::new();
         for message in batch {
             if let Some(id) = &message.client_message_id {
                 rooms.push(rows::number(message.room_id.get()));
                 users.push(message.author.id.as_str());
                 ids.push(id.as_str());
+                rules.push(rows::number(message.rules.get()));
             }
         }
-        let parameters: [&(dyn ToSql + Sync); 3] = [&rooms, &users, &ids];
+        let parameters: [&(dyn ToSql + Sync); 4] = [&rooms, &users, &ids, &rules];
         let found = in_time(self.client.query(&self.originals, &parameters)).await;
         flatten(found)
     }

@@ -64,7 +64,7 @@
 
 /// Stores a batch; see the function in the migrations.
 pub(super) const APPEND: &str = "SELECT first_id, bases FROM append_messages(\
-     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
 /// For a read pointer.
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
@@ -94,10 +94,12 @@ pub(super) const MARK: &str = "WITH mark AS (\
      moved.seq IS NULL AND target > read \
      FROM mark LEFT JOIN moved USING (room_id, user_id)";
 
-/// Finds the stored messages with these ids, each by the index of the unique key.
+/// Finds the stored messages with these ids, each by the index of the unique key, except for
+/// those in rooms whose rules have another number.
 pub(super) const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
      client_message_id, created_at \
-     FROM unnest($1::bigint[], $2::text[], $3::text[]) \
-     AS batch (room_id, user_id, client_message_id) \
+     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) \
+     AS batch (room_id, user_id, client_message_id, rules) \
      JOIN messages AS message USING (room_id, user_id, client_message_id) \
-     LEFT JOIN users AS author ON author.id = message.user_id";
+     LEFT JOIN users AS author ON author.id = message.user_id \
+     WHERE batch.rules = (SELECT room.rules FROM rooms AS room WHERE room.id = message.room_id)";

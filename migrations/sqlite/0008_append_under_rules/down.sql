@@ -1,0 +1,2 @@
+-- The migration changed nothing.
+SELECT 1;
