@@ -4,9 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard};
 
-use chat_domain::{
-    ClientMessageId, Content, DisplayName, ReadState, RulesNumber, Timestamp, User,
-};
+use chat_domain::{ClientMessageId, Content, DisplayName, ReadState, RulesNumber, Timestamp, User};
 use tokio::sync::Semaphore;
 use tokio::task::yield_now;
 use tokio::time::timeout;

@@ -33,6 +33,8 @@ macro_rules! on_each_database_with_sql {
     };
 }
 
+pub(crate) use on_each_database_with_sql;
+
 on_each_database_with_sql!(
     a_missing_author_hides_no_message,
     the_id_of_a_deleted_message_is_free_again,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod append_under_rules;
 mod authenticator;
 mod changed_rows;
 mod clock;
@@ -14,6 +15,7 @@ mod postgres_faults;
 mod postgres_group_commit;
 mod postgres_reads;
 mod postgres_room_changes;
+mod postgres_rules;
 mod postgres_sessions;
 mod postgres_tls;
 mod postgres_unsettled;
@@ -39,8 +41,8 @@ use std::task::Poll;
 
 use chat_domain::ports::{AppendError, Appended, MessageRepository, ReadLimit};
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Message, NewMessage, RoomId, Seq, Timestamp, User,
-    UserId,
+    ClientMessageId, Content, DisplayName, Message, NewMessage, RoomId, RulesNumber, Seq,
+    Timestamp, User, UserId,
 };
 
 /// Declares a test on each database for each `async fn(&impl Port)`.
@@ -90,7 +92,7 @@ fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(1_769_860_800_007),
-        rules: chat_domain::RulesNumber::NONE,
+        rules: RulesNumber::NONE,
     }
 }
 
@@ -141,6 +143,14 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = cause.source();
     }
     chain
+}
+
+/// Decides a message by this number of its room's rules.
+fn under(rules: u64, message: NewMessage) -> NewMessage {
+    NewMessage {
+        rules: RulesNumber::new(rules),
+        ..message
+    }
 }
 
 /// Adds the id that the sender chose.

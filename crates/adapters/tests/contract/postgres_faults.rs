@@ -182,13 +182,14 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
     "0006_room_changes",
+    "0008_append_under_rules",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

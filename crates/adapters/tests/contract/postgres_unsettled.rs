@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::databases::Postgres;
-use crate::{append, by, hello, room, seq, up_to};
+use crate::{append, by, hello, room, seq, under, up_to};
 
 /// What the proxy does with the connections that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,4 +255,23 @@ async fn a_call_that_never_arrives_delays_its_room_for_two_seconds() {
     setup.proxy.step.send_replace(Step::Deliver);
     append(&setup.node, hello(room(1))).await.unwrap();
     assert_eq!(setup.contents().await, ["hello", "new", "hello"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_arrives_after_the_rules_have_changed_stores_nothing() {
+    let setup = Setup::new().await;
+    setup.cut_before_the_call_arrives().await;
+
+    let waiting = setup.send("decided before");
+    let change = "UPDATE rooms SET rules = 1";
+    setup.postgres.server.psql(change).unwrap();
+    setup.proxy.step.send_replace(Step::Deliver);
+    let refused = waiting.await.unwrap();
+    assert!(
+        matches!(refused, Err(AppendError::RulesChanged)),
+        "{refused:?}"
+    );
+    let new = under(1, by("42", "Ada", room(1), "new"));
+    assert_eq!(append(&setup.node, new).await.unwrap().seq, seq(2));
+    assert_eq!(setup.contents().await, ["hello", "new"]);
 }

@@ -89,13 +89,14 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
     "0006_room_changes",
+    "0008_append_under_rules",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
