@@ -88,14 +88,15 @@ pub(super) fn span(batch: &[Waiting]) -> Span {
 pub(super) async fn write<S: Store>(
     store: &mut S,
     admission: &Admission,
-    batch: Vec<Waiting>,
+    mut batch: Vec<Waiting>,
     kind: Kind,
     repeats: Repeats,
 ) -> Outcome {
+    answer_outdated(&mut batch);
     let mut writing = Writing {
         began: Instant::now(),
         kind,
-        parts: vec![Part::new(without_outdated(batch))],
+        parts: vec![Part::new(batch)],
         outcome: Outcome::default(),
     };
     if repeats == Repeats::Expected {
@@ -109,17 +110,20 @@ pub(super) async fn write<S: Store>(
 }
 
 /// Answers the messages that were decided by a smaller number of their room's rules than
-/// another one. The larger number was read from the database. Returns the rest.
-fn without_outdated(batch: Vec<Waiting>) -> Vec<Waiting> {
+/// another one. The larger number was read from the database.
+fn answer_outdated(batch: &mut Vec<Waiting>) {
+    let mut pairs = batch.windows(2);
+    if pairs.all(|pair| pair[0].message.rules == pair[1].message.rules) {
+        return;
+    }
     let mut newest: HashMap<RoomId, RulesNumber> = HashMap::new();
-    for waiting in &batch {
+    for waiting in &*batch {
         let rules = newest.entry(waiting.room_id()).or_default();
         *rules = waiting.message.rules.max(*rules);
     }
-    let is_outdated = |w: &Waiting| newest.get(&w.room_id()) > Some(&w.message.rules);
-    let (outdated, rest) = batch.into_iter().partition::<Vec<_>, _>(is_outdated);
-    outdated.into_iter().for_each(Waiting::answer_rules_changed);
-    rest
+    let is_outdated = |w: &mut Waiting| newest.get(&w.room_id()) > Some(&w.message.rules);
+    let outdated = batch.extract_if(.., is_outdated);
+    outdated.for_each(Waiting::answer_rules_changed);
 }
 
 /// Answers whether a message would be stored now, after a batch with this outcome.

@@ -44,7 +44,7 @@ async fn a_message_decided_by_another_number_leaves_no_trace(
         let new = under(rules, by("43", "Grace", room(1), "x"));
         assert!(is_changed(&store.append(renamed.clone()).await));
         // In a batch of several rooms.
-        let batch = [renamed, under(7, hello(room(2))), new];
+        let batch = [renamed, under(7, by("44", "x", room(2), "x")), new];
         let outcomes = append_at_once(store, batch).await;
         assert!(outcomes.iter().all(is_changed), "{outcomes:?}");
     }

@@ -19,6 +19,7 @@
 //!   CTE counted
 //!     ->  Insert on rooms room (actual rows=64 loops=1)
 //!           Conflict Arbiter Indexes: rooms_pkey
+//!           Conflict Filter: (room.rules = excluded.rules)
 //!           ->  Hash Join (actual rows=64 loops=1)
 //!                 ->  CTE Scan on free (actual rows=64 loops=1)
 //!                 ->  Hash (actual rows=64 loops=1)
@@ -43,6 +44,8 @@
 //!   ->  Nested Loop (actual rows=512 loops=1)
 //!         ->  Function Scan on batch (actual rows=512 loops=1)
 //!         ->  Index Scan using messages_client_message_id on messages message
+//!               SubPlan 1
+//!                 ->  Index Scan using rooms_pkey on rooms room (loops: the messages found)
 //!   ->  Index Scan using users_pkey on users author (actual rows=1 loops=512)
 //!
 //! Hash Left Join (actual rows=512 loops=1)
