@@ -27,6 +27,8 @@ pub mod redis;
 mod revocations;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_rules;
 #[cfg(any(feature = "jwks", feature = "postgres", feature = "redis"))]
 mod tls;
 

@@ -15,6 +15,8 @@ pub(crate) enum Job {
     HandOut,
     /// Hands out read pointers, paced.
     PaceReads,
+    /// Hands out changes of the room's rules.
+    HandOutChanges,
 }
 
 /// The jobs that have a task now. The flags are not part of the room's state, because a
@@ -25,6 +27,7 @@ pub(crate) struct Claimed {
     fill_gap: AtomicBool,
     hand_out: AtomicBool,
     pace_reads: AtomicBool,
+    hand_out_changes: AtomicBool,
 }
 
 impl Claimed {
@@ -33,6 +36,7 @@ impl Claimed {
             Job::FillGap => &self.fill_gap,
             Job::HandOut => &self.hand_out,
             Job::PaceReads => &self.pace_reads,
+            Job::HandOutChanges => &self.hand_out_changes,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a transport implements: the frames that all members of a room share.
 
 use bytes::Bytes;
-use chat_domain::{Message, RoomId, Seq, StoredMessage, UserId};
+use chat_domain::{Message, RoomId, Seq, StoredChange, StoredMessage, UserId};
 
 /// Encodes what members receive. Each method returns one finished frame, which is shared
 /// by all recipients.
@@ -14,4 +14,7 @@ pub trait Encoder: Send + Sync + 'static {
 
     /// Encodes and frames the news that a user has read a room up to a position.
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes;
+
+    /// Frames a change of a room's rules that is encoded already.
+    fn rules_change(&self, change: &StoredChange) -> Bytes;
 }

@@ -9,7 +9,7 @@ use chat_domain::{Membership, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
 use crate::lock;
-use crate::member::Start;
+use crate::member::{HasLeft, Member, Start};
 use crate::observer::Why;
 use crate::recipient::{Gone, Recipient};
 use crate::room::Room;
@@ -19,6 +19,8 @@ use crate::rooms::Rooms;
 pub struct Entrance<'a, R: Recipient> {
     rooms: &'a Rooms<R>,
     room: Arc<Room<R>>,
+    /// What the replay is handed to. It has left if the join was ended.
+    entering: Arc<Member<R>>,
 }
 
 /// Where a connection joined.
@@ -40,14 +42,34 @@ pub struct MissedRange {
     pub to: Seq,
 }
 
+/// Why a connection was not admitted. It is not in the room then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// The client has disconnected.
+    #[error(transparent)]
+    Gone(#[from] Gone),
+    /// It was [excluded](Rooms::exclude) while it was joining, and has its farewell; or it
+    /// has opened another entrance to the room meanwhile.
+    #[error("the join was ended")]
+    Excluded,
+}
+
+impl From<HasLeft> for NotAdmitted {
+    fn from(_: HasLeft) -> Self {
+        Self::Excluded
+    }
+}
+
 impl<R: Recipient> Rooms<R> {
-    /// Makes the room active for a connection that is about to join. This must precede the
-    /// read of the room's newest position, so that nothing that is stored from then on is
-    /// missed.
-    pub fn open(&self, room_id: RoomId) -> Entrance<'_, R> {
+    /// Makes the room active for a connection that is about to join, which can be excluded
+    /// from here on. This must precede the read of the room's newest position and of its
+    /// rules, so that nothing that is stored from then on is missed.
+    pub fn open(&self, room_id: RoomId, recipient: &Arc<R>) -> Entrance<'_, R> {
+        let (room, entering) = self.activate(room_id, recipient.clone());
         Entrance {
             rooms: self,
-            room: self.activate(room_id),
+            room,
+            entering,
         }
     }
 }
@@ -62,14 +84,28 @@ impl<R: Recipient> Entrance<'_, R> {
     /// the rest is reported as missed.
     ///
     /// # Errors
-    /// [`Gone`] if the client has disconnected. The connection is not in the room then.
+    /// [`NotAdmitted`]. A connection that was excluded while its replay waits for its client
+    /// or for the log learns of it when that wait ends.
     pub async fn admit(
         self,
-        recipient: &Arc<R>,
         membership: &mut Membership,
         joining: Joining,
         welcome: impl FnOnce(Admission) -> Bytes,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), NotAdmitted> {
+        let admitted = self.try_admit(membership, joining, welcome).await;
+        match admitted {
+            Ok(()) => membership.join(self.room.id, joining.permit),
+            Err(_) => membership.leave(self.room.id),
+        }
+        admitted
+    }
+
+    async fn try_admit(
+        &self,
+        membership: &mut Membership,
+        joining: Joining,
+        welcome: impl FnOnce(Admission) -> Bytes,
+    ) -> Result<(), NotAdmitted> {
         let newest = joining.state.newest;
         self.start(newest);
         let (cursor, missed) = match joining.catch_up {
@@ -77,25 +113,26 @@ impl<R: Recipient> Entrance<'_, R> {
             CatchUp::Missed { after } => (None, Some(after)),
             CatchUp::Replay { after } => {
                 // Joining again is leaving and joining: nothing live comes in between.
-                self.rooms.leave(self.room.id, recipient.id());
+                self.rooms.leave(self.room.id, self.entering.recipient.id());
                 membership.leave(self.room.id);
                 let target = self.released().max(newest).max(after);
-                let replayed = self.replay(recipient, after, target).await?;
+                let replayed = self.replay(after, target).await?;
                 let rest = (replayed < target).then_some(replayed);
                 (Some(replayed.max(target)), rest)
             }
         };
-        if self.enter(recipient, newest, cursor, missed, welcome) {
-            membership.join(self.room.id);
-        }
-        Ok(())
+        self.enter(newest, cursor, missed, welcome)
     }
 
     /// Gives the connection the messages after `cursor` up to `target`, or as far as the
     /// log can be read, as the client takes them. Returns how far it came.
-    async fn replay(&self, recipient: &R, mut cursor: Seq, target: Seq) -> Result<Seq, Gone> {
+    async fn replay(&self, mut cursor: Seq, target: Seq) -> Result<Seq, NotAdmitted> {
+        let recipient = &self.entering.recipient;
         while cursor < target {
             recipient.space().await?;
+            if self.entering.has_left() {
+                return Err(NotAdmitted::Excluded);
+            }
             let read = self.rooms.messages.after(self.room.id, cursor, PAGE);
             let page = match read.await {
                 Ok(page) => page,
@@ -112,7 +149,9 @@ impl<R: Recipient> Entrance<'_, R> {
             let count = page.messages.len();
             for message in page.messages {
                 recipient.space().await?;
-                recipient.give(self.rooms.encoder.logged_message(message));
+                let seq = message.seq;
+                let frame = self.rooms.encoder.logged_message(message);
+                self.entering.give(seq, frame)?;
             }
             self.rooms.observer.caught_up(Why::Replay, count);
             cursor = complete_to;
@@ -120,17 +159,19 @@ impl<R: Recipient> Entrance<'_, R> {
         Ok(cursor)
     }
 
-    /// Lets the connection in after `cursor`, or after the newest known position. Returns
-    /// whether it is in the room.
+    /// Lets the connection in after `cursor`, or after the newest known position.
     fn enter(
         &self,
-        recipient: &Arc<R>,
         newest: Seq,
         cursor: Option<Seq>,
         missed_after: Option<Seq>,
         welcome: impl FnOnce(Admission) -> Bytes,
-    ) -> bool {
+    ) -> Result<(), NotAdmitted> {
+        let recipient = &self.entering.recipient;
         let mut state = lock(&self.room.state);
+        if self.entering.has_left() {
+            return Err(NotAdmitted::Excluded);
+        }
         let released = state.order.released();
         // What is stored may not be released yet.
         let seam = cursor.unwrap_or(newest.max(released));
@@ -145,7 +186,7 @@ impl<R: Recipient> Entrance<'_, R> {
         }));
         // A connection that has ended would never leave.
         if recipient.is_gone() {
-            return false;
+            return Err(Gone.into());
         }
         let start = match seam < released {
             true => Start::Behind,
@@ -155,7 +196,7 @@ impl<R: Recipient> Entrance<'_, R> {
         if start == Start::Behind {
             self.rooms.serve(&self.room, &member);
         }
-        true
+        Ok(())
     }
 
     fn released(&self) -> Seq {
@@ -171,6 +212,6 @@ impl<R: Recipient> Entrance<'_, R> {
 
 impl<R: Recipient> Drop for Entrance<'_, R> {
     fn drop(&mut self) {
-        self.rooms.deactivate(&self.room);
+        self.rooms.deactivate(&self.room, &self.entering);
     }
 }

@@ -13,6 +13,10 @@
 //! until it has *caught up*. A replay after a join reads the log in the same way, before
 //! the member is handed anything live.
 //!
+//! A member leaves by itself, or is [excluded](Rooms::exclude) by a change of the room's
+//! rules, which also ends a replay. A [`RulesListener`] learns of every such change, from a
+//! hint or from the comparison with the log.
+//!
 //! Messages that are released together are handed over together, as one piece of bytes. In
 //! a room with many members a task of its own walks the members, without holding the
 //! room's lock, and yields between groups of them.
@@ -40,15 +44,17 @@ mod recipient;
 mod reconciliation;
 mod room;
 mod rooms;
+mod rules;
 mod unfinished;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use encoder::Encoder;
-pub use entrance::{Admission, Entrance, MissedRange};
+pub use entrance::{Admission, Entrance, MissedRange, NotAdmitted};
 pub use observer::{HandedOut, Observer, Why};
 pub use recipient::{Gone, LiveGive, Recipient};
 pub use rooms::Rooms;
+pub use rules::RulesListener;
 
 /// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic
 /// in one task must not spread to the others that share the lock.

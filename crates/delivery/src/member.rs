@@ -99,6 +99,11 @@ impl<R: Recipient> Member<R> {
         self.lock().standing = Standing::Left;
     }
 
+    /// Returns whether the stay has ended.
+    pub(crate) fn has_left(&self) -> bool {
+        self.lock().standing == Standing::Left
+    }
+
     fn lock(&self) -> MutexGuard<'_, Place> {
         lock(&self.place)
     }
@@ -177,6 +182,17 @@ impl<R: Recipient> Member<R> {
                 place.postpone(updates);
                 Handed::Done
             }
+        }
+    }
+
+    /// Hands over changes of the room's rules if the member keeps up. Otherwise it misses
+    /// them: they say what a client can ask for, and a client that reads too slowly must not
+    /// cost memory for them. What they forbid is enforced without them.
+    pub(crate) fn hand_out_changes(&self, frames: &Bytes) {
+        let place = self.lock();
+        if place.standing == Standing::Live {
+            // Full: it misses them as well, and falls behind with the next message.
+            let _: LiveGive = self.recipient.give_live(frames);
         }
     }
 

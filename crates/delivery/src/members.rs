@@ -58,14 +58,15 @@ impl<R: Recipient> Members<R> {
         member
     }
 
-    /// Removes a member. When this returns, nothing from the room is handed to it any more.
-    pub(crate) fn leave(&mut self, id: ConnectionId) {
-        let Some(index) = self.groups_by_id.remove(&id) else {
-            return;
-        };
+    /// Removes a member and returns it; `None` if it is not here. When this returns, nothing
+    /// from the room is handed to it any more.
+    pub(crate) fn leave(&mut self, id: ConnectionId) -> Option<Arc<Member<R>>> {
+        let index = self.groups_by_id.remove(&id)?;
         let group = Arc::make_mut(&mut self.groups[index]);
-        if let Some(place) = group.iter().position(|m| m.recipient.id() == id) {
-            group.swap_remove(place).leave();
+        let place = group.iter().position(|m| m.recipient.id() == id);
+        let left = place.map(|place| group.swap_remove(place));
+        if let Some(left) = &left {
+            left.leave();
         }
         // The last group alone may have space, so that it is where members enter.
         let last = self.groups.len() - 1;
@@ -77,6 +78,7 @@ impl<R: Recipient> Members<R> {
         if self.groups.last().is_some_and(|group| group.is_empty()) {
             self.groups.pop();
         }
+        left
     }
 
     /// Returns the members of a room that has few.

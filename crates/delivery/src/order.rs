@@ -155,7 +155,7 @@ impl Order {
 mod tests {
     use std::sync::Mutex;
 
-    use chat_domain::{Message, RoomId, UserId};
+    use chat_domain::{Message, RoomId, StoredChange, UserId};
 
     use super::*;
 
@@ -185,6 +185,10 @@ mod tests {
 
         fn read_pointer(&self, _: RoomId, _: &UserId, seq: Seq) -> Bytes {
             self.record(seq)
+        }
+
+        fn rules_change(&self, _: &StoredChange) -> Bytes {
+            unreachable!("a change of rules has no place in the order")
         }
     }
 

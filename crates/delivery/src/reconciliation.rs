@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_domain::ports::LogCursor;
-use chat_domain::{RoomId, Seq, StorageError, one_line};
+use chat_domain::ports::{LogCursor, RoomPosition};
+use chat_domain::{RoomId, StorageError, one_line};
 use tokio::task::yield_now;
 use tokio::time::MissedTickBehavior;
 
@@ -72,10 +72,14 @@ impl<R: Recipient> Rooms<R> {
         outcome
     }
 
-    fn note(&self, positions: &[(RoomId, Seq)]) {
+    fn note(&self, positions: &[RoomPosition]) {
         let mut is_behind = false;
-        for &(room_id, seq) in positions {
-            self.advance(room_id, |order| is_behind |= order.reaches(seq));
+        for position in positions {
+            let room_id = position.room_id;
+            self.advance(room_id, |state| {
+                is_behind |= state.order.reaches(position.newest);
+                self.note_rules(room_id, state, position.rules, None);
+            });
         }
         if is_behind {
             self.observer.found_difference();

@@ -12,6 +12,7 @@ use crate::members::Members;
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
 use crate::recipient::Recipient;
+use crate::rules::Rules;
 use crate::unfinished::UnfinishedRooms;
 
 /// An active room.
@@ -30,8 +31,10 @@ pub(crate) struct State<R> {
     pub(crate) order: Order,
     pub(crate) members: Members<R>,
     pub(crate) reads: ReadPointers,
-    /// How many connections are about to join.
-    pub(crate) entering: usize,
+    pub(crate) rules: Rules,
+    /// The connections that are about to join, from the opening of their entrance on. They
+    /// are handed nothing but their replays.
+    pub(crate) entering: Members<R>,
     /// Whether the last page that filled a gap was cut short: the log is ahead of the
     /// hints, so waiting for them is pointless.
     pub(crate) is_log_ahead: bool,
@@ -49,7 +52,8 @@ impl<R: Recipient> Room<R> {
                 order: Order::default(),
                 members: Members::default(),
                 reads: ReadPointers::default(),
-                entering: 0,
+                rules: Rules::default(),
+                entering: Members::default(),
                 is_log_ahead: false,
                 announced: None,
                 unserved: Vec::new(),
@@ -64,6 +68,6 @@ impl<R: Recipient> Room<R> {
 impl<R: Recipient> State<R> {
     /// Returns whether no connection is in the room or about to join.
     pub(crate) fn is_idle(&self) -> bool {
-        self.members.is_empty() && self.entering == 0
+        self.members.is_empty() && self.entering.is_empty()
     }
 }

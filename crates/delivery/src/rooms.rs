@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Instant;
 
+use bytes::Bytes;
 use chat_domain::ports::{
     Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
 };
-use chat_domain::{ConnectionId, RoomEntry, RoomId};
+use chat_domain::{ConnectionId, RoomEntry, RoomId, Seq};
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
@@ -16,13 +17,13 @@ use crate::batch::Batch;
 use crate::claim::{Claim, Job};
 use crate::encoder::Encoder;
 use crate::lock;
-use crate::member::{Handed, Member};
+use crate::member::{Handed, Member, Start};
 use crate::observer::{HandedOut, Observer};
-use crate::order::Order;
 use crate::patience::Patience;
 use crate::read_pointers;
 use crate::recipient::Recipient;
 use crate::room::{Room, State};
+use crate::rules::RulesListener;
 use crate::unfinished::{UnfinishedOnPanic, UnfinishedRooms};
 
 /// In a room with at most this many members, messages are handed out by the task that
@@ -39,6 +40,7 @@ pub struct Rooms<R: Recipient> {
     events: Arc<dyn RoomEvents>,
     pub(crate) encoder: Arc<dyn Encoder>,
     pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) rules: Arc<dyn RulesListener>,
     /// Members that a task serves from the log.
     pub(crate) behind: AtomicUsize,
     tasks: TaskTracker,
@@ -55,6 +57,7 @@ impl<R: Recipient> Rooms<R> {
         events: Arc<dyn RoomEvents>,
         encoder: Arc<dyn Encoder>,
         observer: Arc<dyn Observer>,
+        rules: Arc<dyn RulesListener>,
         tasks: TaskTracker,
     ) -> Arc<Self> {
         let rooms = Arc::new_cyclic(|this| Self {
@@ -66,6 +69,7 @@ impl<R: Recipient> Rooms<R> {
             events,
             encoder,
             observer,
+            rules,
             behind: AtomicUsize::new(0),
             tasks,
             this: this.clone(),
@@ -94,11 +98,51 @@ impl<R: Recipient> Rooms<R> {
         lock(&self.active).get(&room_id).cloned()
     }
 
-    /// Changes a room's order, then hands out what can be released.
-    pub(crate) fn advance(&self, room_id: RoomId, change: impl FnOnce(&mut Order)) {
+    /// Returns the connections that are in the room or about to join it: those that a change
+    /// of its rules may exclude.
+    pub fn recipients(&self, room_id: RoomId) -> Vec<Arc<R>> {
+        let Some(room) = self.find(room_id) else {
+            return Vec::new();
+        };
+        let groups = {
+            let state = lock(&room.state);
+            [state.members.snapshot(), state.entering.snapshot()]
+        };
+        let members = groups.iter().flatten().flat_map(|group| group.iter());
+        members.map(|member| member.recipient.clone()).collect()
+    }
+
+    /// Excludes a connection from a room, and gives it the farewell. When this returns,
+    /// nothing from the room is handed to it after the farewell, until it joins again:
+    /// neither live nor from the log, nor a read pointer that waits. If it is about to join,
+    /// the join ends: it gets no welcome, and
+    /// [`NotAdmitted::Excluded`](crate::NotAdmitted) is reported.
+    ///
+    /// Returns whether it was in the room or about to join. Otherwise it gets no farewell.
+    pub fn exclude(&self, room_id: RoomId, connection: ConnectionId, farewell: Bytes) -> bool {
+        let mut active = lock(&self.active);
+        let Some(room) = active.get(&room_id).cloned() else {
+            return false;
+        };
+        let mut state = lock(&room.state);
+        let stay = state.members.leave(connection);
+        let entering = state.entering.leave(connection);
+        let Some(member) = stay.or(entering) else {
+            return false;
+        };
+        // Under the lock under which it could enter again.
+        member.recipient.give(farewell);
+        let is_idle = state.is_idle();
+        drop(state);
+        self.close_if_idle(&mut active, &room, is_idle);
+        true
+    }
+
+    /// Changes a room's state, then hands out what can be released.
+    pub(crate) fn advance(&self, room_id: RoomId, change: impl FnOnce(&mut State<R>)) {
         if let Some(room) = self.find(room_id) {
             let mut state = lock(&room.state);
-            change(&mut state.order);
+            change(&mut state);
             self.hand_out(&room, state);
         }
     }
@@ -213,7 +257,7 @@ impl<R: Recipient> Rooms<R> {
         }
     }
 
-    fn spawn<F>(&self, task: impl FnOnce(Arc<Self>) -> F)
+    pub(crate) fn spawn<F>(&self, task: impl FnOnce(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -236,22 +280,33 @@ impl<R: Recipient> Rooms<R> {
         }
     }
 
-    /// Makes the room active for a connection that is about to join.
-    pub(crate) fn activate(&self, room_id: RoomId) -> Arc<Room<R>> {
+    /// Makes the room active for a connection that is about to join. Returns what its replay
+    /// is handed to.
+    pub(crate) fn activate(
+        &self,
+        room_id: RoomId,
+        recipient: Arc<R>,
+    ) -> (Arc<Room<R>>, Arc<Member<R>>) {
         let mut active = lock(&self.active);
         let room = active.entry(room_id).or_insert_with(|| {
             self.events.serve(room_id);
             Arc::new(Room::new(room_id, self.unfinished.clone()))
         });
-        lock(&room.state).entering += 1;
-        room.clone()
+        let mut state = lock(&room.state);
+        let entering = state.entering.enter(recipient, Seq::START, Start::Behind);
+        drop(state);
+        (room.clone(), entering)
     }
 
     /// Ends the wait of a connection that was about to join.
-    pub(crate) fn deactivate(&self, room: &Room<R>) {
+    pub(crate) fn deactivate(&self, room: &Room<R>, entering: &Member<R>) {
         let mut active = lock(&self.active);
         let mut state = lock(&room.state);
-        state.entering -= 1;
+        // The room did not wait any more for a join that was ended, and may be closed.
+        if entering.has_left() {
+            return;
+        }
+        state.entering.leave(entering.recipient.id());
         let is_idle = state.is_idle();
         drop(state);
         self.close_if_idle(&mut active, room, is_idle);
@@ -286,27 +341,26 @@ impl<R: Recipient> RoomDelivery for Rooms<R> {
 
 impl<R: Recipient> HintListener for Rooms<R> {
     fn on_hint(&self, hint: Hint) {
+        let Some(room) = self.find(hint.room_id) else {
+            return;
+        };
+        let mut state = lock(&room.state);
         match hint.entry {
             RoomEntry::Message(message) => {
-                let Some(room) = self.find(hint.room_id) else {
-                    return;
-                };
-                let mut state = lock(&room.state);
                 state.announced.get_or_insert_with(Instant::now);
                 state.order.offer(&message, &*self.encoder);
                 self.hand_out(&room, state);
             }
             RoomEntry::ReadPointer { user_id, seq } => {
-                let Some(room) = self.find(hint.room_id) else {
-                    return;
-                };
-                let mut state = lock(&room.state);
                 state.reads.note(user_id, seq);
                 if let Some(claim) = Claim::take(&room, &mut state, Job::PaceReads) {
                     self.spawn(|this| this.pace_reads(room.clone(), claim));
                 }
                 drop(state);
                 room.reads_changed.notify_one();
+            }
+            RoomEntry::Rules { number, change } => {
+                self.change_rules(&room, &mut state, number, &change);
             }
         }
     }

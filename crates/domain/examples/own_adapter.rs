@@ -8,13 +8,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
-    Access, Caller, Content, DisplayName, Message, MessageId, NewMessage, RoomEntry, RoomId, Seq,
-    StorageError, Timestamp, User, UserId,
+    Access, Caller, Content, DisplayName, Message, MessageId, NewMessage, Permit, RoomEntry,
+    RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
     ports::{
-        AppendError, Appended, Clock, Hint, HintListener, LogPage, MessageRepository, ReadLimit,
-        RoomEvents,
+        AppendError, Appended, ChangeError, Changed, Clock, Hint, HintListener, LogPage,
+        MemberPage, MessageRepository, ReadLimit, RoomChange, RoomDirectory, RoomEvents,
+        RoomSnapshot, Turn, UserRecord,
     },
-    use_cases::{SendMessage, SentMessage},
+    use_cases::{Attempt, SendMessage, SentMessage},
 };
 
 /// A log in memory: enough for a bot's dry run.
@@ -106,6 +107,43 @@ fn newest(messages: &[Message]) -> Seq {
     messages.last().map_or(Seq::START, |last| last.seq)
 }
 
+/// Rooms that are open to everyone, for good.
+struct OpenRooms;
+
+#[async_trait]
+impl RoomDirectory for OpenRooms {
+    async fn snapshot(&self, _: RoomId, users: &[UserId]) -> Result<RoomSnapshot, StorageError> {
+        Ok(RoomSnapshot {
+            rules: RulesNumber::NONE,
+            settings: None,
+            owners: 0,
+            users: vec![UserRecord::default(); users.len()],
+        })
+    }
+
+    async fn change(
+        &self,
+        _: RoomId,
+        _: RulesNumber,
+        _: &RoomChange,
+    ) -> Result<Changed, ChangeError> {
+        Err(StorageError::unavailable("these rooms have no rules").into())
+    }
+
+    async fn members(
+        &self,
+        _: RoomId,
+        _: Option<UserId>,
+        _: usize,
+    ) -> Result<MemberPage, StorageError> {
+        Ok(MemberPage::default())
+    }
+
+    async fn take_turn(&self, _: RoomId, _: &UserId, _: u32) -> Result<Turn, StorageError> {
+        Ok(Turn::Taken)
+    }
+}
+
 /// Prints every change.
 struct Terminal;
 
@@ -150,6 +188,7 @@ fn encode(message: &Message) -> Box<str> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let send = SendMessage::new(
         Arc::new(Notebook::default()),
+        Arc::new(OpenRooms),
         Arc::new(Terminal),
         Arc::new(SystemClock),
         encode,
@@ -162,14 +201,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         // The bot may write to every room, so it acts as if it had joined.
         let caller = Caller {
             user: &bot,
-            access: Access::Joined,
+            access: Access::Joined(Permit::OPEN),
         };
         let sent = SentMessage {
             room_id: RoomId::new(1)?,
             content: Content::new(text)?,
             client_message_id: None,
         };
-        send.execute(caller, sent, || ()).await?;
+        send.execute(caller, sent, Attempt::First, || ()).await?;
     }
     Ok(())
 }

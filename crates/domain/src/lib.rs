@@ -16,7 +16,10 @@
 //! - **[Use cases](use_cases)**: one struct for each action of a user, each with its own
 //!   error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
-//!   [`use_cases::MarkRead`].
+//!   [`use_cases::MarkRead`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
+//!   [`use_cases::ChangeRules`].
+//! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
+//!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
 //!   late, repeatedly or never, into the messages 1, 2, 3 …
 //!
@@ -60,9 +63,12 @@ pub use ids::{
 };
 pub use member::{InvalidMetadata, InvalidRoomName, Member, Metadata, RoomName};
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
-pub use room::{Access, AccessDenied, Caller, Membership, ReadState, RoomEntry};
+pub use room::{
+    Access, AccessDenied, Caller, ChangeSubject, Membership, ReadState, RoomEntry, RoomState,
+    StoredChange,
+};
 pub use rules::{
-    Action, Denied, Forbidden, Role, RoomKind, RoomRules, RulesNumber, Standing, Until, decide,
+    Action, Forbidden, Permit, Role, RoomKind, RoomRules, RulesNumber, Standing, Until, decide,
 };
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};

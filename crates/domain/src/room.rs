@@ -1,10 +1,10 @@
 //! What changes in a room, how far a user has read it, and which rooms a connection has
 //! joined.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{RoomId, Seq, StoredMessage, User, UserId};
+use crate::{Forbidden, Permit, RoomId, RulesNumber, Seq, StoredMessage, User, UserId};
 
 /// A change in a room. A new kind of change is a new variant here, not a new path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,48 @@ pub enum RoomEntry {
         /// The pointer's new position.
         seq: Seq,
     },
+    /// The room's rules, roles, bans or mutes changed.
+    Rules {
+        /// The number of the rules after this change.
+        number: RulesNumber,
+        /// What changed.
+        change: Arc<StoredChange>,
+    },
+}
+
+/// A stored change of a room's rules in the form that clients receive. It is encoded once;
+/// every member and other nodes share the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredChange {
+    subject: ChangeSubject,
+    encoded: Box<str>,
+}
+
+/// What a change of a room's rules concerns.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ChangeSubject {
+    /// The room's settings: clients receive `roomChanged`.
+    Room,
+    /// Where this user stands: clients receive `memberChanged`.
+    Member(UserId),
+}
+
+impl StoredChange {
+    /// Joins a change's subject and the JSON of the event's payload, for example as both
+    /// arrived from another node.
+    pub fn new(subject: ChangeSubject, encoded: Box<str>) -> Self {
+        Self { subject, encoded }
+    }
+
+    /// Returns what the change concerns.
+    pub fn subject(&self) -> &ChangeSubject {
+        &self.subject
+    }
+
+    /// Returns the encoding.
+    pub fn encoded(&self) -> &str {
+        &self.encoded
+    }
 }
 
 /// How far a room has come, and how far one user has read it.
@@ -37,17 +79,28 @@ impl ReadState {
     }
 }
 
-/// The rooms that one connection has joined. Another connection of the same user has a
+/// How far a room has come, how far one user has read it, and the number of its rules: all at
+/// one moment.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct RoomState {
+    /// How far the room has come, and how far the user has read it.
+    pub read: ReadState,
+    /// The number of the room's rules.
+    pub rules: RulesNumber,
+}
+
+/// The rooms that one connection has joined, and what its user may do there. Another connection of the same user has a
 /// membership of its own.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Membership {
-    joined: BTreeSet<RoomId>,
+    joined: BTreeMap<RoomId, Permit>,
 }
 
 impl Membership {
-    /// Records that the connection has joined the room.
-    pub fn join(&mut self, room: RoomId) {
-        self.joined.insert(room);
+    /// Records that the connection has joined the room, or what its user may do there from
+    /// now on.
+    pub fn join(&mut self, room: RoomId, permit: Permit) {
+        self.joined.insert(room, permit);
     }
 
     /// Records that the connection has left the room.
@@ -57,12 +110,17 @@ impl Membership {
 
     /// Returns whether the connection has joined the room.
     pub fn has_joined(&self, room: RoomId) -> bool {
-        self.joined.contains(&room)
+        self.joined.contains_key(&room)
+    }
+
+    /// Returns what the user may do in the room, if the connection has joined it.
+    pub fn permit(&self, room: RoomId) -> Option<Permit> {
+        self.joined.get(&room).copied()
     }
 
     /// Returns all rooms that the connection has joined.
     pub fn iter(&self) -> impl Iterator<Item = RoomId> + '_ {
-        self.joined.iter().copied()
+        self.joined.keys().copied()
     }
 }
 
@@ -71,8 +129,8 @@ impl Membership {
 /// not see is told apart from no other, by no answer and by no query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It has joined the room: it may read, write and mark as read.
-    Joined,
+    /// It has joined the room, and may do there what the permit says.
+    Joined(Permit),
     /// It may join the room, has not done so, and may do nothing there.
     NotJoined,
     /// To it, the room does not exist.
@@ -97,16 +155,19 @@ pub enum AccessDenied {
     /// The caller has not joined the room.
     #[error("join the room first")]
     NotInRoom,
+    /// The caller may see the room, but may not do this there.
+    #[error(transparent)]
+    Forbidden(#[from] Forbidden),
 }
 
 impl Access {
-    /// Checks that the caller has joined the room.
+    /// Returns what the caller, which must have joined the room, may do there.
     ///
     /// # Errors
     /// [`AccessDenied`].
-    pub fn require_joined(self) -> Result<(), AccessDenied> {
+    pub fn require_joined(self) -> Result<Permit, AccessDenied> {
         match self {
-            Self::Joined => Ok(()),
+            Self::Joined(permit) => Ok(permit),
             Self::NotJoined => Err(AccessDenied::NotInRoom),
             Self::NotFound => Err(AccessDenied::NotFound),
         }
@@ -116,13 +177,14 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Permit;
 
     #[test]
     fn a_room_is_joined_until_it_is_left() {
         let (one, two) = (RoomId::new(1).unwrap(), RoomId::new(2).unwrap());
         let mut membership = Membership::default();
-        membership.join(one);
-        membership.join(one);
+        membership.join(one, Permit::OPEN);
+        membership.join(one, Permit::OPEN);
         assert!(membership.has_joined(one));
         assert!(!membership.has_joined(two));
         membership.leave(one);

@@ -1,7 +1,7 @@
 //! Who may do what in a room: one pure function, [`decide`]. Sockets and the server API, and
 //! every node, ask nothing else.
 
-use crate::Timestamp;
+use crate::{AccessDenied, Timestamp};
 
 /// What a member may do in general.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -142,17 +142,6 @@ pub enum Action {
     ChangeRoom,
 }
 
-/// Why a user may not do something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// To the user, the room does not exist.
-    #[error("room not found")]
-    NotFound,
-    /// It is in the room, but may not do this.
-    #[error("not allowed: {0}")]
-    Forbidden(Forbidden),
-}
-
 /// Why a user that may see a room is not allowed to do something there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
@@ -167,11 +156,50 @@ pub enum Forbidden {
     Frozen,
 }
 
+/// What is known of a user's standing with a room, and the number of the rules by which it was
+/// determined: it holds as long as the room has that number, and no ban or mute expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permit {
+    /// The number.
+    pub number: RulesNumber,
+    /// The room's rules.
+    pub rules: RoomRules,
+    /// The user's standing.
+    pub standing: Standing,
+}
+
+impl Permit {
+    /// What every user whose token allows the room may do in one that is open and never had
+    /// rules.
+    pub const OPEN: Self = Self {
+        number: RulesNumber::NONE,
+        rules: RoomRules {
+            kind: RoomKind::Open,
+            frozen: false,
+            slow_mode_seconds: 0,
+        },
+        standing: Standing {
+            role: None,
+            is_banned: false,
+            muted: None,
+            is_allowed_by_token: true,
+        },
+    };
+
+    /// Decides whether the user may do this.
+    ///
+    /// # Errors
+    /// As [`decide`].
+    pub fn decide(&self, action: Action) -> Result<(), AccessDenied> {
+        decide(self.rules, self.standing, action)
+    }
+}
+
 /// Decides whether a user with this standing may do this in a room with these rules.
 ///
 /// # Errors
-/// The reason why not. [`Denied::NotFound`] precedes every other.
-pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<(), Denied> {
+/// The reason why not. [`AccessDenied::NotFound`] precedes every other.
+pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<(), AccessDenied> {
     let role = role_of(rules, standing)?;
     let is_allowed = match action {
         Action::Read => true,
@@ -189,19 +217,19 @@ pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<()
     };
     match is_allowed {
         true => Ok(()),
-        false => Err(Denied::Forbidden(Forbidden::Role)),
+        false => Err(AccessDenied::Forbidden(Forbidden::Role)),
     }
 }
 
 /// Returns the role as which a user that may see the room counts.
-fn role_of(rules: RoomRules, standing: Standing) -> Result<Role, Denied> {
+fn role_of(rules: RoomRules, standing: Standing) -> Result<Role, AccessDenied> {
     if standing.is_banned || !standing.is_allowed_by_token {
-        return Err(Denied::NotFound);
+        return Err(AccessDenied::NotFound);
     }
     match (standing.role, rules.kind) {
         (Some(role), _) => Ok(role),
         (None, RoomKind::Open) => Ok(Role::Member),
-        (None, RoomKind::Private) => Err(Denied::NotFound),
+        (None, RoomKind::Private) => Err(AccessDenied::NotFound),
     }
 }
 
@@ -215,7 +243,7 @@ fn decide_writing(
     standing: Standing,
     role: Role,
     action: Action,
-) -> Result<(), Denied> {
+) -> Result<(), AccessDenied> {
     let reason = if role == Role::Reader {
         Forbidden::Role
     } else if let Some(until) = standing.muted {
@@ -227,7 +255,7 @@ fn decide_writing(
     } else {
         return Ok(());
     };
-    Err(Denied::Forbidden(reason))
+    Err(AccessDenied::Forbidden(reason))
 }
 
 #[cfg(test)]

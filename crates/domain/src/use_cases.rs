@@ -1,17 +1,25 @@
 //! The actions of users: plain structs over ports. Tests mock ports, never use cases.
 
+mod change_rules;
 mod connect;
+mod get_room;
 mod join_room;
 mod leave_room;
+mod list_members;
 mod list_messages;
 mod mark_read;
+mod permits;
 mod renew_token;
 mod send_message;
 
+pub use change_rules::{Actor, ChangeRules, ChangeRulesError, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
+pub use get_room::{GetRoom, GetRoomError, RoomView};
 pub use join_room::{CatchUp, JoinRoom, JoinRoomError, Joining};
 pub use leave_room::LeaveRoom;
+pub use list_members::{ListMembers, ListMembersError};
 pub use list_messages::{ListMessages, ListMessagesError, Page, PageLimit, PageStart};
 pub use mark_read::{MarkRead, MarkReadError};
+pub use permits::Permits;
 pub use renew_token::{RenewToken, RenewTokenError};
-pub use send_message::{SendMessage, SendMessageError, SentMessage};
+pub use send_message::{Attempt, SendMessage, SendMessageError, SentMessage};

@@ -68,10 +68,10 @@ impl Identity {
 
     /// Decides what a connection with this identity may do in the room.
     pub fn access(&self, membership: &Membership, room: RoomId) -> Access {
-        match (self.may_join(room), membership.has_joined(room)) {
+        match (self.may_join(room), membership.permit(room)) {
             (false, _) => Access::NotFound,
-            (true, false) => Access::NotJoined,
-            (true, true) => Access::Joined,
+            (true, None) => Access::NotJoined,
+            (true, Some(permit)) => Access::Joined(permit),
         }
     }
 }
@@ -79,13 +79,14 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Permit;
 
     #[test]
     fn a_room_that_the_token_does_not_allow_does_not_exist_even_if_it_was_joined() {
         let [joined, other, lost, hidden] = [1, 2, 3, 4].map(|n| RoomId::new(n).unwrap());
         let mut membership = Membership::default();
-        membership.join(joined);
-        membership.join(lost);
+        membership.join(joined, Permit::OPEN);
+        membership.join(lost, Permit::OPEN);
         let identity = Identity {
             user: User {
                 id: UserId::new("42").unwrap(),
@@ -96,7 +97,7 @@ mod tests {
             valid_until: Timestamp::from_unix_millis(0),
         };
         for (room, access) in [
-            (joined, Access::Joined),
+            (joined, Access::Joined(Permit::OPEN)),
             (other, Access::NotJoined),
             (lost, Access::NotFound),
             (hidden, Access::NotFound),

@@ -4,12 +4,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use chat_delivery::Rooms;
+use chat_domain::RoomKind;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, MessageRepository, NodeCommandListener, NodeCommands,
-    Revocations, RoomEvents, RoomRepository, StorageHealth,
+    Revocations, RoomDirectory, RoomEvents, RoomRepository, StorageHealth,
 };
 use chat_domain::use_cases::{
-    Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, RenewToken, SendMessage,
+    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, MarkRead,
+    Permits, RenewToken, SendMessage,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,6 +25,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::rates::Rates;
+use crate::rules::ChangedRules;
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::message_json;
 use crate::supervisor::Liveness;
@@ -35,7 +38,11 @@ pub struct AppOptions {
     pub messages: Arc<dyn MessageRepository>,
     /// The state of rooms and readers.
     pub rooms: Arc<dyn RoomRepository>,
-    /// The state of the storage behind both.
+    /// The rules of rooms.
+    pub directory: Arc<dyn RoomDirectory>,
+    /// The kind of rooms without rules.
+    pub room_default: RoomKind,
+    /// The state of the storage behind them.
     pub storage: Arc<dyn StorageHealth>,
     /// Hints about changes in rooms.
     pub events: Arc<dyn RoomEvents>,
@@ -107,24 +114,34 @@ impl App {
     /// Puts a gateway together. Must be called within a tokio runtime.
     pub fn new(options: AppOptions) -> Self {
         let tasks = TaskTracker::new();
+        let changed_rules: Arc<ChangedRules> = Arc::default();
+        let permits = Permits::new(options.directory.clone(), options.room_default);
         let rooms = Rooms::new(
             options.messages.clone(),
             options.rooms.clone(),
             options.events.clone(),
             Arc::new(SocketIoEncoder),
             options.metrics.clone(),
+            changed_rules.clone(),
             tasks.clone(),
         );
         let connect = Connect::new(options.authenticator, options.revocations);
         let gateway = Arc::new(Gateway {
             renew_token: RenewToken::new(connect.clone()),
             connect,
-            join_room: JoinRoom::new(options.rooms.clone()),
+            join_room: JoinRoom::new(options.rooms.clone(), permits.clone()),
             leave_room: LeaveRoom::new(rooms.clone()),
             list_messages: ListMessages::new(options.messages.clone(), message_json),
             mark_read: MarkRead::new(options.rooms, options.events.clone()),
+            change_rules: ChangeRules::new(permits.clone()),
+            get_room: GetRoom::new(permits.clone()),
+            list_members: ListMembers::new(permits.clone()),
+            permits,
+            changed_rules,
+            events: options.events.clone(),
             send_message: SendMessage::new(
                 options.messages,
+                options.directory,
                 options.events,
                 options.clock.clone(),
                 message_json,

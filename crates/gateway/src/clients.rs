@@ -1,6 +1,6 @@
 //! The clients that are connected to this node: by user, by expiry, and all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,6 +160,13 @@ impl Clients {
     /// Returns a user's clients.
     fn of(&self, user_id: &UserId) -> Vec<Arc<Client>> {
         lock(&self.registry).of(user_id).cloned().collect()
+    }
+
+    /// Returns the clients of these connections.
+    pub(crate) fn with_ids(&self, ids: &HashSet<ConnectionId>) -> Vec<Arc<Client>> {
+        let mut clients = self.all();
+        clients.retain(|client| ids.contains(&client.id()));
+        clients
     }
 
     fn all(&self) -> Vec<Arc<Client>> {

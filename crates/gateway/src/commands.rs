@@ -6,6 +6,7 @@ mod healthcheck;
 mod kick;
 mod loadtest;
 mod migrate;
+mod rooms;
 mod serve;
 mod token;
 
@@ -38,6 +39,9 @@ pub fn command_line() -> Command {
             healthcheck::command(),
             kick::command(),
             loadtest::command(),
+            rooms::room_command(),
+            rooms::member_command(),
+            rooms::ban_command(),
         ])
 }
 
@@ -60,6 +64,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
             "check-config" => check_config::run(&settings).await,
             "healthcheck" => healthcheck::run(&settings).await,
             "kick" => kick::run(&settings, arguments).await,
+            "room" | "member" | "ban" => rooms::run(&settings, name, arguments).await,
             "loadtest" => loadtest::run(&settings, arguments),
             other => Err(format!("unknown command {other}").into()),
         }

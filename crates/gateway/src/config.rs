@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use chat_adapters::jwt::JwtOptions;
 use chat_adapters::postgres::PostgresUrl;
 use chat_adapters::redis::RedisOptions;
+use chat_domain::RoomKind;
 use tracing_subscriber::EnvFilter;
 
 use self::reader::Reader;
@@ -41,6 +42,8 @@ pub struct Config {
     pub origins: AllowedOrigins,
     /// The reverse proxies that name their client's address.
     pub trusted_proxies: TrustedProxies,
+    /// What kind of room one without rules is.
+    pub room_default: RoomKind,
     /// Where traces are exported; `None` if they are not.
     pub traces: Option<TraceEndpoint>,
     /// The operator's limits.
@@ -124,6 +127,7 @@ impl Config {
         let jwt = reader.jwt();
         let origins = reader.origins();
         let trusted_proxies = reader.trusted_proxies();
+        let room_default = reader.room_default();
         let traces = reader.traces();
         let limits = reader.limits();
         reader.log();
@@ -138,6 +142,7 @@ impl Config {
                 jwt: jwt?,
                 origins: origins?,
                 trusted_proxies: trusted_proxies?,
+                room_default: room_default?,
                 traces: traces?,
                 limits: limits?,
             })
@@ -188,6 +193,16 @@ pub fn read_redis(settings: &Settings) -> Result<Option<RedisOptions>, Problems>
     let mut reader = Reader::new(settings);
     let redis = reader.redis();
     reader.finish(redis)
+}
+
+/// Reads the kind of rooms without rules alone, for commands that only need it.
+///
+/// # Errors
+/// All problems that it has.
+pub fn read_room_default(settings: &Settings) -> Result<RoomKind, Problems> {
+    let mut reader = Reader::new(settings);
+    let kind = reader.room_default();
+    reader.finish(kind)
 }
 
 #[cfg(test)]

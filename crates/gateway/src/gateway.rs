@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use chat_delivery::Rooms;
-use chat_domain::ports::Clock;
+use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    Connect, JoinRoom, LeaveRoom, ListMessages, MarkRead, RenewToken, SendMessage,
+    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, MarkRead,
+    Permits, RenewToken, SendMessage,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::refusals::Refusals;
+use crate::rules::ChangedRules;
 use crate::socket::outbox::Outbox;
 use crate::traces::Traces;
 
@@ -27,6 +29,12 @@ pub(crate) struct Gateway {
     pub(crate) send_message: SendMessage,
     pub(crate) list_messages: ListMessages,
     pub(crate) mark_read: MarkRead,
+    pub(crate) change_rules: ChangeRules,
+    pub(crate) get_room: GetRoom,
+    pub(crate) list_members: ListMembers,
+    pub(crate) permits: Permits,
+    pub(crate) changed_rules: Arc<ChangedRules>,
+    pub(crate) events: Arc<dyn RoomEvents>,
     pub(crate) rooms: Arc<Rooms<Outbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,

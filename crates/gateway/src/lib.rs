@@ -43,6 +43,7 @@ mod open_files;
 mod origin;
 mod rates;
 mod refusals;
+mod rules;
 pub mod server;
 mod session;
 mod socket;

@@ -135,5 +135,8 @@ pub(crate) const FREE_MEMORY_DELAY: Duration = Duration::from_secs(5);
 /// How much free memory it keeps for the next peak.
 pub(crate) const KEPT_FREE_BYTES: usize = 512 * 1024;
 
+/// After how long changed rules are read again that could not be read.
+pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
 /// How often connections are checked for expired tokens: no timer per connection.
 pub(crate) const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(100);

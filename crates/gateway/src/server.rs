@@ -22,6 +22,7 @@ use crate::free_memory;
 use crate::limits::{ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE};
 use crate::lock;
 use crate::refusals::Limit;
+use crate::rules;
 use crate::supervisor::Supervisor;
 use crate::transport::Transport;
 use crate::wire::{Stream, Wire};
@@ -99,6 +100,10 @@ fn supervise(app: &App) -> Supervisor {
     supervisor.spawn(
         "ends expired connections",
         clients.clone().end_expired(gateway.clock.clone()),
+    );
+    supervisor.spawn(
+        "applies changed rules",
+        rules::apply_changes(gateway.clone(), clients.clone()),
     );
     for task in lock(&app.tasks).drain(..) {
         supervisor.spawn(task.name, task.future);

@@ -7,6 +7,7 @@
 pub(crate) mod client;
 mod context;
 pub(crate) mod encoder;
+pub(crate) mod exclusions;
 pub(crate) mod flusher;
 pub(crate) mod handshake;
 mod inbox;
@@ -19,13 +20,15 @@ pub(crate) mod packet;
 pub(crate) mod protocol;
 mod renewing;
 pub(crate) mod reply;
+mod ruling;
+mod sending;
 pub(crate) mod serving;
 
-use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
-use chat_domain::{Membership, RoomId, Seq};
+use chat_domain::use_cases::{PageLimit, PageStart, RulesChange, RulesRequest, SentMessage};
+use chat_domain::{Membership, RoomId, Seq, UserId};
 
 use self::context::Context;
-use self::protocol::{Malformed, Payload, Token};
+use self::protocol::{Fields, Malformed, Payload, Token};
 use self::reply::Failure;
 
 /// What a client asks for, with valid values.
@@ -50,6 +53,18 @@ pub(crate) enum Event {
     },
     RenewToken {
         token: Token,
+    },
+    ChangeRules {
+        room_id: RoomId,
+        request: RulesRequest,
+    },
+    GetRoom {
+        room_id: RoomId,
+    },
+    ListMembers {
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: PageLimit,
     },
 }
 
@@ -96,7 +111,52 @@ impl Event {
             "renewToken" => Self::RenewToken {
                 token: payload.fields()?.token()?,
             },
+            "setMember" => {
+                Self::change_user(payload, |fields| Ok(RulesChange::Role(fields.role()?)))?
+            }
+            "removeMember" => Self::change_user(payload, |_| Ok(RulesChange::Remove))?,
+            "banMember" => {
+                Self::change_user(payload, |fields| Ok(RulesChange::Ban(fields.seconds()?)))?
+            }
+            "unbanMember" => Self::change_user(payload, |_| Ok(RulesChange::Unban))?,
+            "muteMember" => {
+                Self::change_user(payload, |fields| Ok(RulesChange::Mute(fields.seconds()?)))?
+            }
+            "unmuteMember" => Self::change_user(payload, |_| Ok(RulesChange::Unmute))?,
+            "setRoom" => {
+                let fields = payload.fields()?;
+                Self::ChangeRules {
+                    room_id: fields.room_id()?,
+                    request: RulesRequest::Settings(fields.settings()?),
+                }
+            }
+            "getRoom" => Self::GetRoom {
+                room_id: payload.fields()?.room_id()?,
+            },
+            "listMembers" => {
+                let fields = payload.fields()?;
+                Self::ListMembers {
+                    room_id: fields.room_id()?,
+                    after: fields.after()?,
+                    limit: fields.limit()?,
+                }
+            }
             _ => return Err(Malformed::UnknownEvent),
+        })
+    }
+
+    /// Parses an event that changes where one user stands with a room.
+    fn change_user(
+        payload: &Payload<'_>,
+        change: impl FnOnce(&Fields<'_>) -> Result<RulesChange, Malformed>,
+    ) -> Result<Self, Malformed> {
+        let fields = payload.fields()?;
+        Ok(Self::ChangeRules {
+            room_id: fields.room_id()?,
+            request: RulesRequest::User {
+                user_id: fields.user_id()?,
+                change: change(fields)?,
+            },
         })
     }
 
@@ -104,8 +164,15 @@ impl Event {
     /// against the user's rate.
     fn counts_against_rate(&self) -> bool {
         match self {
-            Self::JoinRoom { .. } | Self::SendMessage(_) | Self::MarkRead { .. } => true,
-            Self::LeaveRoom { .. } | Self::ListMessages { .. } | Self::RenewToken { .. } => false,
+            Self::JoinRoom { .. }
+            | Self::SendMessage(_)
+            | Self::MarkRead { .. }
+            | Self::ChangeRules { .. }
+            | Self::GetRoom { .. } => true,
+            Self::LeaveRoom { .. }
+            | Self::ListMessages { .. }
+            | Self::RenewToken { .. }
+            | Self::ListMembers { .. } => false,
         }
     }
 
@@ -126,7 +193,8 @@ impl Event {
                 joining::leave(context, membership, room_id);
                 Ok(())
             }
-            Self::SendMessage(sent) => messages::send(context, membership, sent).await,
+            // Messages are sent together with those that follow them.
+            Self::SendMessage(_) => Ok(()),
             Self::ListMessages {
                 room_id,
                 start,
@@ -136,6 +204,15 @@ impl Event {
                 messages::mark_read(context, membership, room_id, seq).await
             }
             Self::RenewToken { token } => renewing::renew(context, membership, &token).await,
+            Self::ChangeRules { room_id, request } => {
+                ruling::change(context, membership, room_id, request).await
+            }
+            Self::GetRoom { room_id } => ruling::get_room(context, room_id).await,
+            Self::ListMembers {
+                room_id,
+                after,
+                limit,
+            } => ruling::list_members(context, room_id, after, limit).await,
         }
     }
 }

@@ -12,9 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
-    RoomRepository,
+    RoomPosition, RoomRepository,
 };
-use chat_domain::{NewMessage, ReadState, RoomId, Seq, StorageError, UserId, one_line};
+use chat_domain::{NewMessage, RoomId, RoomState, Seq, StorageError, UserId, one_line};
 use tokio::time::Instant;
 
 use crate::lock;
@@ -83,7 +83,7 @@ impl MessageRepository for StorageWatch {
 
 #[async_trait]
 impl RoomRepository for StorageWatch {
-    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         let result = self.rooms.newest(rooms).await;
         self.outages.observe(Operation::Read, result.as_ref().err());
         result
@@ -99,7 +99,7 @@ impl RoomRepository for StorageWatch {
         &self,
         room_id: RoomId,
         user_id: &UserId,
-    ) -> Result<ReadState, StorageError> {
+    ) -> Result<RoomState, StorageError> {
         let result = self.rooms.read_state(room_id, user_id).await;
         self.outages.observe(Operation::Read, result.as_ref().err());
         result

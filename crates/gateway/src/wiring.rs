@@ -9,8 +9,8 @@ use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomEvents, RoomRepository,
-    StorageHealth,
+    Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomDirectory, RoomEvents,
+    RoomRepository, StorageHealth,
 };
 use chat_domain::{BoxError, User, one_line};
 
@@ -88,6 +88,11 @@ impl Database {
         }
     }
 
+    /// Returns the rules of rooms.
+    pub(crate) fn directory(self) -> Arc<dyn RoomDirectory> {
+        self.ports().directory
+    }
+
     /// Sets what observes the batches of messages.
     fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
         match self {
@@ -99,12 +104,13 @@ impl Database {
     fn ports(self) -> Ports {
         fn shared<D>(database: D) -> Ports
         where
-            D: MessageRepository + RoomRepository + StorageHealth + 'static,
+            D: MessageRepository + RoomRepository + RoomDirectory + StorageHealth + 'static,
         {
             let database = Arc::new(database);
             Ports {
                 messages: database.clone(),
                 rooms: database.clone(),
+                directory: database.clone(),
                 storage: database,
             }
         }
@@ -135,6 +141,7 @@ impl BatchObserver for Batches {
 struct Ports {
     messages: Arc<dyn MessageRepository>,
     rooms: Arc<dyn RoomRepository>,
+    directory: Arc<dyn RoomDirectory>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -211,6 +218,8 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
     Ok(App::new(AppOptions {
         messages,
         rooms,
+        directory: ports.directory,
+        room_default: config.room_default,
         storage: ports.storage,
         events,
         nodes,

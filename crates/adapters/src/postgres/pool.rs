@@ -1,4 +1,4 @@
-//! The sessions that read.
+//! The sessions that read, and make calls that are rare or small.
 //!
 //! A read runs in a task of its own, which owns its session until the query has ended. The
 //! caller only waits for the answer: one that is cancelled never returns a busy session to
@@ -6,16 +6,19 @@
 //! server is shutting down, a cached plan has become invalid), diesel does not pass on the
 //! codes that would tell them apart, and a new session costs less than a wrong guess.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 
 use chat_domain::ports::PoolStatus;
 use chat_domain::{BoxError, StorageError, one_line};
 use deadpool::{Runtime, managed::Timeouts};
+use diesel::result::{DatabaseErrorKind, Error};
 use diesel::{ConnectionError, QueryResult};
-use diesel_async::AsyncPgConnection;
+use diesel_async::methods::LoadQuery;
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as pooled,
 };
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 
 use super::connect::{CONNECT_DEADLINE, Connector, Purpose, STATEMENT_DEADLINE};
@@ -74,8 +77,8 @@ impl Pool {
         let reading = tokio::spawn(async move {
             let outcome = match timeout(STATEMENT_DEADLINE, query(&mut session)).await {
                 Ok(Ok(found)) => return Ok(found),
-                Ok(Err(error)) => ReadError::Failed(error),
-                Err(_) => ReadError::TimedOut,
+                Ok(Err(error)) => QueryError::Failed(error),
+                Err(_) => QueryError::TimedOut,
             };
             // Closes it. The server ends what it still does after its own timeout.
             drop(pooled::Object::take(session));
@@ -84,13 +87,60 @@ impl Pool {
         let outcome = reading.await.map_err(StorageError::unavailable)?;
         outcome.map_err(StorageError::unavailable)
     }
+
+    /// Calls a function that may write, in autocommit, and returns its row, if it has one. The
+    /// call is carried out even if its caller is dropped.
+    ///
+    /// An error that the server reports before a row is a rollback. After the row, which precedes
+    /// the commit, and without an answer, the outcome is unknown.
+    pub(super) async fn call<R, Q>(&self, call: Q) -> Result<Option<R>, StorageError>
+    where
+        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
+        R: Send + 'static,
+    {
+        let mut session = self.0.get().await.map_err(StorageError::unavailable)?;
+        let calling = tokio::spawn(async move {
+            let mut row = None;
+            let answer = async {
+                let mut rows = pin!(call.load_stream(&mut session).await?);
+                while let Some(next) = rows.try_next().await? {
+                    row = Some(next);
+                }
+                Ok(())
+            };
+            let error = match timeout(STATEMENT_DEADLINE, answer).await {
+                Ok(Ok(())) => return Ok(row),
+                Ok(Err(error)) => QueryError::Failed(error),
+                Err(_) => QueryError::TimedOut,
+            };
+            drop(pooled::Object::take(session));
+            match error.is_reported() && row.is_none() {
+                true => Err(StorageError::unavailable(error)),
+                false => Err(StorageError::outcome_unknown(error)),
+            }
+        });
+        calling.await.map_err(StorageError::outcome_unknown)?
+    }
 }
 
 /// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
-enum ReadError {
+enum QueryError {
     #[error("a query took too long")]
     TimedOut,
     #[error("a query failed")]
-    Failed(#[source] diesel::result::Error),
+    Failed(#[source] Error),
+}
+
+impl QueryError {
+    /// Returns whether the server reports the error.
+    fn is_reported(&self) -> bool {
+        use DatabaseErrorKind::{ClosedConnection, UnableToSendCommand};
+
+        matches!(
+            self,
+            Self::Failed(Error::DatabaseError(kind, _))
+                if !matches!(kind, ClosedConnection | UnableToSendCommand)
+        )
+    }
 }

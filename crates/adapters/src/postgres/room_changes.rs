@@ -1,12 +1,13 @@
-//! Which rooms' counters have moved, from the table `room_changes`.
+//! Which rooms' counters or rules have moved, from the table `room_changes`.
 //!
-//! The functions of the migration `0006_room_changes` explain why nothing is missed.
+//! The functions of the migrations `0006_room_changes` and `0009_rules_in_changes` explain why
+//! nothing is missed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chat_domain::ports::{Changes, LogCursor};
-use chat_domain::{RoomId, Seq, StorageError, one_line};
+use chat_domain::{StorageError, one_line};
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
@@ -55,6 +56,8 @@ struct ChangesRow {
     ids: Option<Vec<i64>>,
     #[diesel(sql_type = Nullable<Array<BigInt>>)]
     seqs: Option<Vec<i64>>,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    numbers: Option<Vec<i64>>,
 }
 
 pub(super) async fn since(
@@ -64,7 +67,7 @@ pub(super) async fn since(
     let (server, snapshot) = cursor.and_then(parse).unzip();
     let read = pool.read(move |session| {
         let query = diesel::sql_query(
-            "SELECT server, snapshot::text, ids, seqs \
+            "SELECT server, snapshot::text, ids, seqs, numbers \
              FROM room_changes_since($1, $2::pg_snapshot)",
         )
         .bind::<Nullable<Timestamptz>, _>(server)
@@ -72,19 +75,17 @@ pub(super) async fn since(
         Box::pin(query.get_result::<ChangesRow>(session))
     });
     let found = read.await?;
-    let rooms = found.ids.zip(found.seqs).map(|(ids, seqs)| {
+    let columns = found.ids.zip(found.seqs).zip(found.numbers);
+    let rooms = columns.map(|((ids, seqs), numbers)| {
+        let rows = ids.into_iter().zip(seqs).zip(numbers);
+        let rooms = rows.map(|((id, seq), number)| rows::room_position((id, seq, number)));
         // A room that is not valid has no members.
-        let rooms = ids.into_iter().zip(seqs);
-        rooms.filter_map(|(id, seq)| valid(id, seq)).collect()
+        rooms.filter_map(Result::ok).collect()
     });
     Ok(Changes {
         cursor: LogCursor::new(format!("{} {}", found.server.0, found.snapshot)),
         rooms,
     })
-}
-
-fn valid(id: i64, seq: i64) -> Option<(RoomId, Seq)> {
-    Some((rows::room(id).ok()?, rows::position(seq).ok()?))
 }
 
 /// Returns the server's start and the snapshot that a cursor consists of.

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    ReadState, RoomId, Seq, StorageError, UserId,
-    ports::{Changes, LogCursor, MarkedRead, RoomRepository},
+    RoomId, RoomState, Seq, StorageError, UserId,
+    ports::{Changes, LogCursor, MarkedRead, RoomPosition, RoomRepository},
 };
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
@@ -13,19 +13,18 @@ use super::{Database, room_changes, rows};
 
 #[async_trait]
 impl RoomRepository for Database {
-    async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+    async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         let ids: Vec<i64> = room_ids.iter().map(|id| rows::number(id.get())).collect();
         let read = self.pool.read(move |session| {
-            let query = rooms::table
-                .filter(rooms::id.eq_any(ids))
-                .select((rooms::id, rooms::last_seq));
-            Box::pin(query.load::<(i64, i64)>(session))
+            let query = rooms::table.filter(rooms::id.eq_any(ids)).select((
+                rooms::id,
+                rooms::last_seq,
+                rooms::rules,
+            ));
+            Box::pin(query.load::<(i64, i64, i64)>(session))
         });
         let found = read.await?;
-        found
-            .into_iter()
-            .map(|(id, seq)| Ok((rows::room(id)?, rows::position(seq)?)))
-            .collect()
+        found.into_iter().map(rows::room_position).collect()
     }
 
     async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
@@ -37,7 +36,7 @@ impl RoomRepository for Database {
         &self,
         room_id: RoomId,
         user_id: &UserId,
-    ) -> Result<ReadState, StorageError> {
+    ) -> Result<RoomState, StorageError> {
         let user_id = user_id.as_str().to_owned();
         let read = self.pool.read(move |session| {
             let pointer = read_pointers::room_id
@@ -46,13 +45,13 @@ impl RoomRepository for Database {
             let query = rooms::table
                 .left_join(read_pointers::table.on(pointer))
                 .filter(rooms::id.eq(rows::number(room_id.get())))
-                .select((rooms::last_seq, read_pointers::seq.nullable()));
+                .select((rooms::last_seq, read_pointers::seq.nullable(), rooms::rules));
             Box::pin(async move {
-                let found = query.first::<(i64, Option<i64>)>(session).await;
+                let found = query.first::<(i64, Option<i64>, i64)>(session).await;
                 found.optional()
             })
         });
-        rows::read_state(read.await?)
+        rows::room_state(read.await?)
     }
 
     async fn mark_read(

@@ -3,8 +3,8 @@
 use std::time::SystemTime;
 
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
-    StorageError, Timestamp, User, UserId,
+    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, RoomState,
+    RulesNumber, Seq, StorageError, Timestamp, Until, User, UserId, ports::RoomPosition,
 };
 use diesel::pg::data_types::PgTimestamp;
 use tokio_postgres::Row;
@@ -64,8 +64,20 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
             .map(ClientMessageId::new)
             .transpose()
             .map_err(StorageError::corrupt)?,
-        created_at: Timestamp::from_unix_millis(created_at.0 / 1000 + EPOCH_MILLIS),
+        created_at: timestamp(created_at),
     })
+}
+
+pub(super) fn timestamp(at: PgTimestamp) -> Timestamp {
+    Timestamp::from_unix_millis(at.0 / 1000 + EPOCH_MILLIS)
+}
+
+/// Converts the end of a ban or a mute. `infinity`: until it is lifted.
+pub(super) fn until(at: PgTimestamp) -> Until {
+    match at.0 {
+        i64::MAX => Until::Lifted,
+        _ => Until::Time(timestamp(at)),
+    }
 }
 
 pub(super) fn room(id: i64) -> Result<RoomId, StorageError> {
@@ -76,12 +88,32 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
+/// Converts a room, its newest position and the number of its rules.
+pub(super) fn room_position(row: (i64, i64, i64)) -> Result<RoomPosition, StorageError> {
+    let (id, seq, rules) = row;
+    Ok(RoomPosition {
+        room_id: room(id)?,
+        newest: position(seq)?,
+        rules: RulesNumber::new(rules.unsigned_abs()),
+    })
+}
+
 /// Converts a room's newest position and a user's read pointer, if there are any.
 pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
     let (newest, read) = row.unwrap_or_default();
     Ok(ReadState {
         newest: position(newest)?,
         read: position(read.unwrap_or_default())?,
+    })
+}
+
+/// Converts a room's newest position, a user's read pointer and the number of the room's rules.
+/// Without a row, the room has none of them.
+pub(super) fn room_state(row: Option<(i64, Option<i64>, i64)>) -> Result<RoomState, StorageError> {
+    let (newest, read, rules) = row.unwrap_or_default();
+    Ok(RoomState {
+        read: read_state(Some((newest, read)))?,
+        rules: RulesNumber::new(rules.unsigned_abs()),
     })
 }
 

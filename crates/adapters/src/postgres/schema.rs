@@ -4,6 +4,7 @@ diesel::table! {
     rooms (id) {
         id -> BigInt,
         last_seq -> BigInt,
+        rules -> BigInt,
     }
 }
 

@@ -5,10 +5,13 @@
 //! ```json
 //! {"v":1,"node":"3f…","entries":[
 //!     {"message":{"seq":57,"encoded":{…}}},
-//!     {"read":{"user":"42","seq":56}}]}
+//!     {"read":{"user":"42","seq":56}},
+//!     {"rules":{"number":3,"encoded":{…}}},
+//!     {"rules":{"number":4,"user":"42","encoded":{…}}}]}
 //! ```
 //!
-//! `encoded` is the message as clients receive it, verbatim. A command:
+//! `encoded` is the message as clients receive it, verbatim; in `rules`, it is the payload of
+//! `roomChanged`, or that of `memberChanged` if there is a `user`. A command:
 //!
 //! ```json
 //! {"v":1,"disconnect":{"user":"42"}}
@@ -22,7 +25,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use chat_domain::ports::NodeCommand;
-use chat_domain::{RoomEntry, Seq, StoredMessage, UserId};
+use chat_domain::{
+    ChangeSubject, MAX_NUMBER, RoomEntry, RulesNumber, Seq, StoredChange, StoredMessage, UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -57,6 +62,8 @@ struct Entry<'a> {
     message: Option<MessageEntry<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     read: Option<ReadEntry<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    rules: Option<RulesEntry<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +78,15 @@ struct ReadEntry<'a> {
     #[serde(borrow)]
     user: Cow<'a, str>,
     seq: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RulesEntry<'a> {
+    number: u64,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    user: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    encoded: &'a RawValue,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -124,7 +140,7 @@ impl Payload {
     /// Adds a hint.
     ///
     /// # Errors
-    /// The message's encoding is not JSON.
+    /// An encoding is not JSON.
     pub(super) fn push(&mut self, entry: &RoomEntry) -> Result<(), serde_json::Error> {
         let entry = match entry {
             RoomEntry::Message(message) => Entry {
@@ -138,6 +154,17 @@ impl Payload {
                 read: Some(ReadEntry {
                     user: user_id.as_str().into(),
                     seq: seq.get(),
+                }),
+                ..Entry::default()
+            },
+            RoomEntry::Rules { number, change } => Entry {
+                rules: Some(RulesEntry {
+                    number: number.get(),
+                    user: match change.subject() {
+                        ChangeSubject::Room => None,
+                        ChangeSubject::Member(user_id) => Some(user_id.as_str().into()),
+                    },
+                    encoded: serde_json::from_str(change.encoded())?,
                 }),
                 ..Entry::default()
             },
@@ -186,6 +213,7 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
         Entry {
             message: Some(MessageEntry { seq, encoded }),
             read: None,
+            rules: None,
         } => {
             // The first message has position 1.
             let seq = Seq::new(seq).ok().filter(|seq| *seq > Seq::START)?;
@@ -195,10 +223,31 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
         Entry {
             message: None,
             read: Some(ReadEntry { user, seq }),
+            rules: None,
         } => Some(RoomEntry::ReadPointer {
             user_id: UserId::new(user).ok()?,
             seq: Seq::new(seq).ok()?,
         }),
+        Entry {
+            message: None,
+            read: None,
+            rules:
+                Some(RulesEntry {
+                    number: number @ 1..=MAX_NUMBER,
+                    user,
+                    encoded,
+                }),
+        } => {
+            let subject = match user {
+                None => ChangeSubject::Room,
+                Some(user) => ChangeSubject::Member(UserId::new(user).ok()?),
+            };
+            let change = StoredChange::new(subject, encoded.get().into());
+            Some(RoomEntry::Rules {
+                number: RulesNumber::new(number),
+                change: Arc::new(change),
+            })
+        }
         _ => None,
     }
 }
@@ -250,6 +299,17 @@ mod tests {
         }
     }
 
+    fn rules(n: u64, user: Option<&str>, encoded: &str) -> RoomEntry {
+        let subject = match user {
+            None => ChangeSubject::Room,
+            Some(user) => ChangeSubject::Member(UserId::new(user).unwrap()),
+        };
+        RoomEntry::Rules {
+            number: RulesNumber::new(n),
+            change: Arc::new(StoredChange::new(subject, encoded.into())),
+        }
+    }
+
     #[test]
     fn hints_arrive_as_they_were_sent() {
         let node = NodeId::random();
@@ -257,12 +317,14 @@ mod tests {
             message(57, r#"{"content":"\u0000 é \"","n":1.50}"#),
             read("a\"b\\é", 56),
             message(58, "{}"),
+            rules(1, None, r#"{"room":{"name":"\"é"}}"#),
+            rules(MAX_NUMBER, Some("a\"b\\é"), r#"{"n":1.50}"#),
         ];
         let mut payload = node.begin();
         for entry in &sent {
             payload.push(entry).unwrap();
         }
-        assert_eq!(payload.hints(), 3);
+        assert_eq!(payload.hints(), 5);
         let json = payload.finish();
         assert!(node.sent(&json) && !NodeId::random().sent(&json));
         let expected = Received {
@@ -277,6 +339,7 @@ mod tests {
         let mut payload = NodeId::random().begin();
         payload.push(&message(1, "{}")).unwrap();
         assert!(payload.push(&message(2, "{}]")).is_err());
+        assert!(payload.push(&rules(2, None, "{}]")).is_err());
         payload.push(&message(3, "{}")).unwrap();
         let received = Received::parse(&payload.finish());
         assert_eq!(received.entries, [message(1, "{}"), message(3, "{}")]);
@@ -286,9 +349,16 @@ mod tests {
     fn the_format_is_the_documented_one() {
         let json = br#"{"v":1,"node":"another","later":[1],"entries":[
             {"message":{"seq":57,"encoded":{"id":812},"later":true},"later":{}},
-            {"read":{"user":"42","seq":56}}]}"#;
+            {"read":{"user":"42","seq":56}},
+            {"rules":{"number":3,"encoded":{"roomId":1},"later":true}},
+            {"rules":{"number":4,"user":"42","encoded":{"roomId":1}}}]}"#;
         let expected = Received {
-            entries: vec![message(57, r#"{"id":812}"#), read("42", 56)],
+            entries: vec![
+                message(57, r#"{"id":812}"#),
+                read("42", 56),
+                rules(3, None, r#"{"roomId":1}"#),
+                rules(4, Some("42"), r#"{"roomId":1}"#),
+            ],
             invalid: 0,
         };
         assert_eq!(Received::parse(json), expected);
@@ -309,11 +379,16 @@ mod tests {
             {"message":{"seq":1,"encoded":{}},"read":{"user":"42","seq":1}},
             {"read":{"user":"","seq":1}},
             {"read":{"user":42,"seq":1}},
+            {"rules":{"number":0,"encoded":{}}},
+            {"rules":{"number":9007199254740992,"encoded":{}}},
+            {"rules":{"number":1,"user":"","encoded":{}}},
+            {"rules":{"number":1}},
+            {"rules":{"number":1,"encoded":{}},"read":{"user":"42","seq":1}},
             null, [], 7,
             {"read":{"user":"42","seq":1}}]}"#;
         let expected = Received {
             entries: vec![read("42", 1)],
-            invalid: 11,
+            invalid: 16,
         };
         assert_eq!(Received::parse(json), expected);
     }

@@ -44,6 +44,7 @@ impl Queue {
             + match &hint.entry {
                 RoomEntry::Message(message) => message.encoded().len(),
                 RoomEntry::ReadPointer { user_id, .. } => user_id.as_str().len(),
+                RoomEntry::Rules { change, .. } => change.encoded().len(),
             };
         let mut state = self.lock();
         if !state.is_open {

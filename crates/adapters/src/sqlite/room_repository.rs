@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    ReadState, RoomId, Seq, StorageError, UserId,
-    ports::{Changes, LogCursor, MarkedRead, RoomRepository},
+    RoomId, RoomState, Seq, StorageError, UserId,
+    ports::{Changes, LogCursor, MarkedRead, RoomPosition, RoomRepository},
 };
 use diesel::prelude::*;
 
@@ -15,18 +15,18 @@ const ROOMS_AT_ONCE: usize = 10_000;
 
 #[async_trait]
 impl RoomRepository for Database {
-    async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+    async fn newest(&self, room_ids: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         let ids: Vec<i64> = room_ids.iter().map(|id| rows::number(id.get())).collect();
         let newest = self.pool.read(move |connection| {
             let mut newest = Vec::new();
             for ids in ids.chunks(ROOMS_AT_ONCE) {
                 let found = rooms::table
                     .filter(rooms::id.eq_any(ids))
-                    .select((rooms::id, rooms::last_seq))
-                    .load::<(i64, i64)>(connection)
+                    .select((rooms::id, rooms::last_seq, rooms::rules))
+                    .load::<(i64, i64, i64)>(connection)
                     .map_err(StorageError::unavailable)?;
-                for (id, seq) in found {
-                    newest.push((rows::room(id)?, rows::position(seq)?));
+                for row in found {
+                    newest.push(rows::room_position(row)?);
                 }
             }
             Ok(newest)
@@ -45,11 +45,11 @@ impl RoomRepository for Database {
         &self,
         room_id: RoomId,
         user_id: &UserId,
-    ) -> Result<ReadState, StorageError> {
+    ) -> Result<RoomState, StorageError> {
         let user_id = user_id.clone();
         let state = self.pool.read(move |connection| {
             let found = read_state(connection, room_id, &user_id);
-            rows::read_state(found.map_err(StorageError::unavailable)?)
+            rows::room_state(found.map_err(StorageError::unavailable)?)
         });
         state.await
     }
@@ -65,21 +65,21 @@ impl RoomRepository for Database {
     }
 }
 
-/// A room's newest position and a user's read pointer.
-pub(super) type ReadStateRow = (i64, Option<i64>);
+/// A room's newest position, a user's read pointer, and the number of the room's rules.
+pub(super) type RoomStateRow = (i64, Option<i64>, i64);
 
 pub(super) fn read_state(
     connection: &mut SqliteConnection,
     room_id: RoomId,
     user_id: &UserId,
-) -> QueryResult<Option<ReadStateRow>> {
+) -> QueryResult<Option<RoomStateRow>> {
     let pointer = read_pointers::room_id
         .eq(rooms::id)
         .and(read_pointers::user_id.eq(user_id.as_str()));
     rooms::table
         .left_join(read_pointers::table.on(pointer))
         .filter(rooms::id.eq(rows::number(room_id.get())))
-        .select((rooms::last_seq, read_pointers::seq.nullable()))
+        .select((rooms::last_seq, read_pointers::seq.nullable(), rooms::rules))
         .first(connection)
         .optional()
 }

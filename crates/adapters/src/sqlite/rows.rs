@@ -1,8 +1,8 @@
 //! Converts rows to values and back.
 
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, Seq,
-    StorageError, Timestamp, User, UserId,
+    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, RoomState,
+    RulesNumber, Seq, StorageError, Timestamp, User, UserId, ports::RoomPosition,
 };
 
 /// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
@@ -47,6 +47,16 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
+/// Converts a room, its newest position and the number of its rules.
+pub(super) fn room_position(row: (i64, i64, i64)) -> Result<RoomPosition, StorageError> {
+    let (id, seq, rules) = row;
+    Ok(RoomPosition {
+        room_id: room(id)?,
+        newest: position(seq)?,
+        rules: RulesNumber::new(rules.unsigned_abs()),
+    })
+}
+
 /// Converts a room's newest position and a user's read pointer. Without a row, the room
 /// has no messages.
 pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, StorageError> {
@@ -54,6 +64,16 @@ pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, S
     Ok(ReadState {
         newest: position(newest)?,
         read: position(read.unwrap_or_default())?,
+    })
+}
+
+/// Converts a room's newest position, a user's read pointer and the number of the room's rules.
+/// Without a row, the room has none of them.
+pub(super) fn room_state(row: Option<(i64, Option<i64>, i64)>) -> Result<RoomState, StorageError> {
+    let (newest, read, rules) = row.unwrap_or_default();
+    Ok(RoomState {
+        read: read_state(Some((newest, read)))?,
+        rules: RulesNumber::new(rules.unsigned_abs()),
     })
 }
 

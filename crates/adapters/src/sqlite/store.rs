@@ -95,7 +95,7 @@ fn append(
 }
 
 /// Carries out a transaction, and classifies its failure.
-fn transaction<T>(
+pub(super) fn transaction<T>(
     connection: &mut SqliteConnection,
     work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
 ) -> Result<T, StoreError> {

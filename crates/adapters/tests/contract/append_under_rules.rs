@@ -52,7 +52,7 @@ async fn a_message_decided_by_another_number_leaves_no_trace(
     let read = async |user: &str| {
         let user_id = UserId::new(user).unwrap();
         let state = store.read_state(room(1), &user_id).await.unwrap();
-        (state.newest.get(), state.read.get())
+        (state.read.newest.get(), state.read.read.get())
     };
     assert_eq!((read("42").await, read("43").await), ((1, 1), (1, 0)));
     let page = store.after(room(1), Seq::START, up_to(10)).await.unwrap();
@@ -145,6 +145,7 @@ async fn a_room_without_messages_has_no_rules(
     assert!(is_changed(&outcomes[0]) && is_changed(&outcomes[2]));
     assert!(is_stored(&outcomes[1], 1) && is_stored(&outcomes[3], 1));
     let newest = store.newest(&[room(1), room(2), room(4)]).await.unwrap();
+    let newest: Vec<_> = newest.iter().map(|at| (at.room_id, at.newest)).collect();
     assert_eq!(newest, [(room(2), seq(1))]);
     append(store, hello(room(1))).await.unwrap();
     sql("UPDATE rooms SET rules = 1 WHERE id = 1");

@@ -32,7 +32,6 @@ macro_rules! on_each_database_with_sql {
         }
     };
 }
-
 pub(crate) use on_each_database_with_sql;
 
 on_each_database_with_sql!(

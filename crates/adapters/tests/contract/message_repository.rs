@@ -263,7 +263,8 @@ async fn sending_moves_the_senders_own_pointer(store: &(impl MessageRepository +
         let found = store
             .read_state(room(1), &UserId::new(user).unwrap())
             .await
-            .unwrap();
+            .unwrap()
+            .read;
         (found.newest.get(), found.read.get(), found.unread())
     };
     assert_eq!(state("1").await, (0, 0, 0));

@@ -182,14 +182,16 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
     "0006_room_changes",
+    "0007_rooms_with_rules",
     "0008_append_under_rules",
+    "0009_rules_in_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +247,12 @@ async fn a_fault_in_any_step_leaves_nothing() {
         postgres.sql(&trigger);
         is_refused(&postgres.database).await;
         postgres.sql(&format!("DROP TRIGGER no ON {table}"));
-        let state = postgres.database.read_state(room(1), &ada).await.unwrap();
+        let state = postgres
+            .database
+            .read_state(room(1), &ada)
+            .await
+            .unwrap()
+            .read;
         assert_eq!(state, ReadState::default(), "{table}");
         let read = postgres
             .database
@@ -259,6 +266,11 @@ async fn a_fault_in_any_step_leaves_nothing() {
     postgres
         .sql("CREATE TRIGGER no AFTER UPDATE ON read_pointers FOR EACH ROW EXECUTE FUNCTION no()");
     is_refused(&postgres.database).await;
-    let state = postgres.database.read_state(room(1), &ada).await.unwrap();
+    let state = postgres
+        .database
+        .read_state(room(1), &ada)
+        .await
+        .unwrap()
+        .read;
     assert_eq!((state.newest, state.read), (seq(1), seq(1)));
 }

@@ -47,9 +47,18 @@ async fn what_another_program_stores_is_reported() {
          ON CONFLICT (id) DO UPDATE SET last_seq = room.last_seq + 1",
     );
     assert_eq!(reader.next().await, [(2, 8), (3, 1)]);
+    // Rules are noted, too.
+    sql("UPDATE rooms SET rules = 1 WHERE id = 2");
+    assert_eq!(reader.next().await, [(2, 8)]);
     // Nothing has moved.
-    sql("UPDATE rooms SET rules = 1; UPDATE rooms SET last_seq = last_seq");
+    sql("UPDATE rooms SET last_seq = last_seq, rules = rules");
     assert_eq!(reader.next().await, []);
+    sql("UPDATE rooms SET rules = 1 WHERE id = 3");
+    assert_eq!(reader.next_with_rules().await, [(3, 1, 1)]);
+    // Nodes of an earlier version write and read without the column.
+    sql("INSERT INTO room_changes (room_ids, bases, counts) VALUES ('{3}', '{1}', '{0}')");
+    assert_eq!(reader.next_with_rules().await, [(3, 1, 0)]);
+    sql("SELECT server, snapshot::text, ids, seqs FROM room_changes_since(NULL, NULL)");
     // Beside a call of the function, in one transaction.
     sql(&format!(
         "BEGIN; SELECT append_messages(0, '{{4}}', '{{1}}', '{{1}}', '{{1}}', '{{42}}', '{{x}}', \

@@ -1,7 +1,7 @@
 //! The contract of [`RoomRepository::changed_since`].
 
-use chat_domain::ports::{LogCursor, MessageRepository, RoomRepository};
-use chat_domain::{RoomId, Seq, UserId};
+use chat_domain::UserId;
+use chat_domain::ports::{LogCursor, MessageRepository, RoomPosition, RoomRepository};
 
 use crate::databases::Sqlite;
 use crate::{append, append_at_once, hello, room, seq};
@@ -29,7 +29,7 @@ impl<'a, S: RoomRepository> Reader<'a, S> {
     }
 
     /// Returns the changes since the last call; `None` if they are unknown.
-    pub(crate) async fn known(&mut self) -> Option<Vec<(RoomId, Seq)>> {
+    pub(crate) async fn known(&mut self) -> Option<Vec<RoomPosition>> {
         let changes = self.store.changed_since(Some(self.cursor.clone())).await;
         let changes = changes.unwrap();
         self.cursor = changes.cursor;
@@ -41,7 +41,18 @@ impl<'a, S: RoomRepository> Reader<'a, S> {
     pub(crate) async fn next(&mut self) -> Vec<(u64, u64)> {
         let rooms = self.known().await.expect("the changes are known");
         let rooms = rooms.into_iter();
-        rooms.map(|(room, seq)| (room.get(), seq.get())).collect()
+        rooms
+            .map(|room| (room.room_id.get(), room.newest.get()))
+            .collect()
+    }
+
+    /// Returns the same with the numbers of the rules.
+    pub(crate) async fn next_with_rules(&mut self) -> Vec<(u64, u64, u64)> {
+        let rooms = self.known().await.expect("the changes are known");
+        let rooms = rooms.into_iter();
+        rooms
+            .map(|room| (room.room_id.get(), room.newest.get(), room.rules.get()))
+            .collect()
     }
 }
 
@@ -107,7 +118,15 @@ async fn a_cursor_of_another_database_finds_the_changes_unknown(
     store: &(impl MessageRepository + RoomRepository),
 ) {
     let mut reader = Reader::start(store).await;
-    for text in ["", "x", "99999", "0 1:1:", "99999999999 5:5:"] {
+    for text in [
+        "",
+        "x",
+        "99999",
+        "99999:0",
+        "0:99999",
+        "0 1:1:",
+        "99999999999 5:5:",
+    ] {
         reader.cursor = LogCursor::new(text.to_owned());
         assert_eq!(reader.known().await, None, "{text}");
         assert_eq!(reader.next().await, [], "after {text}");

@@ -1,7 +1,7 @@
 //! The contract of [`RoomRepository`].
 
-use chat_domain::ports::{MessageRepository, RoomRepository};
-use chat_domain::{Seq, UserId};
+use chat_domain::ports::{MessageRepository, RoomPosition, RoomRepository};
+use chat_domain::{RulesNumber, Seq, UserId};
 
 use crate::{append, hello, poll_once, room, seq, up_to};
 
@@ -14,14 +14,20 @@ crate::on_each_database!(
     cancelled_reads_leave_the_others_alone,
 );
 
+/// The position of a room without rules.
+fn at(room_number: u64, position: u64) -> RoomPosition {
+    RoomPosition {
+        room_id: room(room_number),
+        newest: seq(position),
+        rules: RulesNumber::NONE,
+    }
+}
+
 async fn rooms_without_messages_are_omitted(store: &(impl MessageRepository + RoomRepository)) {
     assert_eq!(store.newest(&[]).await.unwrap(), []);
     assert_eq!(store.newest(&[room(1), room(2)]).await.unwrap(), []);
     append(store, hello(room(2))).await.unwrap();
-    assert_eq!(
-        store.newest(&[room(1), room(2)]).await.unwrap(),
-        [(room(2), seq(1))]
-    );
+    assert_eq!(store.newest(&[room(1), room(2)]).await.unwrap(), [at(2, 1)]);
 }
 
 async fn the_newest_position_includes_every_append(
@@ -29,7 +35,7 @@ async fn the_newest_position_includes_every_append(
 ) {
     for n in 1..=5 {
         append(store, hello(room(1))).await.unwrap();
-        assert_eq!(store.newest(&[room(1)]).await.unwrap(), [(room(1), seq(n))]);
+        assert_eq!(store.newest(&[room(1)]).await.unwrap(), [at(1, n)]);
     }
 }
 
@@ -41,7 +47,7 @@ async fn one_call_reads_the_newest_positions_of_many_rooms(
     let rooms: Vec<_> = (1..=70_000).map(room).collect();
     let mut newest = store.newest(&rooms).await.unwrap();
     newest.sort_unstable();
-    assert_eq!(newest, [(room(1), seq(1)), (room(70_000), seq(1))]);
+    assert_eq!(newest, [at(1, 1), at(70_000, 1)]);
 }
 
 async fn a_pointer_moves_forward_and_never_beyond_the_newest(
@@ -65,7 +71,7 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
     assert_eq!(mark(99).await, (true, 4, 0));
     assert_eq!(mark(99).await, (false, 4, 0));
     append(store, hello(room(1))).await.unwrap();
-    let found = store.read_state(room(1), &grace).await.unwrap();
+    let found = store.read_state(room(1), &grace).await.unwrap().read;
     assert_eq!(
         (found.newest, found.read, found.unread()),
         (seq(5), seq(4), 1)
@@ -74,7 +80,8 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
     let author = store
         .read_state(room(1), &UserId::new("42").unwrap())
         .await
-        .unwrap();
+        .unwrap()
+        .read;
     assert_eq!(author.unread(), 0);
 }
 
@@ -103,7 +110,8 @@ async fn a_pointer_never_moves_back_though_many_move_it(
     let found = store
         .read_state(room(1), &UserId::new("2").unwrap())
         .await
-        .unwrap();
+        .unwrap()
+        .read;
     assert_eq!(found.read, seq(20));
 }
 
@@ -125,7 +133,7 @@ async fn cancelled_reads_leave_the_others_alone(store: &(impl MessageRepository 
         }
         drop(reads);
         let found = store.newest(&[room(1)]).await.unwrap();
-        assert_eq!(found, [(room(1), seq(1))]);
+        assert_eq!(found, [at(1, 1)]);
     }
     let log = store.after(room(1), Seq::START, up_to(10)).await.unwrap();
     assert_eq!(log.messages.len(), 1);

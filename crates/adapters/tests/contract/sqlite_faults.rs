@@ -89,14 +89,16 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 9] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
     "0004_unread_index",
     "0005_append_in_one_call",
     "0006_room_changes",
+    "0007_rooms_with_rules",
     "0008_append_under_rules",
+    "0009_rules_in_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,7 +153,12 @@ async fn a_fault_in_any_step_of_an_append_stores_nothing() {
         is_refused(&sqlite.database).await;
         other.batch_execute("DROP TRIGGER no").unwrap();
         let ada = UserId::new("42").unwrap();
-        let state = sqlite.database.read_state(room(1), &ada).await.unwrap();
+        let state = sqlite
+            .database
+            .read_state(room(1), &ada)
+            .await
+            .unwrap()
+            .read;
         assert_eq!(state, ReadState::default(), "{step}");
         let read = sqlite
             .database
@@ -167,6 +174,11 @@ async fn a_fault_in_any_step_of_an_append_stores_nothing() {
     other.batch_execute(trigger).unwrap();
     is_refused(&sqlite.database).await;
     let ada = UserId::new("42").unwrap();
-    let state = sqlite.database.read_state(room(1), &ada).await.unwrap();
+    let state = sqlite
+        .database
+        .read_state(room(1), &ada)
+        .await
+        .unwrap()
+        .read;
     assert_eq!((state.newest, state.read), (seq(1), seq(1)));
 }

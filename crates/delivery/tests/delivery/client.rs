@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_delivery::{Encoder, Gone, LiveGive, Recipient};
-use chat_domain::{ConnectionId, Message, RoomId, Seq, StoredMessage, UserId};
+use chat_domain::{
+    ChangeSubject, ConnectionId, Message, RoomId, Seq, StoredChange, StoredMessage, UserId,
+};
 use tokio::sync::Notify;
 
 /// A recipient that records what it receives.
 pub(crate) struct Client {
-    id: ConnectionId,
+    number: u64,
     state: Mutex<State>,
     changed: Notify,
     /// How often delivery has waited for space.
@@ -26,9 +28,9 @@ struct State {
 }
 
 impl Client {
-    pub(crate) fn new(id: u64) -> Arc<Self> {
+    pub(crate) fn new(number: u64) -> Arc<Self> {
         Arc::new(Self {
-            id: ConnectionId::new(id),
+            number,
             state: Mutex::new(State {
                 received: String::new(),
                 has_space: true,
@@ -38,6 +40,10 @@ impl Client {
             changed: Notify::new(),
             waits: AtomicUsize::new(0),
         })
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Returns everything received so far.
@@ -92,7 +98,7 @@ impl Client {
 
 impl Recipient for Client {
     fn id(&self) -> ConnectionId {
-        self.id
+        ConnectionId::new(self.number)
     }
 
     fn give(&self, frames: Bytes) {
@@ -136,7 +142,8 @@ impl Recipient for Client {
     }
 }
 
-/// Frames that a test can read: `57;` for message 57, `42:57;` for a read pointer.
+/// Frames that a test can read: `57;` for message 57, `42:57;` for a read pointer, `room x;`
+/// and `42 x;` for a change of rules that is encoded as `x`.
 pub(crate) struct Text;
 
 impl Encoder for Text {
@@ -150,5 +157,13 @@ impl Encoder for Text {
 
     fn read_pointer(&self, _: RoomId, user_id: &UserId, seq: Seq) -> Bytes {
         Bytes::from(format!("{user_id}:{seq};"))
+    }
+
+    fn rules_change(&self, change: &StoredChange) -> Bytes {
+        let subject = match change.subject() {
+            ChangeSubject::Room => "room",
+            ChangeSubject::Member(user_id) => user_id.as_str(),
+        };
+        Bytes::from(format!("{subject} {};", change.encoded()))
     }
 }

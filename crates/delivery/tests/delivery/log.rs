@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
-    RoomRepository,
+    RoomPosition, RoomRepository,
 };
 use chat_domain::{
-    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
-    Timestamp, User, UserId,
+    Content, DisplayName, Message, MessageId, NewMessage, RoomId, RoomState, RulesNumber, Seq,
+    StorageError, Timestamp, User, UserId,
 };
 
 use crate::world::{room, seq};
@@ -27,7 +27,7 @@ pub(crate) fn message(n: u64, content: &str) -> Message {
         content: Content::new(content).unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
-        rules: chat_domain::RulesNumber::NONE,
+        rules: RulesNumber::NONE,
     }
     .stored(MessageId::new(1), seq(n))
 }
@@ -37,6 +37,8 @@ pub(crate) fn message(n: u64, content: &str) -> Message {
 pub(crate) struct Log {
     messages: Mutex<BTreeMap<u64, Message>>,
     newest: AtomicUsize,
+    /// The number of the room's rules.
+    pub(crate) rules: AtomicU64,
     /// How many of the next reads fail, and how many panic.
     pub(crate) failing: AtomicUsize,
     pub(crate) panicking: AtomicUsize,
@@ -77,6 +79,14 @@ impl Log {
 
     pub(crate) fn newest_seq(&self) -> Seq {
         seq(self.newest.load(Ordering::SeqCst) as u64)
+    }
+
+    fn position(&self, room_id: RoomId) -> RoomPosition {
+        RoomPosition {
+            room_id,
+            newest: self.newest_seq(),
+            rules: RulesNumber::new(self.rules.load(Ordering::SeqCst)),
+        }
     }
 
     fn take(counter: &AtomicUsize) -> bool {
@@ -141,24 +151,24 @@ impl MessageRepository for Log {
 
 #[async_trait]
 impl RoomRepository for Log {
-    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         self.newest_reads.fetch_add(1, Ordering::SeqCst);
         if Self::take(&self.failing_newest) {
             return Err(StorageError::unavailable("on purpose"));
         }
-        Ok(rooms.iter().map(|id| (*id, self.newest_seq())).collect())
+        Ok(rooms.iter().map(|id| self.position(*id)).collect())
     }
 
     async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
         if Self::take(&self.failing_changes) {
             return Err(StorageError::unavailable("on purpose"));
         }
-        let newest = self.newest_seq();
-        let reached = LogCursor::new(newest.to_string());
+        let now = self.position(room());
+        let reached = LogCursor::new(format!("{now:?}"));
         let cursor = cursor.filter(|_| !Self::take(&self.unknown_changes));
         let changed = cursor.map(|cursor| match cursor == reached {
             true => vec![],
-            false => vec![(room(), newest)],
+            false => vec![now],
         });
         Ok(Changes {
             cursor: reached,
@@ -166,7 +176,7 @@ impl RoomRepository for Log {
         })
     }
 
-    async fn read_state(&self, _: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
+    async fn read_state(&self, _: RoomId, _: &UserId) -> Result<RoomState, StorageError> {
         unreachable!("a use case reads it")
     }
 

@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client;
+mod exclusion;
 mod joining;
 mod log;
 mod messages;
 mod read_pointers;
 mod reconciliation;
+mod rules;
 mod tasks;
 mod world;
 

@@ -30,11 +30,11 @@ async fn a_change_that_is_found_during_a_join_is_remembered() {
     let world = World::with(3);
     let client = Client::new(1);
     sleep(SECOND).await;
-    let entrance = world.rooms.open(room());
+    let entrance = world.rooms.open(room(), &client);
     world.log.store_up_to(4);
     sleep(SECOND).await;
     let began = Instant::now();
-    world.admit(entrance, &client, None, seq(3)).await;
+    world.admit(entrance, None, seq(3)).await.unwrap();
     client.until(|all| all == "joined 3;4;").await;
     assert!(began.elapsed() < SECOND);
 }

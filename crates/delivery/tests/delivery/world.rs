@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
-use chat_delivery::{Admission, Entrance, Rooms};
+use chat_delivery::{Admission, Entrance, NotAdmitted, Recipient as _, Rooms, RulesListener};
 use chat_domain::ports::{Hint, HintListener, RoomEvents};
 use chat_domain::use_cases::{CatchUp, Joining};
-use chat_domain::{Membership, ReadState, RoomEntry, RoomId, Seq, StoredMessage, UserId};
+use chat_domain::{
+    ChangeSubject, Membership, Permit, ReadState, RoomEntry, RoomId, RulesNumber, Seq,
+    StoredChange, StoredMessage, UserId,
+};
 use tokio_util::task::TaskTracker;
 
 use crate::client::{Client, Text};
@@ -27,6 +30,8 @@ pub(crate) struct World {
     pub(crate) log: Arc<Log>,
     pub(crate) events: Arc<Events>,
     pub(crate) rooms: Arc<Rooms<Client>>,
+    /// What the listener of rules was told: numbers, and whom they concern.
+    pub(crate) rules: Arc<RulesLog>,
     /// The tasks that delivery runs.
     pub(crate) tasks: TaskTracker,
 }
@@ -43,18 +48,21 @@ impl World {
         let log = Arc::new(Log::default());
         log.store_up_to(newest);
         let (events, tasks) = (Arc::new(Events::default()), TaskTracker::new());
+        let rules = Arc::new(RulesLog::default());
         let rooms = Rooms::new(
             log.clone(),
             log.clone(),
             events.clone(),
             Arc::new(Text),
             Arc::new(()),
+            rules.clone(),
             tasks.clone(),
         );
         Self {
             log,
             events,
             rooms,
+            rules,
             tasks,
         }
     }
@@ -66,18 +74,18 @@ impl World {
 
     /// Joins with this newest position, which was read before.
     pub(crate) async fn join_at(&self, client: &Arc<Client>, after: Option<u64>, newest: Seq) {
-        let entrance = self.rooms.open(room());
-        self.admit(entrance, client, after, newest).await;
+        let entrance = self.rooms.open(room(), client);
+        self.admit(entrance, after, newest).await.ok();
     }
 
-    /// Ends a join that has begun, with this newest position.
+    /// Ends a join that has begun, with this newest position, of a connection that had joined
+    /// the room before.
     pub(crate) async fn admit(
         &self,
         entrance: Entrance<'_, Client>,
-        client: &Arc<Client>,
         after: Option<u64>,
         newest: Seq,
-    ) {
+    ) -> Result<(), NotAdmitted> {
         let catch_up = match after {
             Some(after) => CatchUp::Replay { after: seq(after) },
             None => CatchUp::None,
@@ -86,14 +94,26 @@ impl World {
             newest,
             read: Seq::START,
         };
-        let joining = Joining { state, catch_up };
+        let joining = Joining {
+            state,
+            permit: Permit::OPEN,
+            catch_up,
+        };
         let welcome = |Admission { seam, missed }| {
             let missed = missed.map(|missed| format!(" missed {}-{}", missed.from, missed.to));
             Bytes::from(format!("joined {seam}{};", missed.unwrap_or_default()))
         };
         let mut membership = Membership::default();
-        let admitted = entrance.admit(client, &mut membership, joining, welcome);
-        admitted.await.ok();
+        membership.join(room(), Permit::OPEN);
+        let admitted = entrance.admit(&mut membership, joining, welcome).await;
+        assert_eq!(membership.has_joined(room()), admitted.is_ok());
+        admitted
+    }
+
+    /// Excludes a client, whose farewell is `bye;`.
+    pub(crate) fn exclude(&self, client: &Client) -> bool {
+        let farewell = Bytes::from_static(b"bye;");
+        self.rooms.exclude(room(), client.id(), farewell)
     }
 
     /// Joins this many clients.
@@ -125,11 +145,43 @@ impl World {
         });
     }
 
+    /// Announces a change of the room's settings, or of where a user stands.
+    pub(crate) fn change_rules(&self, number: u64, user: Option<&str>) {
+        let subject = match user {
+            Some(user) => ChangeSubject::Member(UserId::new(user).unwrap()),
+            None => ChangeSubject::Room,
+        };
+        let encoded = number.to_string().into();
+        self.announce(RoomEntry::Rules {
+            number: RulesNumber::new(number),
+            change: Arc::new(StoredChange::new(subject, encoded)),
+        });
+    }
+
     fn announce(&self, entry: RoomEntry) {
         self.events.announce(Hint {
             room_id: room(),
             entry,
         });
+    }
+}
+
+/// What a listener of rules was told.
+#[derive(Default)]
+pub(crate) struct RulesLog(Mutex<Vec<(u64, Option<String>)>>);
+
+impl RulesLog {
+    /// Returns what is new since the last call.
+    pub(crate) fn take(&self) -> Vec<(u64, Option<String>)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl RulesListener for RulesLog {
+    fn rules_changed(&self, room_id: RoomId, number: RulesNumber, user: Option<&UserId>) {
+        assert_eq!(room_id, room());
+        let told = (number.get(), user.map(UserId::to_string));
+        self.0.lock().unwrap().push(told);
     }
 }
 

@@ -8,7 +8,7 @@ use chat_delivery::{Admission, Encoder, Gone, LiveGive, Recipient, Rooms};
 use chat_domain::use_cases::{JoinRoom, LeaveRoom};
 use chat_domain::{
     ConnectionId, DisplayName, Identity, Membership, Message, RoomAccess, RoomId, Seq,
-    StoredMessage, Timestamp, User, UserId,
+    StoredChange, StoredMessage, Timestamp, User, UserId,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -105,7 +105,8 @@ impl Client {
             self.judge.note(format_args!("{} {act:?}", self.number));
             match act {
                 Act::Join { room_id, after } => {
-                    let enter = || rooms.open(room_id);
+                    self.judge.begins_to_join(self.number, room_id);
+                    let enter = || rooms.open(room_id, &self);
                     let joining = join.execute(&identity, room_id, after.map(seq), enter);
                     let Ok((entrance, joining)) = joining.await else {
                         continue;
@@ -117,9 +118,9 @@ impl Client {
                         let missed = missed.unwrap_or_default();
                         Bytes::from(format!("j:{room_id}:{seam}:{missed};"))
                     };
-                    let admitted = entrance.admit(&self, &mut membership, joining, welcome);
-                    if admitted.await.is_err() {
-                        self.judge.left(self.number, room_id);
+                    match entrance.admit(&mut membership, joining, welcome).await {
+                        Ok(()) => self.judge.is_admitted(self.number, room_id),
+                        Err(_) => self.judge.left(self.number, room_id),
                     }
                 }
                 Act::Leave { room_id } => {
@@ -215,6 +216,12 @@ fn parse(frames: &Bytes) -> impl Iterator<Item = Frame> + '_ {
                 user: number(2),
                 seq: number(3),
             },
+            "c" => Frame::RulesChange {
+                room_id,
+                user: number(2),
+                rules: number(3),
+            },
+            "x" => Frame::Farewell { room_id },
             "j" => Frame::Joined {
                 room_id,
                 seam: number(2),
@@ -247,5 +254,9 @@ impl Encoder for Text {
 
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {
         Bytes::from(format!("r:{room_id}:{user_id}:{seq};"))
+    }
+
+    fn rules_change(&self, change: &StoredChange) -> Bytes {
+        Bytes::from(change.encoded().to_owned())
     }
 }

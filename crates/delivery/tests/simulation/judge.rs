@@ -6,11 +6,15 @@
 //!   reported as missed.
 //! - Promise 6: after leaving, nothing from the room arrives.
 //! - Promise 7: nothing arrives from a room that the client has not joined.
+//! - Promise 9: a client that is excluded is handed a farewell, and nothing from the room
+//!   after it until it joins again. The listener of rules learns of each change that is made
+//!   while a client is in the room, before the change is handed to any.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use chat_domain::RoomId;
+use chat_delivery::RulesListener;
+use chat_domain::{RoomId, RulesNumber, UserId};
 use tokio::time::Instant;
 
 use crate::log::Log;
@@ -42,6 +46,17 @@ struct State {
     stays: BTreeMap<(u64, RoomId), Stay>,
     /// The newest read pointer of each user that a client was handed in its stay.
     pointers: BTreeMap<(u64, RoomId, u64), u64>,
+    /// The newest change of rules about each user, 0 for the room, that a client was handed
+    /// in its stay.
+    changes: BTreeMap<(u64, RoomId, u64), u64>,
+    /// The number of the rules when a stay began.
+    rules_at_join: BTreeMap<(u64, RoomId), u64>,
+    /// The newest number of each room's rules that the listener was told.
+    told: BTreeMap<RoomId, u64>,
+    /// The client that is being excluded from a room, until it has its farewell.
+    excluding: Option<(u64, RoomId)>,
+    /// Clients that were excluded from a room and have not begun to join it again.
+    excluded: BTreeSet<(u64, RoomId)>,
     trace: Vec<String>,
     violations: Vec<String>,
 }
@@ -63,6 +78,14 @@ pub(crate) enum Frame {
         seam: u64,
         missed: Option<(u64, u64)>,
     },
+    RulesChange {
+        room_id: RoomId,
+        user: u64,
+        rules: u64,
+    },
+    Farewell {
+        room_id: RoomId,
+    },
 }
 
 impl Judge {
@@ -81,6 +104,15 @@ impl Judge {
         state.trace.push(line);
     }
 
+    /// A client begins to ask whether it may join.
+    pub(crate) fn begins_to_join(&self, client: u64, room_id: RoomId) {
+        self.state
+            .lock()
+            .unwrap()
+            .excluded
+            .remove(&(client, room_id));
+    }
+
     /// A client asks to join. Nothing of an earlier stay may arrive once it catches up.
     pub(crate) fn joins(&self, client: u64, room_id: RoomId, after: Option<u64>) {
         let mut state = self.state.lock().unwrap();
@@ -88,6 +120,8 @@ impl Judge {
         match (after, state.stays.get(&key)) {
             // Without catching up, it stays until it is admitted anew.
             (None, Some(Stay::Joined { .. })) => {}
+            // Its join was ended before it asked.
+            _ if state.excluded.contains(&key) => {}
             _ => {
                 let joining = Stay::Joining {
                     after,
@@ -102,6 +136,36 @@ impl Judge {
     /// A client has left, or its join has failed.
     pub(crate) fn left(&self, client: u64, room_id: RoomId) {
         self.state.lock().unwrap().stays.remove(&(client, room_id));
+    }
+
+    /// The join of a client has succeeded.
+    pub(crate) fn is_admitted(&self, client: u64, room_id: RoomId) {
+        let state = self.state.lock().unwrap();
+        let stay = state.stays.get(&(client, room_id)).copied();
+        drop(state);
+        if !matches!(stay, Some(Stay::Joined { .. })) {
+            self.accuse(format!(
+                "client {client} is admitted to {room_id}: {stay:?}"
+            ));
+        }
+    }
+
+    /// Excludes a client from a room.
+    pub(crate) fn exclude(&self, client: u64, room_id: RoomId, exclude: impl FnOnce() -> bool) {
+        self.note(format_args!("{client} is excluded from {room_id}"));
+        let key = (client, room_id);
+        self.state.lock().unwrap().excluding = Some(key);
+        let is_excluded = exclude();
+        let mut state = self.state.lock().unwrap();
+        let has_farewell = state.excluding.take().is_none();
+        let is_in_the_room = state.stays.contains_key(&key);
+        drop(state);
+        if is_excluded != has_farewell || is_in_the_room {
+            self.accuse(format!(
+                "client {client} excluded from {room_id}: {is_excluded}, \
+                 farewell: {has_farewell}, still there: {is_in_the_room}"
+            ));
+        }
     }
 
     /// A client is handed a frame.
@@ -119,7 +183,21 @@ impl Judge {
     fn check(&self, state: &mut State, client: u64, frame: Frame) -> Result<(), String> {
         let (Frame::Message { room_id, .. }
         | Frame::ReadPointer { room_id, .. }
-        | Frame::Joined { room_id, .. }) = frame;
+        | Frame::Joined { room_id, .. }
+        | Frame::RulesChange { room_id, .. }
+        | Frame::Farewell { room_id }) = frame;
+        let key = (client, room_id);
+        if state.excluded.contains(&key) {
+            return Err(format!("{frame:?} arrives after the farewell"));
+        }
+        if let Frame::Farewell { .. } = frame {
+            state.excluded.insert(key);
+            state.stays.remove(&key);
+            return match state.excluding.take_if(|excluding| *excluding == key) {
+                Some(_) => Ok(()),
+                None => Err(format!("{frame:?} arrives and it was not excluded")),
+            };
+        }
         let Some(stay) = state.stays.get(&(client, room_id)).copied() else {
             return Err(format!("{frame:?} from a room that it has not joined"));
         };
@@ -156,13 +234,26 @@ impl Judge {
                     .map_err(|lacking| format!("markedRead {seq} arrives before {lacking}"))?;
                 stay
             }
-            (Frame::ReadPointer { .. }, Stay::Joining { .. }) => {
+            (Frame::RulesChange { user, rules, .. }, Stay::Joined { .. }) => {
+                let newest = state.changes.insert((client, room_id, user), rules);
+                if let Some(newest) = newest.filter(|newest| rules <= *newest) {
+                    return Err(format!("{frame:?} arrives after {newest}"));
+                }
+                if state.told.get(&room_id).is_none_or(|told| *told < rules) {
+                    return Err(format!("{frame:?} arrives and the listener was not told"));
+                }
+                stay
+            }
+            (Frame::ReadPointer { .. } | Frame::RulesChange { .. }, Stay::Joining { .. }) => {
                 return Err(format!("{frame:?} arrives before joinedRoom"));
             }
+            (Frame::Farewell { .. }, _) => unreachable!("it was judged above"),
             (Frame::Joined { seam, missed, .. }, stay) => {
                 self.admitted(room_id, seam, missed, stay)?;
                 let is_other = |(c, r, _): &(u64, RoomId, u64)| (*c, *r) != (client, room_id);
                 state.pointers.retain(|key, _| is_other(key));
+                state.changes.retain(|key, _| is_other(key));
+                state.rules_at_join.insert(key, self.log.rules(room_id));
                 Stay::Joined { cursor: seam }
             }
         };
@@ -235,12 +326,20 @@ impl Judge {
             .map_err(|lacking| format!("missed from {from} without {lacking}"))
     }
 
-    /// Checks that a client in the room has everything that is stored.
+    /// Checks that a client in the room has everything that is stored, and that the listener
+    /// was told of the rules that were made meanwhile.
     pub(crate) fn is_up_to_date(&self, client: u64, room_id: RoomId) -> bool {
         let state = self.state.lock().unwrap();
+        let known = [
+            state.told.get(&room_id),
+            state.rules_at_join.get(&(client, room_id)),
+        ];
+        let is_told = known.into_iter().flatten().max() >= Some(&self.log.rules(room_id));
         let newest = self.log.newest(room_id);
         match state.stays.get(&(client, room_id)) {
-            Some(Stay::Joined { cursor }) => self.nothing_between(room_id, *cursor, newest).is_ok(),
+            Some(Stay::Joined { cursor }) => {
+                is_told && self.nothing_between(room_id, *cursor, newest).is_ok()
+            }
             Some(Stay::Joining { .. }) => false,
             None => true,
         }
@@ -264,5 +363,18 @@ impl Judge {
 
     pub(crate) fn trace(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().trace)
+    }
+}
+
+impl RulesListener for Judge {
+    fn rules_changed(&self, room_id: RoomId, number: RulesNumber, user: Option<&UserId>) {
+        let number = number.get();
+        self.note(format_args!("room {room_id}: rules {number}, {user:?}"));
+        if number > self.log.rules(room_id) {
+            self.accuse(format!("rules {number} of {room_id} are not stored"));
+        }
+        let mut state = self.state.lock().unwrap();
+        let told = state.told.entry(room_id).or_default();
+        *told = number.max(*told);
     }
 }

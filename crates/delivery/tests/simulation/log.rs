@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
-    RoomRepository,
+    RoomPosition, RoomRepository,
 };
 use chat_domain::{
-    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, Seq, StorageError,
-    Timestamp, User, UserId,
+    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, RoomState,
+    RulesNumber, Seq, StorageError, Timestamp, User, UserId,
 };
 
 use crate::random::Random;
@@ -39,8 +39,8 @@ pub(crate) struct Log {
 
 struct State {
     rooms: BTreeMap<RoomId, Room>,
-    /// All appends in their order. A cursor is a place in it.
-    appends: Vec<(RoomId, u64)>,
+    /// All appends and changes of rules in their order. A cursor is a place in it.
+    changes: Vec<RoomPosition>,
     /// The furthest cursor so far: no later read of newest positions sees an earlier state.
     furthest: usize,
     reads: Reads,
@@ -51,6 +51,7 @@ struct State {
 #[derive(Default)]
 struct Room {
     now: Moment,
+    rules: u64,
     /// The last states before that, for reads that see one.
     history: VecDeque<Moment>,
 }
@@ -87,7 +88,7 @@ pub(crate) fn message(room_id: RoomId, n: u64) -> Message {
         content: Content::new("hello").unwrap(),
         client_message_id: None,
         created_at: Timestamp::from_unix_millis(0),
-        rules: chat_domain::RulesNumber::NONE,
+        rules: RulesNumber::NONE,
     }
     .stored(MessageId::new(1), seq(n))
 }
@@ -97,7 +98,7 @@ impl Log {
         Arc::new(Self {
             state: Mutex::new(State {
                 rooms: BTreeMap::new(),
-                appends: Vec::new(),
+                changes: Vec::new(),
                 furthest: 0,
                 reads: Reads::Well,
                 faulty_reads: 0,
@@ -113,8 +114,34 @@ impl Log {
         room.remember();
         room.now.newest += 1;
         let newest = room.now.newest;
-        state.appends.push((room_id, newest));
+        // Only a change of rules says what they are.
+        state.changes.push(RoomPosition {
+            room_id,
+            newest: seq(newest),
+            rules: RulesNumber::NONE,
+        });
         newest
+    }
+
+    /// Changes the room's rules and returns their number.
+    pub(crate) fn change_rules(&self, room_id: RoomId) -> u64 {
+        let mut state = self.state.lock().unwrap();
+        let room = state.rooms.entry(room_id).or_default();
+        room.rules += 1;
+        let rules = room.rules;
+        let newest = seq(room.now.newest);
+        state.changes.push(RoomPosition {
+            room_id,
+            newest,
+            rules: RulesNumber::new(rules),
+        });
+        rules
+    }
+
+    /// Returns the number of the room's rules.
+    pub(crate) fn rules(&self, room_id: RoomId) -> u64 {
+        let state = self.state.lock().unwrap();
+        state.rooms.get(&room_id).map_or(0, |room| room.rules)
     }
 
     /// Deletes a message.
@@ -199,20 +226,26 @@ impl Log {
 }
 
 impl State {
-    /// Returns the number of appends that a read of positions sees.
-    fn seen_appends(&mut self, is_stale: bool) -> usize {
-        let (from, to) = (self.furthest as u64, self.appends.len() as u64);
+    /// Returns the number of changes that a read of positions sees.
+    fn seen_changes(&mut self, is_stale: bool) -> usize {
+        let (from, to) = (self.furthest as u64, self.changes.len() as u64);
         match is_stale {
             true => self.random.within(from.saturating_sub(5)..to + 1) as usize,
-            false => self.appends.len(),
+            false => self.changes.len(),
         }
     }
 }
 
-/// Returns the newest position of each room in these appends.
-fn positions(appends: &[(RoomId, u64)]) -> BTreeMap<RoomId, Seq> {
-    let positions = appends.iter().map(|(room_id, n)| (*room_id, seq(*n)));
-    positions.collect()
+/// Returns the position of each room after these changes, in the same order in every run of
+/// a seed.
+fn positions(changes: &[RoomPosition]) -> Vec<RoomPosition> {
+    let mut positions = BTreeMap::new();
+    for change in changes {
+        let position = positions.entry(change.room_id).or_insert(*change);
+        position.newest = position.newest.max(change.newest);
+        position.rules = position.rules.max(change.rules);
+    }
+    positions.into_values().collect()
 }
 
 impl Room {
@@ -262,33 +295,32 @@ impl MessageRepository for Log {
 
 #[async_trait]
 impl RoomRepository for Log {
-    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         let is_stale = self.read_rooms().await?;
         let mut state = self.state.lock().unwrap();
         // A replica that lags does not go back behind what it has shown.
-        let seen = state.seen_appends(is_stale).max(state.furthest);
-        let mut positions = positions(&state.appends[..seen]);
-        positions.retain(|room_id, _| rooms.contains(room_id));
-        // The same order in every run of a seed.
-        Ok(positions.into_iter().collect())
+        let seen = state.seen_changes(is_stale).max(state.furthest);
+        let mut positions = positions(&state.changes[..seen]);
+        positions.retain(|position| rooms.contains(&position.room_id));
+        Ok(positions)
     }
 
     async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError> {
         let is_stale = self.read().await?;
         let mut state = self.state.lock().unwrap();
-        let seen = state.seen_appends(is_stale);
+        let seen = state.seen_changes(is_stale);
         state.furthest = state.furthest.max(seen);
         let is_forgotten = state.random.percent(10);
         let since = cursor.filter(|_| !is_forgotten);
         let since: Option<usize> = since.map(|cursor| cursor.as_str().parse().unwrap());
-        let changes = since.map(|since| positions(&state.appends[since.min(seen)..seen]));
+        let changes = since.map(|since| positions(&state.changes[since.min(seen)..seen]));
         Ok(Changes {
             cursor: LogCursor::new(seen.to_string()),
-            rooms: changes.map(|changes| changes.into_iter().collect()),
+            rooms: changes,
         })
     }
 
-    async fn read_state(&self, room_id: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
+    async fn read_state(&self, room_id: RoomId, _: &UserId) -> Result<RoomState, StorageError> {
         // The use case reads it from the primary: it is slow or fails, but never stale. Its
         // answer may take a while.
         let (reads, delay) = self.begin_read();
@@ -297,9 +329,12 @@ impl RoomRepository for Log {
         tokio::time::sleep(delay / 2).await;
         match reads {
             Reads::Fail | Reads::OnlyChanges => Err(StorageError::unavailable("on purpose")),
-            _ => Ok(ReadState {
-                newest,
-                read: Seq::START,
+            _ => Ok(RoomState {
+                read: ReadState {
+                    newest,
+                    read: Seq::START,
+                },
+                rules: RulesNumber::NONE,
             }),
         }
     }

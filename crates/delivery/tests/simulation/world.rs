@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use chat_delivery::Rooms;
-use chat_domain::ports::{Hint, HintListener, RoomEvents};
-use chat_domain::use_cases::JoinRoom;
-use chat_domain::{RoomEntry, RoomId, StoredMessage, UserId};
+use chat_delivery::{Recipient as _, Rooms};
+use chat_domain::ports::{Hint, HintListener, MockRoomDirectory, RoomEvents};
+use chat_domain::use_cases::{JoinRoom, Permits};
+use chat_domain::{
+    ChangeSubject, RoomEntry, RoomId, RoomKind, RulesNumber, StoredChange, StoredMessage, UserId,
+};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
@@ -92,6 +94,7 @@ impl World {
             events.clone(),
             Arc::new(Text),
             Arc::new(()),
+            judge.clone(),
             TaskTracker::new(),
         );
         let room_ids = (1..=random.within(1..4)).map(|n| RoomId::new(n).unwrap());
@@ -213,7 +216,7 @@ impl World {
         let client = Client::new(self.next, self.judge.clone());
         self.next += 1;
         let (acts, received) = mpsc::unbounded_channel();
-        let join = JoinRoom::new(self.log.clone());
+        let join = JoinRoom::new(self.log.clone(), open_rooms());
         tokio::spawn(client.clone().act(received, self.rooms.clone(), join));
         let after = self.after(room_id);
         acts.send(Act::Join { room_id, after }).ok();
@@ -229,7 +232,7 @@ impl World {
 
     fn step(&mut self) {
         let room_id = self.random.pick(&self.room_ids);
-        match self.random.within(0..100) {
+        match self.random.within(0..110) {
             0..50 => {
                 for _ in 0..self.random.within(1..6) {
                     let n = self.log.append(room_id);
@@ -237,6 +240,9 @@ impl World {
                 }
                 if self.random.percent(20) {
                     self.read_at_once(room_id);
+                }
+                if self.random.percent(10) {
+                    self.exclude(room_id);
                 }
             }
             50..53 => {
@@ -262,6 +268,13 @@ impl World {
                 let pace = self.random.pick(&paces);
                 if let Some((client, _)) = self.any_client() {
                     client.set_pace(pace);
+                }
+            }
+            92..96 => self.exclude(room_id),
+            96..102 => {
+                self.change_rules(room_id);
+                if self.random.percent(30) {
+                    self.exclude(room_id);
                 }
             }
             _ => {
@@ -308,8 +321,52 @@ impl World {
         acts.send(act).ok();
     }
 
-    /// Announces a message: at once, late, twice, or never.
+    /// Excludes a client, perhaps while messages are being handed out.
+    fn exclude(&mut self, room_id: RoomId) {
+        let Some((client, _)) = self.any_client() else {
+            return;
+        };
+        let (rooms, judge) = (self.rooms.clone(), self.judge.clone());
+        let turns = self.random.within(0..12);
+        tokio::spawn(async move {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            // One that has disconnected receives no farewell.
+            if client.is_connected() {
+                judge.exclude(client.number, room_id, || {
+                    rooms.exclude(room_id, client.id(), format!("x:{room_id};").into())
+                });
+            }
+        });
+    }
+
+    /// Changes a room's rules, for a user or for all, and announces it like a message.
+    fn change_rules(&mut self, room_id: RoomId) {
+        let number = self.log.change_rules(room_id);
+        let user = self.random.within(0..3);
+        let subject = match user {
+            0 => ChangeSubject::Room,
+            _ => ChangeSubject::Member(UserId::new(user.to_string()).unwrap()),
+        };
+        let encoded = format!("c:{room_id}:{user}:{number};").into();
+        self.announce_entry(
+            room_id,
+            RoomEntry::Rules {
+                number: RulesNumber::new(number),
+                change: Arc::new(StoredChange::new(subject, encoded)),
+            },
+        );
+    }
+
+    /// Announces a message.
     fn announce(&mut self, room_id: RoomId, n: u64) {
+        let message = StoredMessage::new(seq(n), frame(room_id, seq(n)).into());
+        self.announce_entry(room_id, RoomEntry::Message(Arc::new(message)));
+    }
+
+    /// Announces a change: at once, late, twice, or never.
+    fn announce_entry(&mut self, room_id: RoomId, entry: RoomEntry) {
         let delays: &[u64] = match self.random.within(0..100) {
             0..70 => &[0],
             70..80 => &[],
@@ -317,8 +374,6 @@ impl World {
             90..95 => &[0, self.random.within(1..50)],
             _ => &[self.random.within(1..20), self.random.within(1..20)],
         };
-        let message = StoredMessage::new(seq(n), frame(room_id, seq(n)).into());
-        let entry = RoomEntry::Message(Arc::new(message));
         self.deliver(Hint { room_id, entry }, delays);
     }
 
@@ -365,4 +420,9 @@ impl World {
             }
         }
     }
+}
+
+/// Permits of open rooms that never have rules: no adapter is asked.
+fn open_rooms() -> Permits {
+    Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open)
 }

@@ -2,29 +2,30 @@
 
 use async_trait::async_trait;
 
-use crate::{ReadState, RoomId, Seq, StorageError, UserId};
+use crate::{ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId};
 
 /// Stores how far rooms have come, and how far users have read them.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait RoomRepository: Send + Sync {
-    /// Returns the newest stored position of each of these rooms, in any order; rooms
-    /// without messages are omitted. Every append that returned before this call is
-    /// included. Writes nothing.
+    /// Returns how far each of these rooms has come, in any order; rooms without messages
+    /// and rules are omitted. Every append and every change of rules that returned before
+    /// this call is included. Writes nothing.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
-    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError>;
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError>;
 
-    /// Returns which rooms' newest positions have moved since an earlier call, and a cursor
-    /// for the next one. The cost depends on the number of changes, not of rooms. Writes
-    /// nothing that another method returns.
+    /// Returns which rooms' newest positions or rules have moved since an earlier call, and
+    /// a cursor for the next one. The cost depends on the number of changes, not of rooms.
+    /// Writes nothing that another method returns.
     ///
-    /// - Every append that returned before this call, and that was not included in the call
-    ///   that returned `cursor` or in one before it, is included: in whatever order appends
-    ///   are committed, however long their transactions take, and whichever process appends.
+    /// - Every append and every change of rules that returned before this call, and that was
+    ///   not included in the call that returned `cursor` or in one before it, is included: in
+    ///   whatever order they are committed, however long their transactions take, and
+    ///   whichever process makes them.
     /// - So is what another program stores with SQL, if it also moves the counter
-    ///   `rooms.last_seq`.
+    ///   `rooms.last_seq`, or `rooms.rules`.
     /// - Changes may be reported repeatedly.
     /// - Without a cursor, and with one that is too old or of another database, the changes
     ///   are unknown: the caller must compare its rooms itself, with [`newest`](Self::newest),
@@ -34,8 +35,9 @@ pub trait RoomRepository: Send + Sync {
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`]. The cursor stays valid.
     async fn changed_since(&self, cursor: Option<LogCursor>) -> Result<Changes, StorageError>;
 
-    /// Returns how far the room has come and how far the user has read it. Every append
-    /// that returned before this call is included. Writes nothing.
+    /// Returns how far the room has come, how far the user has read it, and the number of the
+    /// room's rules. Every append and every change that returned before this call is included.
+    /// Writes nothing.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
@@ -43,7 +45,7 @@ pub trait RoomRepository: Send + Sync {
         &self,
         room_id: RoomId,
         user_id: &UserId,
-    ) -> Result<ReadState, StorageError>;
+    ) -> Result<RoomState, StorageError>;
 
     /// Moves the user's read pointer forward to the position, or to the room's newest
     /// position if that is smaller. The pointer never moves back, whatever else moves it
@@ -81,9 +83,21 @@ impl LogCursor {
 pub struct Changes {
     /// The moment up to which the changes are included.
     pub cursor: LogCursor,
-    /// The rooms whose newest position has moved, each once, with that position, in any
-    /// order; `None` if they are unknown.
-    pub rooms: Option<Vec<(RoomId, Seq)>>,
+    /// The rooms that have moved, each once, in any order; `None` if they are unknown. The
+    /// number of rules that have not changed may be missing: it is [`RulesNumber::NONE`]
+    /// then.
+    pub rooms: Option<Vec<RoomPosition>>,
+}
+
+/// How far a room has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoomPosition {
+    /// The room.
+    pub room_id: RoomId,
+    /// Its newest stored position.
+    pub newest: Seq,
+    /// The number of its rules.
+    pub rules: RulesNumber,
 }
 
 /// The result of marking a room as read.

@@ -60,13 +60,14 @@ fn rules(kind: RoomKind, frozen: bool) -> RoomRules {
     }
 }
 
-fn in_words(decision: Result<(), Denied>) -> &'static str {
+fn in_words(decision: Result<(), AccessDenied>) -> &'static str {
     match decision {
         Ok(()) => "yes",
-        Err(Denied::NotFound) => "`not_found`",
-        Err(Denied::Forbidden(Forbidden::Role)) => "`role`",
-        Err(Denied::Forbidden(Forbidden::Muted(_))) => "`muted`",
-        Err(Denied::Forbidden(Forbidden::Frozen)) => "`frozen`",
+        Err(AccessDenied::NotFound) => "`not_found`",
+        Err(AccessDenied::NotInRoom) => "`not_in_room`",
+        Err(AccessDenied::Forbidden(Forbidden::Role)) => "`role`",
+        Err(AccessDenied::Forbidden(Forbidden::Muted(_))) => "`muted`",
+        Err(AccessDenied::Forbidden(Forbidden::Frozen)) => "`frozen`",
     }
 }
 
@@ -118,7 +119,7 @@ fn what_a_user_may_not_see_does_not_exist_whatever_it_tries() {
             for (name, action, frozen) in actions() {
                 for hidden in [banned, not_in_token] {
                     let decision = decide(rules(kind, frozen), hidden, action);
-                    assert_eq!(decision, Err(Denied::NotFound), "{name}");
+                    assert_eq!(decision, Err(AccessDenied::NotFound), "{name}");
                 }
             }
         }
@@ -131,13 +132,13 @@ fn is_permitted_by_the_contract(
     rules: RoomRules,
     standing: Standing,
     action: Action,
-) -> Result<(), Denied> {
+) -> Result<(), AccessDenied> {
     let is_member = standing.role.is_some();
     let can_see = standing.is_allowed_by_token
         && !standing.is_banned
         && (is_member || rules.kind == RoomKind::Open);
     if !can_see {
-        return Err(Denied::NotFound);
+        return Err(AccessDenied::NotFound);
     }
     let rank = match standing.role {
         Some(Role::Reader) => 0,
@@ -148,17 +149,17 @@ fn is_permitted_by_the_contract(
     let rank_of = |role: Role| Role::ALL.iter().position(|other| *other == role).unwrap();
     let by_role = |allowed: bool| match allowed {
         true => Ok(()),
-        false => Err(Denied::Forbidden(Forbidden::Role)),
+        false => Err(AccessDenied::Forbidden(Forbidden::Role)),
     };
     match action {
         Action::Read | Action::Leave => Ok(()),
         Action::Write | Action::WriteWithoutWaiting => {
             by_role(rank >= 1)?;
             if let Some(until) = standing.muted {
-                return Err(Denied::Forbidden(Forbidden::Muted(until)));
+                return Err(AccessDenied::Forbidden(Forbidden::Muted(until)));
             }
             if rules.frozen && rank < 2 {
-                return Err(Denied::Forbidden(Forbidden::Frozen));
+                return Err(AccessDenied::Forbidden(Forbidden::Frozen));
             }
             by_role(action == Action::Write || rank >= 2)
         }

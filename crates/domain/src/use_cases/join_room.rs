@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::{AccessDenied, Identity, ReadState, RoomId, Seq, StorageError, ports::RoomRepository};
+use super::Permits;
+use crate::{
+    AccessDenied, Action, Identity, Permit, ReadState, RoomId, Seq, StorageError,
+    ports::RoomRepository,
+};
 
 /// Decides whether a user may join a room, and how the connection catches up. It stores
 /// nothing.
 #[derive(Clone)]
 pub struct JoinRoom {
     rooms: Arc<dyn RoomRepository>,
+    permits: Permits,
 }
 
 /// A join that was allowed.
@@ -16,6 +21,8 @@ pub struct JoinRoom {
 pub struct Joining {
     /// How far the room has come, and how far this user has read it.
     pub state: ReadState,
+    /// What the user may do in the room.
+    pub permit: Permit,
     /// How the connection receives what it missed.
     pub catch_up: CatchUp,
 }
@@ -52,15 +59,16 @@ impl JoinRoom {
     /// The maximum number of messages that are replayed.
     pub const REPLAY_LIMIT: u64 = 1000;
 
-    /// Creates the use case over this repository.
-    pub fn new(rooms: Arc<dyn RoomRepository>) -> Self {
-        Self { rooms }
+    /// Creates the use case over this repository and these permits.
+    pub fn new(rooms: Arc<dyn RoomRepository>, permits: Permits) -> Self {
+        Self { rooms, permits }
     }
 
     /// Decides how the user joins the room; `after` is the last message that the client
-    /// has, if it asks to catch up. Any room number can be joined: a room without
-    /// messages is at [`Seq::START`]. Calls `enter` once the user may join, before the room's
-    /// state is read: nothing is done for a room that the user may not see.
+    /// has, if it asks to catch up. Any room number can be joined, unless a rule forbids it: a
+    /// room without messages is at [`Seq::START`]. Calls `enter` before the room's state and
+    /// rules are read, so that no change is missed; nothing is done for a room that the token
+    /// does not allow.
     ///
     /// # Errors
     /// [`JoinRoomError`].
@@ -80,6 +88,10 @@ impl JoinRoom {
             .read_state(room_id, &identity.user.id)
             .await
             .map_err(JoinRoomError::Storage)?;
+        let permit = self.permits.at(identity, room_id, state.rules).await;
+        let permit = permit.map_err(JoinRoomError::Storage)?;
+        permit.decide(Action::Read)?;
+        let state = state.read;
         let catch_up = match after {
             None => CatchUp::None,
             Some(after) if state.newest.since(after) > Self::REPLAY_LIMIT => {
@@ -91,14 +103,30 @@ impl JoinRoom {
                 after: after.min(state.newest),
             },
         };
-        Ok((entrance, Joining { state, catch_up }))
+        let joining = Joining {
+            state,
+            permit,
+            catch_up,
+        };
+        Ok((entrance, joining))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId, ports::MockRoomRepository};
+    use crate::ports::{
+        MockRoomDirectory, MockRoomRepository, RoomSettings, RoomSnapshot, UserRecord,
+    };
+    use crate::{
+        DisplayName, Metadata, Role, RoomAccess, RoomKind, RoomRules, RoomState, RulesNumber,
+        Timestamp, Until, User, UserId,
+    };
+
+    /// Permits of open rooms that never had rules.
+    fn open_rooms() -> Permits {
+        Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open)
+    }
 
     fn room(number: u64) -> RoomId {
         RoomId::new(number).unwrap()
@@ -123,15 +151,19 @@ mod tests {
     /// Joins room 1, whose newest position is 5000, in a repository that is asked once.
     async fn join(identity: &Identity, after: Option<u64>) -> Joining {
         let mut rooms = MockRoomRepository::new();
-        let state = ReadState {
+        let read = ReadState {
             newest: seq(5000),
             read: seq(4998),
+        };
+        let state = RoomState {
+            read,
+            rules: RulesNumber::NONE,
         };
         rooms
             .expect_read_state()
             .once()
             .returning(move |_, _| Ok(state));
-        let join = JoinRoom::new(Arc::new(rooms));
+        let join = JoinRoom::new(Arc::new(rooms), open_rooms());
         let joined = join.execute(identity, room(1), after.map(seq), || ());
         joined.await.unwrap().1
     }
@@ -139,7 +171,7 @@ mod tests {
     #[pollster::test]
     async fn a_room_that_the_token_does_not_allow_is_not_found_without_a_query() {
         let identity = identity(RoomAccess::Only([room(1)].into()));
-        let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()));
+        let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()), open_rooms());
         let enter = || unreachable!("the room is not opened");
         let outcome = refused.execute::<()>(&identity, room(2), None, enter).await;
         assert!(matches!(
@@ -165,12 +197,72 @@ mod tests {
     }
 
     #[pollster::test]
+    async fn the_rules_decide_whether_a_room_can_be_joined() {
+        let record = |role, banned| UserRecord {
+            role,
+            banned,
+            muted: None,
+        };
+        for (kind, record, may_join) in [
+            (RoomKind::Private, record(None, None), false),
+            (RoomKind::Private, record(Some(Role::Reader), None), true),
+            (RoomKind::Open, record(None, None), true),
+            (RoomKind::Open, record(None, Some(Until::Lifted)), false),
+        ] {
+            let mut rooms = MockRoomRepository::new();
+            rooms.expect_read_state().once().returning(|_, _| {
+                Ok(RoomState {
+                    rules: RulesNumber::new(7),
+                    ..RoomState::default()
+                })
+            });
+            let mut directory = MockRoomDirectory::new();
+            directory
+                .expect_snapshot()
+                .once()
+                .returning(move |_, users| {
+                    assert_eq!(users.len(), 1);
+                    Ok(RoomSnapshot {
+                        rules: RulesNumber::new(8),
+                        settings: Some(RoomSettings {
+                            rules: RoomRules {
+                                kind,
+                                frozen: false,
+                                slow_mode_seconds: 0,
+                            },
+                            name: None,
+                            metadata: Metadata::default(),
+                            created_at: Timestamp::from_unix_millis(0),
+                            member_count: 0,
+                        }),
+                        owners: 0,
+                        users: vec![record],
+                    })
+                });
+            let permits = Permits::new(Arc::new(directory), RoomKind::Open);
+            let join = JoinRoom::new(Arc::new(rooms), permits);
+            let identity = identity(RoomAccess::All);
+            match join.execute(&identity, room(1), None, || ()).await {
+                Ok(((), joining)) => {
+                    assert!(may_join, "{kind:?} {record:?}");
+                    assert_eq!(joining.permit.number, RulesNumber::new(8));
+                }
+                Err(error) => {
+                    assert!(!may_join, "{kind:?} {record:?}");
+                    let denied = matches!(error, JoinRoomError::Denied(AccessDenied::NotFound));
+                    assert!(denied, "{error}");
+                }
+            }
+        }
+    }
+
+    #[pollster::test]
     async fn unavailable_storage_is_an_error_and_not_an_empty_room() {
         let mut rooms = MockRoomRepository::new();
         rooms
             .expect_read_state()
             .returning(|_, _| Err(StorageError::unavailable("gone")));
-        let join = JoinRoom::new(Arc::new(rooms));
+        let join = JoinRoom::new(Arc::new(rooms), open_rooms());
         assert!(matches!(
             join.execute(&identity(RoomAccess::All), room(1), None, || ())
                 .await,

@@ -55,6 +55,7 @@ mod tests {
     use mockall::predicate::eq;
 
     use super::*;
+    use crate::Permit;
     use crate::ports::MockRoomDelivery;
     use crate::{DisplayName, RoomAccess, Timestamp, User, UserId};
 
@@ -70,8 +71,8 @@ mod tests {
         let leave = delivery.expect_leave().with(eq(room(1)), eq(id));
         leave.once().return_const(());
         let mut membership = Membership::default();
-        membership.join(room(1));
-        membership.join(room(2));
+        membership.join(room(1), Permit::OPEN);
+        membership.join(room(2), Permit::OPEN);
         (id, membership, LeaveRoom::new(Arc::new(delivery)))
     }
 
@@ -107,8 +108,8 @@ mod tests {
         delivery.expect_leave().times(2).return_const(());
         let leave = LeaveRoom::new(Arc::new(delivery));
         let mut membership = Membership::default();
-        membership.join(room(1));
-        membership.join(room(2));
+        membership.join(room(1), Permit::OPEN);
+        membership.join(room(2), Permit::OPEN);
         leave.execute_for_all(ConnectionId::new(7), &mut membership);
         assert_eq!(membership.iter().count(), 0);
     }

@@ -37,6 +37,11 @@ impl PageLimit {
     pub fn new(limit: usize) -> Option<Self> {
         (1..=Self::MAX).contains(&limit).then_some(Self(limit))
     }
+
+    /// Returns the number.
+    pub fn get(self) -> usize {
+        self.0
+    }
 }
 
 impl Default for PageLimit {
@@ -140,6 +145,7 @@ impl ListMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Permit;
     use crate::{
         Content, DisplayName, Message, MessageId, NewMessage, Timestamp, User, UserId,
         ports::MockMessageRepository,
@@ -183,7 +189,7 @@ mod tests {
         });
         let list = ListMessages::new(Arc::new(log), encode);
         let (room, limit) = (RoomId::new(1).unwrap(), PageLimit::new(2).unwrap());
-        let page = list.execute(Access::Joined, room, start, limit);
+        let page = list.execute(Access::Joined(Permit::OPEN), room, start, limit);
         let page = page.await.unwrap();
         let seqs = page.messages.iter().map(|m| m.seq().get()).collect();
         (seqs, page.has_more)

@@ -65,6 +65,7 @@ impl MarkRead {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Permit;
     use crate::{
         Access, DisplayName, User, UserId,
         ports::{MarkedRead, MockRoomEvents, MockRoomRepository},
@@ -109,8 +110,21 @@ mod tests {
 
     #[pollster::test]
     async fn a_pointer_is_announced_only_if_it_moved() {
-        assert_eq!(mark(Access::Joined, true, 1).await.unwrap().unread(), 0);
-        assert_eq!(mark(Access::Joined, false, 0).await.unwrap().read.get(), 5);
+        assert_eq!(
+            mark(Access::Joined(Permit::OPEN), true, 1)
+                .await
+                .unwrap()
+                .unread(),
+            0
+        );
+        assert_eq!(
+            mark(Access::Joined(Permit::OPEN), false, 0)
+                .await
+                .unwrap()
+                .read
+                .get(),
+            5
+        );
     }
 
     #[pollster::test]

@@ -8,6 +8,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 use chat_domain::ports::Authenticator as _;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 const SECRET: &[u8] = b"a secret of the fuzz target, which no input can know";
@@ -59,8 +60,12 @@ fn signed(parts: &[u8]) {
         serde_json::from_str(&String::from_utf8_lossy(header)).expect("an accepted header is JSON");
     assert_eq!(header["alg"], "HS256");
     assert_eq!(header.get("crit"), None);
-    let claims: Value =
-        serde_json::from_str(&String::from_utf8_lossy(claims)).expect("accepted claims are JSON");
+    let claims = String::from_utf8_lossy(claims);
+    serde_json::from_str::<IgnoredAny>(&claims).expect("accepted claims are JSON");
+    // A number in a claim that is ignored may be too large for this test.
+    let Ok(claims) = serde_json::from_str::<Value>(&claims) else {
+        return;
+    };
     assert!(claims["exp"].as_f64().is_some_and(|exp| exp > 1.7e9));
     let expected = match &claims["sub"] {
         Value::String(subject) => subject.clone(),

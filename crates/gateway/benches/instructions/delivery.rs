@@ -12,8 +12,8 @@ use chat_delivery::{Gone, LiveGive, Recipient, Rooms};
 use chat_domain::ports::{Hint, RoomEvents as _};
 use chat_domain::use_cases::{CatchUp, Joining};
 use chat_domain::{
-    ConnectionId, Membership, ReadState, RoomEntry, RoomId, RoomSequencer, Seq, StoredMessage,
-    UserId,
+    ConnectionId, Membership, Permit, ReadState, RoomEntry, RoomId, RoomSequencer, Seq,
+    StoredMessage, UserId,
 };
 use chat_gateway::bench;
 use tokio::runtime::Runtime;
@@ -148,6 +148,7 @@ impl World {
             events.clone(),
             bench::encoder(),
             Arc::new(()),
+            Arc::new(()),
             TaskTracker::new(),
         );
         Self {
@@ -163,15 +164,17 @@ impl World {
             newest: self.newest,
             read: Seq::START,
         };
-        let joining = Joining { state, catch_up };
+        let joining = Joining {
+            state,
+            permit: Permit::OPEN,
+            catch_up,
+        };
         let mut membership = Membership::default();
         self.runtime
             .block_on(async {
-                let entrance = self.rooms.open(Self::room());
+                let entrance = self.rooms.open(Self::room(), member);
                 let welcome = |_| Bytes::new();
-                entrance
-                    .admit(member, &mut membership, joining, welcome)
-                    .await
+                entrance.admit(&mut membership, joining, welcome).await
             })
             .expect("the member is connected");
     }

@@ -6,9 +6,11 @@ use async_trait::async_trait;
 use chat_adapters::bench::GroupCommit;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, PoolStatus,
-    ReadLimit, RoomRepository, StorageHealth,
+    ReadLimit, RoomPosition, RoomRepository, StorageHealth,
 };
-use chat_domain::{Message, NewMessage, ReadState, RoomId, Seq, StorageError, UserId};
+use chat_domain::{
+    Message, NewMessage, ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId,
+};
 
 use crate::samples::{message, room, seq};
 
@@ -78,8 +80,13 @@ impl MessageRepository for Log {
 
 #[async_trait]
 impl RoomRepository for Log {
-    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<(RoomId, Seq)>, StorageError> {
-        Ok(rooms.iter().map(|room| (*room, self.newest())).collect())
+    async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
+        let positions = rooms.iter().map(|room_id| RoomPosition {
+            room_id: *room_id,
+            newest: self.newest(),
+            rules: RulesNumber::NONE,
+        });
+        Ok(positions.collect())
     }
 
     async fn changed_since(&self, _: Option<LogCursor>) -> Result<Changes, StorageError> {
@@ -89,10 +96,13 @@ impl RoomRepository for Log {
         })
     }
 
-    async fn read_state(&self, _: RoomId, _: &UserId) -> Result<ReadState, StorageError> {
-        Ok(ReadState {
-            newest: self.newest(),
-            read: Seq::START,
+    async fn read_state(&self, _: RoomId, _: &UserId) -> Result<RoomState, StorageError> {
+        Ok(RoomState {
+            read: ReadState {
+                newest: self.newest(),
+                read: Seq::START,
+            },
+            rules: RulesNumber::NONE,
         })
     }
 

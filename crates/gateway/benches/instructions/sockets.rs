@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chat_adapters::{LocalRoomEvents, NoRevocations};
-use chat_domain::Timestamp;
-use chat_domain::ports::Clock;
+use chat_domain::ports::{Clock, MockRoomDirectory};
+use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
     AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
 };
@@ -122,6 +122,9 @@ impl Served {
             let app = App::new(AppOptions {
                 messages: log.clone(),
                 rooms: log.clone(),
+                // No room has rules.
+                directory: Arc::new(MockRoomDirectory::new()),
+                room_default: RoomKind::Open,
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),
                 authenticator: Arc::new(tokens::authenticator()),

@@ -9,6 +9,7 @@ use chat_adapters::jwt::{
 };
 use chat_adapters::postgres::PostgresUrl;
 use chat_adapters::redis::{RedisOptions, RedisUrl};
+use chat_domain::RoomKind;
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -52,11 +53,8 @@ impl<'a> Reader<'a> {
     /// Refuses settings that this version does not implement.
     pub(super) fn refuse_planned(&mut self) {
         for setting in SETTINGS {
-            let Support::Planned { no_op } = setting.support else {
-                continue;
-            };
-            let value = self.settings.get(setting.name);
-            if value.is_none() || value == no_op {
+            let is_set = self.settings.get(setting.name).is_some();
+            if setting.support != Support::Planned || !is_set {
                 continue;
             }
             let variable = match self.settings.source(setting.name) {
@@ -64,8 +62,7 @@ impl<'a> Reader<'a> {
                 _ => None,
             };
             let variable = variable.unwrap_or_else(|| "it".to_owned());
-            let alternative = no_op.map_or(String::new(), |no_op| format!(" or set it to {no_op}"));
-            let text = format!("is not implemented in this version: unset {variable}{alternative}");
+            let text = format!("is not implemented in this version: unset {variable}");
             self.problem::<()>(setting.name, text);
         }
     }
@@ -137,6 +134,11 @@ impl<'a> Reader<'a> {
             };
         }
         self.problem(NAME, "must start with sqlite:// or postgres://")
+    }
+
+    pub(super) fn room_default(&mut self) -> Option<RoomKind> {
+        let kinds = RoomKind::ALL.map(|kind| (kind.as_str(), kind));
+        self.choice("ROOM_DEFAULT", &kinds)
     }
 
     /// Returns `Some(None)` if there is no Redis.

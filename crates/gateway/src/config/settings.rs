@@ -84,7 +84,7 @@ impl Settings {
     fn read_file(&mut self, setting: &'static Setting, path: String) {
         let text = match setting.support {
             // That it is set is the fault, whatever the file holds.
-            Support::Planned { .. } => Ok(String::new()),
+            Support::Planned => Ok(String::new()),
             Support::Implemented => std::fs::read_to_string(&path),
         };
         match text {

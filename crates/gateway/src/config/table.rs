@@ -25,10 +25,7 @@ pub enum Support {
     Implemented,
     /// It is known, but does nothing yet. `serve` refuses to start when it is set,
     /// because a setting without effect must not look effective.
-    Planned {
-        /// The value that asks for what this version does anyway, if there is one.
-        no_op: Option<&'static str>,
-    },
+    Planned,
 }
 
 impl Setting {
@@ -91,7 +88,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "MESSAGE_RATE",
         "50",
-        "events that write, and joins, per second and user; 0: no limit",
+        "events that write, joins and getRoom, per second and user; 0: no limit",
     ),
     setting(
         "CONNECT_RATE",
@@ -102,9 +99,9 @@ pub const SETTINGS: &[Setting] = &[
         "TRUSTED_PROXIES",
         "networks whose X-Forwarded-For is trusted, comma-separated",
     ),
-    planned_unless(
-        "open",
+    setting(
         "ROOM_DEFAULT",
+        "open",
         "kind of a room without rules: open or private",
     ),
     planned_secret("API_KEYS", "keys of the server API"),
@@ -188,14 +185,7 @@ const fn secret(name: &'static str, help: &'static str) -> Setting {
 
 const fn planned(name: &'static str, help: &'static str) -> Setting {
     Setting {
-        support: Support::Planned { no_op: None },
-        ..optional(name, help)
-    }
-}
-
-const fn planned_unless(no_op: &'static str, name: &'static str, help: &'static str) -> Setting {
-    Setting {
-        support: Support::Planned { no_op: Some(no_op) },
+        support: Support::Planned,
         ..optional(name, help)
     }
 }
@@ -211,7 +201,7 @@ const fn planned_secret(name: &'static str, help: &'static str) -> Setting {
 pub fn flags() -> impl Iterator<Item = Arg> {
     SETTINGS.iter().flat_map(|setting| {
         let help = match (setting.support, setting.default) {
-            (Support::Planned { .. }, _) => format!("{} (not in this version)", setting.help),
+            (Support::Planned, _) => format!("{} (not in this version)", setting.help),
             (Support::Implemented, Some(default)) => {
                 format!("{} [default: {default}]", setting.help)
             }

@@ -258,7 +258,6 @@ fn keys_that_cannot_be_used_are_refused_by_name() {
 #[test]
 fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
-        "ROOM_DEFAULT",
         "API_KEYS",
         "API_PORT",
         "ACCESS_URL",
@@ -283,10 +282,15 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
 }
 
 #[test]
-fn a_value_that_requests_the_only_available_behaviour_is_accepted() {
-    assert!(read(&[("ROOM_DEFAULT", "open")]).is_ok());
-    let reported = problem(&[("ROOM_DEFAULT", "private")]);
-    assert!(reported.ends_with("or set it to open"), "{reported}");
+fn a_room_without_rules_is_open_unless_the_operator_decides_otherwise() {
+    let kind = |settings: &[(&str, &str)]| read(settings).unwrap().room_default;
+    assert_eq!(kind(&[]), RoomKind::Open);
+    assert_eq!(kind(&[("ROOM_DEFAULT", "open")]), RoomKind::Open);
+    assert_eq!(kind(&[("ROOM_DEFAULT", "private")]), RoomKind::Private);
+    assert_eq!(
+        problem(&[("ROOM_DEFAULT", "Private")]),
+        "ROOM_DEFAULT must be open or private, not \"Private\""
+    );
 }
 
 #[test]

@@ -30,6 +30,15 @@ pub(crate) enum EventName {
     ListMessages,
     MarkRead,
     RenewToken,
+    SetMember,
+    RemoveMember,
+    BanMember,
+    UnbanMember,
+    MuteMember,
+    UnmuteMember,
+    SetRoom,
+    GetRoom,
+    ListMembers,
     /// None that is known.
     Unknown,
 }
@@ -44,6 +53,15 @@ impl EventName {
             Some("listMessages") => Self::ListMessages,
             Some("markRead") => Self::MarkRead,
             Some("renewToken") => Self::RenewToken,
+            Some("setMember") => Self::SetMember,
+            Some("removeMember") => Self::RemoveMember,
+            Some("banMember") => Self::BanMember,
+            Some("unbanMember") => Self::UnbanMember,
+            Some("muteMember") => Self::MuteMember,
+            Some("unmuteMember") => Self::UnmuteMember,
+            Some("setRoom") => Self::SetRoom,
+            Some("getRoom") => Self::GetRoom,
+            Some("listMembers") => Self::ListMembers,
             _ => Self::Unknown,
         }
     }
@@ -57,6 +75,15 @@ impl EventName {
             Self::ListMessages => "listMessages",
             Self::MarkRead => "markRead",
             Self::RenewToken => "renewToken",
+            Self::SetMember => "setMember",
+            Self::RemoveMember => "removeMember",
+            Self::BanMember => "banMember",
+            Self::UnbanMember => "unbanMember",
+            Self::MuteMember => "muteMember",
+            Self::UnmuteMember => "unmuteMember",
+            Self::SetRoom => "setRoom",
+            Self::GetRoom => "getRoom",
+            Self::ListMembers => "listMembers",
             Self::Unknown => "unknown",
         }
     }
@@ -73,6 +100,15 @@ impl Label for EventName {
             Self::ListMessages,
             Self::MarkRead,
             Self::RenewToken,
+            Self::SetMember,
+            Self::RemoveMember,
+            Self::BanMember,
+            Self::UnbanMember,
+            Self::MuteMember,
+            Self::UnmuteMember,
+            Self::SetRoom,
+            Self::GetRoom,
+            Self::ListMembers,
             Self::Unknown,
         ]
     }

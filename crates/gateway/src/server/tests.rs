@@ -7,12 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockClock, MockRevocations, MockRoomEvents, MockRoomRepository, PoolStatus, ReadLimit,
-    StorageHealth,
+    MockClock, MockRevocations, MockRoomDirectory, MockRoomEvents, MockRoomRepository, PoolStatus,
+    ReadLimit, StorageHealth,
 };
 use chat_domain::{
-    DisplayName, Identity, NewMessage, ReadState, RoomAccess, RoomId, Seq, StorageError, Timestamp,
-    User, UserId,
+    DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
+    Timestamp, User, UserId,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,7 +85,7 @@ fn app() -> App {
     clock.expect_now().return_const(now);
     let mut rooms = MockRoomRepository::new();
     let state = rooms.expect_read_state();
-    state.returning(|_, _| Ok(ReadState::default()));
+    state.returning(|_, _| Ok(RoomState::default()));
     let is_active = Arc::new(AtomicBool::new(false));
     let activated = is_active.clone();
     rooms.expect_changed_since().returning(move |_| {
@@ -104,6 +104,8 @@ fn app() -> App {
     App::new(AppOptions {
         messages: Arc::new(StorageWithoutAppends),
         rooms: Arc::new(rooms),
+        directory: Arc::new(MockRoomDirectory::new()),
+        room_default: RoomKind::Open,
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),
         authenticator: Arc::new(authenticator),

@@ -9,6 +9,7 @@ use chat_domain::{ConnectionId, Identity, Membership};
 use opentelemetry::Context;
 use tracing::Span;
 
+use super::exclusions::Exclusions;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::reply::{Failure, Request};
@@ -25,12 +26,13 @@ pub(crate) struct Client {
     identity: Mutex<Arc<Identity>>,
     pub(crate) session: Arc<Session>,
     pub(super) gateway: Arc<Gateway>,
-    clients: Arc<Clients>,
+    pub(super) clients: Arc<Clients>,
     pub(super) inbox: Inbox<Asked, Command>,
     /// The trace to which the client's events belong, if it named one.
     pub(super) trace: Option<Context>,
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
+    pub(crate) exclusions: Exclusions,
 }
 
 /// An event of the client that has taken its place.
@@ -97,6 +99,7 @@ impl Client {
             inbox: Inbox::new(gateway.limits.max_in_flight),
             trace,
             membership: Mutex::default(),
+            exclusions: Exclusions::default(),
             gateway,
         })
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use chat_domain::{Caller, Identity, Membership, RoomId};
+use chat_domain::{Access, AccessDenied, Caller, Identity, Membership, RoomId};
 
 use super::client::{Client, Slot};
 use super::outbox::Outbox;
-use super::reply::Request;
+use super::reply::{Failure, Request};
 use crate::gateway::Gateway;
 
 /// One event of one client.
@@ -28,16 +28,57 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Returns the client as the caller of a use case.
-    pub(super) fn caller(&self, membership: &Membership, room_id: RoomId) -> Caller<'a> {
-        Caller {
+    ///
+    /// # Errors
+    /// To its user, the room does not exist, or that cannot be determined.
+    pub(super) async fn caller(
+        &self,
+        membership: &Membership,
+        room_id: RoomId,
+    ) -> Result<Caller<'a>, Failure> {
+        let access = self.identity.access(membership, room_id);
+        self.require_visible(access, room_id).await?;
+        Ok(Caller {
             user: &self.identity.user,
-            access: self.identity.access(membership, room_id),
+            access,
+        })
+    }
+
+    /// Checks that a room which the client has not joined exists for its user.
+    ///
+    /// # Errors
+    /// As [`caller`](Self::caller).
+    pub(super) async fn require_visible(
+        &self,
+        access: Access,
+        room_id: RoomId,
+    ) -> Result<(), Failure> {
+        if access == Access::NotJoined {
+            let get_room = &self.gateway.get_room;
+            get_room.execute(self.identity, room_id).await?;
         }
+        Ok(())
     }
 
     /// Answers the event.
     pub(super) fn send(&self, packets: impl IntoIterator<Item = Bytes>) {
         self.slot.release();
         self.outbox.push(packets);
+    }
+
+    /// Answers the event with what the room contains.
+    ///
+    /// # Errors
+    /// The connection was excluded from the room meanwhile.
+    pub(super) fn send_from_room(
+        &self,
+        room_id: RoomId,
+        packets: impl IntoIterator<Item = Bytes>,
+    ) -> Result<(), Failure> {
+        let exclusions = &self.client.exclusions;
+        match exclusions.unless_excluded(room_id, || self.send(packets)) {
+            true => Ok(()),
+            false => Err(Failure::from(&AccessDenied::NotFound)),
+        }
     }
 }

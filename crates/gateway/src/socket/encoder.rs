@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chat_delivery::Encoder;
-use chat_domain::{Message, RoomId, Seq, StoredMessage, UserId};
+use chat_domain::{ChangeSubject, Message, RoomId, Seq, StoredChange, StoredMessage, UserId};
 
 use super::objects::{MarkedRead, message_json};
 use super::packet;
@@ -21,5 +21,13 @@ impl Encoder for SocketIoEncoder {
 
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {
         packet::event("markedRead", &MarkedRead::new(room_id, user_id, seq))
+    }
+
+    fn rules_change(&self, change: &StoredChange) -> Bytes {
+        let event = match change.subject() {
+            ChangeSubject::Room => "roomChanged",
+            ChangeSubject::Member(_) => "memberChanged",
+        };
+        packet::event_of_json(event, change.encoded())
     }
 }

@@ -1,7 +1,7 @@
 //! The handlers of `joinRoom` and `leaveRoom`.
 
-use chat_delivery::Recipient as _;
-use chat_domain::{Membership, RoomId, Seq};
+use chat_delivery::{NotAdmitted, Recipient as _};
+use chat_domain::{AccessDenied, Membership, RoomId, Seq};
 
 use super::context::Context;
 use super::objects::{JoinedRoom, LeftRoom};
@@ -25,7 +25,7 @@ pub(super) async fn join(
     let (entrance, joining) = gateway
         .join_room
         .execute(context.identity, room_id, after, || {
-            gateway.rooms.open(room_id)
+            gateway.rooms.open(room_id, context.outbox)
         })
         .await?;
     let welcome = |admission| {
@@ -34,10 +34,13 @@ pub(super) async fn join(
         let event = packet::event("joinedRoom", &joined);
         packet::join(std::iter::once(event).chain(context.request.success(&joined)))
     };
-    // A client that has disconnected meanwhile needs no answer.
-    let _gone = entrance
-        .admit(context.outbox, membership, joining, welcome)
-        .await;
+    match entrance.admit(membership, joining, welcome).await {
+        Ok(()) => {}
+        // A client that has disconnected meanwhile needs no answer.
+        Err(NotAdmitted::Gone(_)) => {}
+        // To it, the room does not exist any more.
+        Err(NotAdmitted::Excluded) => return Err((&AccessDenied::NotFound).into()),
+    }
     Ok(())
 }
 

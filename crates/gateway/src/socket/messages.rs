@@ -1,23 +1,42 @@
 //! The handlers of `sendMessage`, `listMessages` and `markRead`.
 
-use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
-use chat_domain::{Membership, RoomId, Seq};
+use chat_domain::use_cases::{Attempt, PageLimit, PageStart, SendMessageError, SentMessage};
+use chat_domain::{Access, Caller, Membership, RoomId, Seq};
 
 use super::context::Context;
 use super::objects::MarkReadAck;
 use super::reply::Failure;
 
+/// Whether a message was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    Yes,
+    /// It has to be sent again, with a permit that is read again.
+    NotYet(Attempt),
+}
+
 pub(super) async fn send(
     context: Context<'_>,
-    membership: &Membership,
+    access: Access,
     sent: SentMessage,
-) -> Result<(), Failure> {
-    let caller = context.caller(membership, sent.room_id);
+    attempt: Attempt,
+) -> Result<Answered, Failure> {
     let gateway = context.gateway;
+    context.require_visible(access, sent.room_id).await?;
+    let caller = Caller {
+        user: &context.identity.user,
+        access,
+    };
     let stored = || gateway.metrics.committed(context.arrived);
-    let message = gateway.send_message.execute(caller, sent, stored).await?;
-    context.send(context.request.stored(&message));
-    Ok(())
+    let sending = gateway.send_message.execute(caller, sent, attempt, stored);
+    match sending.await {
+        Ok(message) => context.send(context.request.stored(&message)),
+        Err(SendMessageError::Outdated { has_turn }) => {
+            return Ok(Answered::NotYet(Attempt::Again { has_turn }));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(Answered::Yes)
 }
 
 pub(super) async fn list(
@@ -28,10 +47,9 @@ pub(super) async fn list(
     limit: PageLimit,
 ) -> Result<(), Failure> {
     let list_messages = &context.gateway.list_messages;
-    let access = context.caller(membership, room_id).access;
+    let access = context.caller(membership, room_id).await?.access;
     let page = list_messages.execute(access, room_id, start, limit).await?;
-    context.send(context.request.page(&page));
-    Ok(())
+    context.send_from_room(room_id, context.request.page(&page))
 }
 
 pub(super) async fn mark_read(
@@ -40,13 +58,12 @@ pub(super) async fn mark_read(
     room_id: RoomId,
     seq: Seq,
 ) -> Result<(), Failure> {
-    let caller = context.caller(membership, room_id);
+    let caller = context.caller(membership, room_id).await?;
     let state = context
         .gateway
         .mark_read
         .execute(caller, room_id, seq)
         .await?;
     let answer = MarkReadAck::new(room_id, state);
-    context.send(context.request.success(&answer));
-    Ok(())
+    context.send_from_room(room_id, context.request.success(&answer))
 }

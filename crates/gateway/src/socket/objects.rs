@@ -1,8 +1,14 @@
 //! The objects that go out on the wire.
 
+mod rules;
+
 use chat_delivery::Admission;
 use chat_domain::{ClientMessageId, Identity, Message, ReadState, RoomId, Seq, UserId};
 use serde::Serialize;
+
+pub(crate) use self::rules::{
+    MemberAck, MemberChanged, MemberObject, MembersAck, RoomAck, RoomChanged, RoomObject,
+};
 
 /// `newMessage`, and `message` in an acknowledgement.
 #[derive(Serialize)]
@@ -48,10 +54,15 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
 /// Encodes a message as JSON: the argument of `newMessage`, and the acknowledgement's
 /// `message`.
 pub(crate) fn message_json(message: &Message) -> Box<str> {
-    match serde_json::to_string(&WireMessage::from(message)) {
+    json(&WireMessage::from(message))
+}
+
+/// Encodes an object of the wire as JSON, for members of a room on every node.
+pub(crate) fn json(object: &impl Serialize) -> Box<str> {
+    match serde_json::to_string(object) {
         Ok(json) => json.into_boxed_str(),
         // Its keys are strings, and none of its parts can fail.
-        Err(error) => unreachable!("a message cannot be encoded: {error}"),
+        Err(error) => unreachable!("an object of the wire cannot be encoded: {error}"),
     }
 }
 
@@ -108,10 +119,20 @@ impl LeftRoom {
         }
     }
 
-    /// The user may not be in the room any longer.
+    /// The user may not be in the room any longer: its token does not allow it, or its
+    /// membership of a private room has ended.
     pub(crate) fn removed(room_id: RoomId) -> Self {
+        Self::because(room_id, "removed")
+    }
+
+    /// The user is banned.
+    pub(crate) fn banned(room_id: RoomId) -> Self {
+        Self::because(room_id, "banned")
+    }
+
+    fn because(room_id: RoomId, reason: &'static str) -> Self {
         Self {
-            reason: Some("removed"),
+            reason: Some(reason),
             ..Self::new(room_id)
         }
     }

@@ -1,107 +1,36 @@
 //! Replies: the result of an event, or its failure in the wire's codes.
 
+mod code;
+
 use std::any::Any;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    ConnectError, JoinRoomError, ListMessagesError, MarkReadError, Page, RenewTokenError,
-    SendMessageError,
+    ChangeRulesError, ConnectError, GetRoomError, JoinRoomError, ListMembersError,
+    ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
 };
-use chat_domain::{AccessDenied, ClientMessageId, RoomId, StorageError, StoredMessage, one_line};
-use serde::{Serialize, Serializer};
+use chat_domain::{
+    AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
+    Until, one_line,
+};
+use serde::Serialize;
 
+pub(crate) use self::code::Code;
 use super::packet;
 use super::protocol::Malformed;
 use crate::clients::HasExpired;
-
-/// The wire's error codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
-    InvalidPayload,
-    UnknownEvent,
-    NotInRoom,
-    NotFound,
-    Conflict,
-    RateLimited,
-    LimitExceeded,
-    Unavailable,
-    OutcomeUnknown,
-    TokenExpired,
-    TokenInvalid,
-    TokenRevoked,
-    Internal,
-}
-
-impl Code {
-    /// All codes, in the order of their declaration.
-    pub(crate) const ALL: [Self; 13] = [
-        Self::InvalidPayload,
-        Self::UnknownEvent,
-        Self::NotInRoom,
-        Self::NotFound,
-        Self::Conflict,
-        Self::RateLimited,
-        Self::LimitExceeded,
-        Self::Unavailable,
-        Self::OutcomeUnknown,
-        Self::TokenExpired,
-        Self::TokenInvalid,
-        Self::TokenRevoked,
-        Self::Internal,
-    ];
-
-    /// Returns the code as it is on the wire.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::InvalidPayload => "invalid_payload",
-            Self::UnknownEvent => "unknown_event",
-            Self::NotInRoom => "not_in_room",
-            Self::NotFound => "not_found",
-            Self::Conflict => "conflict",
-            Self::RateLimited => "rate_limited",
-            Self::LimitExceeded => "limit_exceeded",
-            Self::Unavailable => "unavailable",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::TokenExpired => "token_expired",
-            Self::TokenInvalid => "token_invalid",
-            Self::TokenRevoked => "token_revoked",
-            Self::Internal => "internal",
-        }
-    }
-
-    fn is_retryable(self) -> bool {
-        match self {
-            Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown => true,
-            Self::InvalidPayload
-            | Self::UnknownEvent
-            | Self::NotInRoom
-            | Self::NotFound
-            | Self::Conflict
-            | Self::LimitExceeded
-            | Self::TokenExpired
-            | Self::TokenInvalid
-            | Self::TokenRevoked
-            | Self::Internal => false,
-        }
-    }
-}
-
-// One that is added before the last is not forgotten.
-const _: () = assert!(Code::ALL.len() == Code::Internal as usize + 1);
-
-impl Serialize for Code {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
 
 /// An operation that failed, as the client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     code: Code,
     message: String,
+    /// Why it is forbidden.
+    reason: Option<&'static str>,
+    /// When it will be allowed.
+    until: Option<Timestamp>,
     retry_after: Option<Duration>,
 }
 
@@ -176,7 +105,24 @@ impl Failure {
         Self {
             code,
             message: message.into(),
+            reason: None,
+            until: None,
             retry_after: None,
+        }
+    }
+
+    /// The user may see the room, but may not do this there.
+    fn forbidden(forbidden: Forbidden) -> Self {
+        let (reason, until) = match forbidden {
+            Forbidden::Role => ("role", None),
+            Forbidden::Muted(Until::Time(until)) => ("muted", Some(until)),
+            Forbidden::Muted(Until::Lifted) => ("muted", None),
+            Forbidden::Frozen => ("frozen", None),
+        };
+        Self {
+            reason: Some(reason),
+            until,
+            ..Self::new(Code::Forbidden, forbidden.to_string())
         }
     }
 
@@ -248,6 +194,15 @@ impl From<SendMessageError> for Failure {
     fn from(error: SendMessageError) -> Self {
         match &error {
             SendMessageError::Denied(denied) => denied.into(),
+            // It was tried again as often as is reasonable.
+            SendMessageError::Outdated { .. } => Self::new(
+                Code::Unavailable,
+                "the room's rules change without pause: the message was not stored",
+            ),
+            SendMessageError::SlowMode { retry_after_ms } => Self {
+                retry_after: Some(Duration::from_millis(*retry_after_ms)),
+                ..Self::new(Code::RateLimited, error.to_string())
+            },
             SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
@@ -278,13 +233,49 @@ impl From<MarkReadError> for Failure {
     }
 }
 
+impl From<ChangeRulesError> for Failure {
+    fn from(error: ChangeRulesError) -> Self {
+        match &error {
+            ChangeRulesError::Denied(denied) => denied.into(),
+            ChangeRulesError::LastOwner | ChangeRulesError::Banned => {
+                Self::new(Code::Conflict, error.to_string())
+            }
+            ChangeRulesError::Storage(StorageError::OutcomeUnknown(_)) => Self::new(
+                Code::OutcomeUnknown,
+                "the connection to storage broke during the commit: the change may be made",
+            ),
+            ChangeRulesError::Storage(storage) => Self::storage(storage, "the change was not made"),
+        }
+    }
+}
+
+impl From<GetRoomError> for Failure {
+    fn from(error: GetRoomError) -> Self {
+        match &error {
+            GetRoomError::Denied(denied) => denied.into(),
+            GetRoomError::Storage(storage) => Self::storage(storage, "the room cannot be read now"),
+        }
+    }
+}
+
+impl From<ListMembersError> for Failure {
+    fn from(error: ListMembersError) -> Self {
+        match &error {
+            ListMembersError::Denied(denied) => denied.into(),
+            ListMembersError::Storage(storage) => {
+                Self::storage(storage, "the members cannot be read now")
+            }
+        }
+    }
+}
+
 impl From<&AccessDenied> for Failure {
     fn from(error: &AccessDenied) -> Self {
-        let code = match error {
-            AccessDenied::NotFound => Code::NotFound,
-            AccessDenied::NotInRoom => Code::NotInRoom,
-        };
-        Self::new(code, error.to_string())
+        match error {
+            AccessDenied::NotFound => Self::new(Code::NotFound, error.to_string()),
+            AccessDenied::NotInRoom => Self::new(Code::NotInRoom, error.to_string()),
+            AccessDenied::Forbidden(forbidden) => Self::forbidden(*forbidden),
+        }
     }
 }
 
@@ -339,160 +330,56 @@ impl Request {
     pub(crate) fn failure(&self, failure: &Failure) -> impl Iterator<Item = Bytes> + use<> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct ErrorEvent<'a> {
-            message: &'a str,
+        struct WireError<'a> {
             code: Code,
+            message: &'a str,
+            retryable: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reason: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            until: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            retry_after_ms: Option<u128>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct ErrorEvent<'a> {
+            #[serde(flatten)]
+            error: &'a WireError<'a>,
             #[serde(skip_serializing_if = "Option::is_none")]
             event: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             room_id: Option<u64>,
             #[serde(skip_serializing_if = "Option::is_none")]
             client_message_id: Option<&'a str>,
-            retryable: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            retry_after_ms: Option<u128>,
         }
         #[derive(Serialize)]
         struct Refused<'a> {
             ok: bool,
-            error: RefusedError<'a>,
+            error: &'a WireError<'a>,
         }
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct RefusedError<'a> {
-            code: Code,
-            message: &'a str,
-            retryable: bool,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            retry_after_ms: Option<u128>,
-        }
-        let (code, message) = (failure.code, &*failure.message);
-        let retry_after_ms = failure.retry_after_ms();
-        let retryable = code.is_retryable();
+        let error = WireError {
+            code: failure.code,
+            message: &failure.message,
+            retryable: failure.code.is_retryable(),
+            reason: failure.reason,
+            until: failure.until.map(|until| until.to_string()),
+            retry_after_ms: failure.retry_after_ms(),
+        };
         let event = ErrorEvent {
-            message,
-            code,
+            error: &error,
             event: self.event.as_deref(),
             room_id: self.room_id.map(RoomId::get),
             client_message_id: self.client_message_id.as_ref().map(ClientMessageId::as_str),
-            retryable,
-            retry_after_ms,
         };
-        let ack = self.ack.map(|id| {
-            let error = RefusedError {
-                code,
-                message,
-                retryable,
-                retry_after_ms,
-            };
-            packet::ack(id, &Refused { ok: false, error })
-        });
+        let refused = Refused {
+            ok: false,
+            error: &error,
+        };
+        let ack = self.ack.map(|id| packet::ack(id, &refused));
         std::iter::once(packet::event("error", &event)).chain(ack)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::socket::packet::{Parts, parts};
-
-    fn json(packet: &Bytes) -> serde_json::Value {
-        match parts(packet) {
-            Parts::Event(_, json) | Parts::Ack(_, json) => serde_json::from_str(json).unwrap(),
-            Parts::Disconnect => panic!("a disconnect has no JSON"),
-        }
-    }
-
-    #[test]
-    fn a_failure_is_an_event_followed_by_an_acknowledgement() {
-        let request = Request {
-            event: Some("sendMessage".into()),
-            room_id: RoomId::new(7).ok(),
-            client_message_id: ClientMessageId::new("c0ffee-1").ok(),
-            ack: Some(3),
-        };
-        let failure = Failure::from(SendMessageError::from(AccessDenied::NotInRoom));
-        let packets: Vec<_> = request.failure(&failure).collect();
-        assert!(matches!(parts(&packets[0]), Parts::Event("error", _)));
-        assert_eq!(
-            json(&packets[0]),
-            serde_json::json!({
-                "message": "join the room first", "code": "not_in_room",
-                "event": "sendMessage", "roomId": 7, "clientMessageId": "c0ffee-1",
-                "retryable": false
-            })
-        );
-        assert!(matches!(parts(&packets[1]), Parts::Ack(3, _)));
-        assert_eq!(
-            json(&packets[1]),
-            serde_json::json!({"ok": false, "error": {
-                "code": "not_in_room", "message": "join the room first",
-                "retryable": false
-            }})
-        );
-        let silent = Request::default();
-        assert_eq!(silent.failure(&failure).count(), 1);
-        assert!(silent.success(&serde_json::json!({})).is_none());
-    }
-
-    #[test]
-    fn storage_errors_state_whether_the_message_may_be_stored() {
-        let of = |error| Failure::from(SendMessageError::Storage(error)).code;
-        assert_eq!(of(StorageError::unavailable("x")), Code::Unavailable);
-        assert_eq!(of(StorageError::outcome_unknown("x")), Code::OutcomeUnknown);
-        assert!(Code::Unavailable.is_retryable() && Code::OutcomeUnknown.is_retryable());
-    }
-
-    #[test]
-    fn the_cause_of_a_storage_error_is_not_sent() {
-        for secret in [
-            StorageError::unavailable("password=hunter2"),
-            StorageError::outcome_unknown("password=hunter2"),
-            StorageError::corrupt("password=hunter2"),
-        ] {
-            let failure = Failure::from(SendMessageError::Storage(secret));
-            assert!(!failure.message.contains("hunter2"));
-        }
-    }
-
-    #[test]
-    fn an_internal_error_is_logged_with_its_cause_under_the_id_that_the_client_receives() {
-        let causes = [
-            "stored data is not valid: no content",
-            "a handler panicked: a text",
-            "a handler panicked: a formatted text",
-            "a handler panicked: without a text",
-        ];
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let subscriber = tracing_subscriber::fmt()
-            .json()
-            .flatten_event(true)
-            .with_writer(Arc::new(log.reopen().unwrap()))
-            .finish();
-        let failures = tracing::subscriber::with_default(subscriber, || {
-            [
-                MarkReadError::Storage(StorageError::corrupt("no content")).into(),
-                Failure::panicked(&"a text"),
-                Failure::panicked(&"a formatted text".to_owned()),
-                Failure::panicked(&7),
-            ]
-        });
-        let log = std::fs::read_to_string(log.path()).unwrap();
-        assert_eq!(log.lines().count(), failures.len());
-        for ((line, failure), cause) in log.lines().zip(failures).zip(causes) {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
-            let id = line["id"].as_str().unwrap();
-            assert_eq!(
-                (&line["level"], &line["error"]),
-                (&"ERROR".into(), &cause.into())
-            );
-            assert_eq!(failure.code, Code::Internal);
-            assert_eq!(
-                failure.message,
-                format!("internal server error, logged as {id}")
-            );
-        }
-    }
-}
+mod tests;

@@ -10,17 +10,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use chat_domain::use_cases::SentMessage;
 use chat_domain::{Identity, Membership};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _, poll};
+use futures_util::FutureExt as _;
 use tracing::Instrument as _;
 
 use super::client::{Arrival, Asked, Client, Command, Packet, Slot};
 use super::context::Context;
 use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
-use super::{Event, messages, packet, protocol};
+use super::sending::{self, Outgoing};
+use super::{Event, packet, protocol};
 use crate::lock;
 use crate::metrics::{DisconnectReason, EventName};
 use crate::rates::RetryAfter;
@@ -179,71 +178,32 @@ async fn carry_out(client: &Client, membership: &mut Membership, asked: Asked) -
         outcome,
         packet,
     } = asked;
-    if let Ok(Event::SendMessage(sent)) = outcome {
-        return send_together(client, membership, (request, sent, packet)).await;
+    client.exclusions.apply(membership);
+    match outcome {
+        Ok(Event::SendMessage(sent)) => {
+            let first = Outgoing::new(request, sent, packet);
+            return sending::send_together(client, membership, first).await;
+        }
+        outcome => {
+            let slot = Slot::of(client);
+            let identity = client.identity();
+            let handled = async {
+                let context = context(client, &identity, &request, &packet, &slot);
+                outcome?.handle(context, membership).await
+            };
+            let outcome = run(&packet, handled).await;
+            finish(client, &request, &packet, &slot, outcome);
+        }
     }
-    let slot = Slot::of(client);
-    let identity = client.identity();
-    let handled = async {
-        let context = context(client, &identity, &request, &packet, &slot);
-        outcome?.handle(context, membership).await
-    };
-    finish(client, &request, &packet, &slot, handled).await;
     None
 }
 
-/// Sends messages as long as more arrive before the last one is stored. Ends when all are
-/// answered, with the arrival that followed them, if there is one.
-async fn send_together(
-    client: &Client,
-    membership: &Membership,
-    first: (Request, SentMessage, Packet),
-) -> Option<Arrival> {
-    let mut sending = FuturesUnordered::new();
-    let mut next = Some(first);
-    loop {
-        if let Some((request, sent, packet)) = next.take() {
-            let mut sent = Box::pin(async move {
-                let slot = Slot::of(client);
-                let identity = client.identity();
-                let context = context(client, &identity, &request, &packet, &slot);
-                let sent = messages::send(context, membership, sent);
-                finish(client, &request, &packet, &slot, sent).await;
-            });
-            // In its first turn it takes its place in the log.
-            if poll!(&mut sent).is_pending() {
-                sending.push(sent);
-            }
-        }
-        let arrival = if sending.is_empty() {
-            client.inbox.take()?
-        } else {
-            tokio::select! {
-                biased;
-                Some(()) = sending.next() => continue,
-                arrival = next_arrival(client) => arrival,
-            }
-        };
-        match arrival {
-            Arrival::Event(Asked {
-                request,
-                outcome: Ok(Event::SendMessage(sent)),
-                packet,
-            }) => next = Some((request, sent, packet)),
-            other => {
-                while sending.next().await.is_some() {}
-                return Some(other);
-            }
-        }
-    }
-}
-
-async fn next_arrival(client: &Client) -> Arrival {
+pub(super) async fn next_arrival(client: &Client) -> Arrival {
     client.outbox().uncongested().await;
     poll_fn(|cx| client.inbox.poll_take(cx)).await
 }
 
-fn context<'a>(
+pub(super) fn context<'a>(
     client: &'a Client,
     identity: &'a Identity,
     request: &'a Request,
@@ -262,20 +222,27 @@ fn context<'a>(
     }
 }
 
-/// Runs a handler to its end, and answers if it failed.
-async fn finish(
+/// Runs a handler to its end.
+pub(super) async fn run<T>(
+    packet: &Packet,
+    handled: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    // A panic is the fault of one event. It must not end the task, after which the
+    // connection would never be answered again.
+    AssertUnwindSafe(handled.instrument(packet.span.clone()))
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)))
+}
+
+/// Notes that an event is done, and answers if it failed.
+pub(super) fn finish(
     client: &Client,
     request: &Request,
     packet: &Packet,
     slot: &Slot<'_>,
-    handled: impl Future<Output = Result<(), Failure>>,
+    outcome: Result<(), Failure>,
 ) {
-    // A panic is the fault of one event. It must not end the task, after which the
-    // connection would never be answered again.
-    let outcome = AssertUnwindSafe(handled.instrument(packet.span.clone()))
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|panic| Err(Failure::panicked(&*panic)));
     slot.release();
     count(client, request, packet, outcome.as_ref().map(|_| ()));
     if let Err(failure) = outcome {

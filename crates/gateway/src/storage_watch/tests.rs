@@ -3,7 +3,7 @@
 use std::io;
 
 use chat_domain::ports::{MockMessageRepository, MockRoomRepository};
-use chat_domain::{Content, DisplayName, Timestamp, User};
+use chat_domain::{Content, DisplayName, ReadState, Timestamp, User};
 use serde_json::Value;
 use tokio::time::advance;
 use tracing::subscriber::DefaultGuard;

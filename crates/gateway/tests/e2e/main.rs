@@ -42,6 +42,7 @@ mod renewal;
 mod repeats;
 mod rolling_restarts;
 mod rooms;
+mod rules;
 mod socket_io_protocol;
 mod spread_closing;
 mod storage;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
 use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres};
+use chat_domain::RoomKind;
 use chat_gateway::{
     AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
 };
@@ -47,6 +48,8 @@ impl Node {
         let app = App::new(AppOptions {
             messages: database.clone(),
             rooms: database.clone(),
+            directory: database.clone(),
+            room_default: RoomKind::Open,
             storage: database,
             events: Arc::new(LocalRoomEvents::default()),
             authenticator: Arc::new(authenticator),

@@ -5,9 +5,12 @@ use diesel::prelude::*;
 
 use super::{StoreError, transaction};
 use crate::group_commit::Mark;
-use crate::sqlite::room_repository::{ReadStateRow, read_state};
+use crate::sqlite::room_repository::read_state;
 use crate::sqlite::rows;
 use crate::sqlite::schema::read_pointers;
+
+/// A room's newest position, and a user's read pointer.
+type ReadStateRow = (i64, Option<i64>);
 
 /// Moves the pointers in one transaction, which writes nothing if none of them moves.
 pub(super) fn mark(
@@ -32,7 +35,7 @@ fn move_pointer(
     connection: &mut SqliteConnection,
     mark: &Mark,
 ) -> QueryResult<(bool, Option<ReadStateRow>)> {
-    let Some((newest, read)) = read_state(connection, mark.room_id, &mark.user_id)? else {
+    let Some((newest, read, _)) = read_state(connection, mark.room_id, &mark.user_id)? else {
         return Ok((false, None));
     };
     let target = rows::number(mark.position.get()).min(newest);

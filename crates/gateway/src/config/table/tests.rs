@@ -88,10 +88,7 @@ fn row(setting: &Setting) -> Row {
         default: setting.default.map(str::to_owned),
         support: match setting.support {
             Support::Implemented => String::new(),
-            Support::Planned { no_op: None } => "not implemented in this version".to_owned(),
-            Support::Planned { no_op: Some(no_op) } => {
-                format!("not implemented in this version (except `{no_op}`)")
-            }
+            Support::Planned => "not implemented in this version".to_owned(),
         },
     }
 }

@@ -1,7 +1,8 @@
 //! Valid payloads are parsed, and every invalid one is refused with a message that names the
 //! problem.
 
-use chat_domain::use_cases::SentMessage;
+use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
+use chat_domain::{Content, Seq};
 
 use super::*;
 use crate::socket::Event;
@@ -19,6 +20,8 @@ fn read_event(event: &str, payload: &str) -> Result<Event, String> {
 fn room(number: u64) -> RoomId {
     RoomId::new(number).unwrap()
 }
+
+mod rules;
 
 #[test]
 fn valid_events_are_parsed() {

@@ -1,0 +1,346 @@
+//! Rooms with rules and their members, on PostgreSQL.
+//!
+//! A change and a turn are each one call of a function of the database, in autocommit: a node
+//! that is paused or cut off keeps no room locked. See the migration `0007_rooms_with_rules`.
+
+use async_trait::async_trait;
+use chat_domain::ports::{
+    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot,
+    SettingsPatch, Turn, UserRecord,
+};
+use chat_domain::{Metadata, Role, RoomId, RoomKind, RoomName, RulesNumber, StorageError, UserId};
+use diesel::pg::data_types::PgTimestamp;
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
+use diesel::{IntoSql as _, QueryableByName};
+use diesel_async::RunQueryDsl as _;
+
+use super::statement::Statement;
+use super::{Database, rows};
+use crate::stored_rules::{self, MemberColumns, SettingsColumns};
+
+/// Reads a room and the standing of users, in one row. Without rules it reads nothing else than
+/// the room: `OFFSET 0` keeps each part from being joined before the room is read.
+///
+/// Its plan (PostgreSQL 15), for a room without rules:
+///
+/// ```text
+/// Nested Loop Left Join (actual rows=1 loops=1)
+///   ->  Nested Loop Left Join (actual rows=1 loops=1)
+///         ->  Result (actual rows=1 loops=1)
+///               InitPlan 1 (returns $0)
+///                 ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
+///         ->  Result (actual rows=0 loops=1)
+///               One-Time Filter: ((COALESCE($0, '0'::bigint)) > 0)
+///               ->  Index Scan using room_settings_pkey on room_settings (never executed)
+///   ->  Aggregate (actual rows=1 loops=1)
+///         ->  Result (actual rows=0 loops=1)
+///               One-Time Filter: ((COALESCE($0, '0'::bigint)) > 0)
+///               ->  Function Scan on unnest subject (never executed)
+///         SubPlan 2
+///           ->  Index Scan using members_user_id on members (never executed)
+/// ```
+const SNAPSHOT: (&str, &str) = (
+    "WITH ask (room_id, users) AS (VALUES (",
+    ")) SELECT room.rules, settings.*, standing.* FROM ask \
+     CROSS JOIN LATERAL (SELECT coalesce(\
+     (SELECT rules FROM rooms WHERE id = ask.room_id), 0) AS rules OFFSET 0) AS room \
+     LEFT JOIN LATERAL (\
+     SELECT kind, name, frozen, slow_mode_seconds, metadata, created_at, member_count, owner_count \
+     FROM room_settings WHERE room_id = ask.room_id AND room.rules > 0 OFFSET 0) AS settings ON true \
+     LEFT JOIN LATERAL (\
+     SELECT array_agg(role ORDER BY place) AS roles, array_agg(banned ORDER BY place) AS banned, \
+     array_agg(muted ORDER BY place) AS muted FROM (SELECT place, \
+     (SELECT role FROM members WHERE room_id = ask.room_id AND user_id = subject.id) AS role, \
+     (SELECT coalesce(until, 'infinity') FROM bans \
+     WHERE room_id = ask.room_id AND user_id = subject.id AND (until IS NULL OR until > now())) \
+     AS banned, \
+     (SELECT coalesce(until, 'infinity') FROM mutes \
+     WHERE room_id = ask.room_id AND user_id = subject.id AND (until IS NULL OR until > now())) \
+     AS muted \
+     FROM unnest(ask.users) WITH ORDINALITY AS subject (id, place) \
+     WHERE room.rules > 0) AS record) AS standing ON true",
+);
+
+const CHANGE: &str = "SELECT * FROM change_room(";
+
+/// The names are looked up one by one: a join could be planned as a scan of all users.
+const MEMBERS: (&str, &str) = (
+    "WITH ask (room, after, size) AS (VALUES (",
+    ")) SELECT user_id, (SELECT name FROM users WHERE id = user_id) AS user_name, role, \
+     (SELECT coalesce(until, 'infinity') FROM mutes \
+     WHERE mutes.room_id = member.room_id AND mutes.user_id = member.user_id \
+     AND (until IS NULL OR until > now())) AS muted, joined_at \
+     FROM members AS member \
+     WHERE room_id = (SELECT room FROM ask) AND user_id > (SELECT after FROM ask) \
+     ORDER BY user_id LIMIT (SELECT size FROM ask)",
+);
+
+const TAKE_TURN: &str = "SELECT take_turn(";
+
+#[derive(QueryableByName)]
+struct SnapshotRow {
+    #[diesel(sql_type = BigInt)]
+    rules: i64,
+    #[diesel(embed)]
+    settings: Option<SettingsRow>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    owner_count: Option<i64>,
+    #[diesel(sql_type = Nullable<Array<Nullable<Text>>>)]
+    roles: Option<Vec<Option<String>>>,
+    #[diesel(sql_type = Nullable<Array<Nullable<Timestamptz>>>)]
+    banned: Option<Vec<Option<PgTimestamp>>>,
+    #[diesel(sql_type = Nullable<Array<Nullable<Timestamptz>>>)]
+    muted: Option<Vec<Option<PgTimestamp>>>,
+}
+
+#[derive(QueryableByName)]
+struct SettingsRow {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = Bool)]
+    frozen: bool,
+    #[diesel(sql_type = BigInt)]
+    slow_mode_seconds: i64,
+    #[diesel(sql_type = Text)]
+    metadata: String,
+    #[diesel(sql_type = Timestamptz)]
+    created_at: PgTimestamp,
+    #[diesel(sql_type = BigInt)]
+    member_count: i64,
+}
+
+#[derive(QueryableByName)]
+struct ChangedRow {
+    #[diesel(sql_type = BigInt)]
+    rules: i64,
+    #[diesel(sql_type = Bool)]
+    has_changed: bool,
+    #[diesel(embed)]
+    settings: SettingsRow,
+    #[diesel(sql_type = Nullable<Text>)]
+    role: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    user_name: Option<String>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    muted: Option<PgTimestamp>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    joined_at: Option<PgTimestamp>,
+}
+
+#[derive(QueryableByName)]
+struct MemberRow {
+    #[diesel(sql_type = Text)]
+    user_id: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    user_name: Option<String>,
+    #[diesel(sql_type = Text)]
+    role: String,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    muted: Option<PgTimestamp>,
+    #[diesel(sql_type = Timestamptz)]
+    joined_at: PgTimestamp,
+}
+
+#[derive(QueryableByName)]
+struct TurnRow {
+    #[diesel(sql_type = Nullable<BigInt>)]
+    wait: Option<i64>,
+}
+
+#[async_trait]
+impl RoomDirectory for Database {
+    async fn snapshot(
+        &self,
+        room_id: RoomId,
+        users: &[UserId],
+    ) -> Result<RoomSnapshot, StorageError> {
+        let ids: Vec<String> = users.iter().map(|id| id.as_str().to_owned()).collect();
+        let read = self.pool.read(move |session| {
+            let query = Statement {
+                before: SNAPSHOT.0,
+                parameters: (
+                    rows::number(room_id.get()).into_sql::<BigInt>(),
+                    ids.into_sql::<Array<Text>>(),
+                ),
+                after: SNAPSHOT.1,
+            };
+            Box::pin(query.get_result::<SnapshotRow>(session))
+        });
+        snapshot(read.await?, users.len())
+    }
+
+    async fn change(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        change: &RoomChange,
+    ) -> Result<Changed, ChangeError> {
+        let (name, role, seconds) = match change {
+            RoomChange::Settings(_) => ("settings", None, None),
+            RoomChange::SetMember { role, .. } => ("set_member", Some(*role), None),
+            RoomChange::RemoveMember { .. } => ("remove_member", None, None),
+            RoomChange::Ban { seconds, .. } => ("ban", None, *seconds),
+            RoomChange::Unban { .. } => ("unban", None, None),
+            RoomChange::Mute { seconds, .. } => ("mute", None, *seconds),
+            RoomChange::Unmute { .. } => ("unmute", None, None),
+        };
+        let subject = stored_rules::subject(change).map(|id| id.as_str().to_owned());
+        let patch = match change {
+            RoomChange::Settings(patch) => patch.clone(),
+            _ => SettingsPatch::default(),
+        };
+        let (name_of_room, metadata) = (patch.name.as_ref(), patch.metadata.as_ref());
+        let call = Statement {
+            before: CHANGE,
+            parameters: (
+                rows::number(room_id.get()).into_sql::<BigInt>(),
+                rows::number(decided_by.get()).into_sql::<BigInt>(),
+                name.into_sql::<Text>(),
+                subject.clone().into_sql::<Nullable<Text>>(),
+                role.map(Role::as_str).into_sql::<Nullable<Text>>(),
+                seconds.map(i64::from).into_sql::<Nullable<BigInt>>(),
+                patch
+                    .kind
+                    .map(RoomKind::as_str)
+                    .into_sql::<Nullable<Text>>(),
+                name_of_room
+                    .map(|name| RoomName::as_str(name).to_owned())
+                    .into_sql::<Nullable<Text>>(),
+                patch.frozen.into_sql::<Nullable<Bool>>(),
+                patch
+                    .slow_mode_seconds
+                    .map(i64::from)
+                    .into_sql::<Nullable<BigInt>>(),
+                metadata
+                    .map(|json| Metadata::as_str(json).to_owned())
+                    .into_sql::<Nullable<Text>>(),
+            ),
+            after: ")",
+        };
+        let row = self.pool.call::<ChangedRow, _>(call).await?;
+        let row = row.ok_or(ChangeError::RulesChanged)?;
+        Ok(changed(row, subject)?)
+    }
+
+    async fn members(
+        &self,
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<MemberPage, StorageError> {
+        // An id is not empty.
+        let after = after.map_or(String::new(), |id| id.as_str().to_owned());
+        let size = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let read = self.pool.read(move |session| {
+            let query = Statement {
+                before: MEMBERS.0,
+                parameters: (
+                    rows::number(room_id.get()).into_sql::<BigInt>(),
+                    after.into_sql::<Text>(),
+                    size.into_sql::<BigInt>(),
+                ),
+                after: MEMBERS.1,
+            };
+            Box::pin(query.load::<MemberRow>(session))
+        });
+        let found = read.await?;
+        let has_more = found.len() > limit;
+        let members = found.into_iter().take(limit).map(|row| {
+            stored_rules::member(MemberColumns {
+                user_id: row.user_id,
+                name: row.user_name,
+                role: row.role,
+                muted: row.muted.map(rows::until),
+                joined_at: rows::timestamp(row.joined_at),
+            })
+        });
+        Ok(MemberPage {
+            members: members.collect::<Result<_, _>>()?,
+            has_more,
+        })
+    }
+
+    async fn take_turn(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+        seconds: u32,
+    ) -> Result<Turn, StorageError> {
+        let call = Statement {
+            before: TAKE_TURN,
+            parameters: (
+                rows::number(room_id.get()).into_sql::<BigInt>(),
+                user_id.as_str().to_owned().into_sql::<Text>(),
+                i64::from(seconds).into_sql::<BigInt>(),
+            ),
+            after: ") AS wait",
+        };
+        let row = self.pool.call::<TurnRow, _>(call).await?;
+        Ok(match row.and_then(|row| row.wait) {
+            None => Turn::Taken,
+            Some(millis) => Turn::NotDue {
+                retry_after_ms: stored_rules::count(millis)?,
+            },
+        })
+    }
+}
+
+fn snapshot(row: SnapshotRow, users: usize) -> Result<RoomSnapshot, StorageError> {
+    // Without rules, no standing was read.
+    let roles = row.roles.unwrap_or_else(|| vec![None; users]);
+    let until = |ends: Option<Vec<Option<PgTimestamp>>>| {
+        let ends = ends.unwrap_or_else(|| vec![None; users]).into_iter();
+        ends.map(|end| end.map(rows::until))
+    };
+    let records = roles
+        .into_iter()
+        .zip(until(row.banned))
+        .zip(until(row.muted));
+    let records = records.map(|((role, banned), muted)| {
+        let role = role.as_deref().map(stored_rules::role).transpose()?;
+        Ok(UserRecord {
+            role,
+            banned,
+            muted,
+        })
+    });
+    Ok(RoomSnapshot {
+        rules: stored_rules::rules(row.rules)?,
+        settings: row.settings.map(settings).transpose()?,
+        owners: stored_rules::count(row.owner_count.unwrap_or_default())?,
+        users: records.collect::<Result<_, StorageError>>()?,
+    })
+}
+
+fn changed(row: ChangedRow, subject: Option<String>) -> Result<Changed, StorageError> {
+    let member = match (subject, row.role, row.joined_at) {
+        (Some(user_id), Some(role), Some(joined_at)) => Some(MemberColumns {
+            user_id,
+            name: row.user_name,
+            role,
+            muted: row.muted.map(rows::until),
+            joined_at: rows::timestamp(joined_at),
+        }),
+        _ => None,
+    };
+    Ok(Changed {
+        rules: stored_rules::rules(row.rules)?,
+        settings: settings(row.settings)?,
+        member: member.map(stored_rules::member).transpose()?,
+        has_changed: row.has_changed,
+    })
+}
+
+fn settings(row: SettingsRow) -> Result<RoomSettings, StorageError> {
+    stored_rules::settings(SettingsColumns {
+        kind: row.kind,
+        name: row.name,
+        frozen: row.frozen,
+        slow_mode_seconds: row.slow_mode_seconds,
+        metadata: row.metadata,
+        created_at: rows::timestamp(row.created_at),
+        member_count: row.member_count,
+    })
+}

@@ -1,0 +1,324 @@
+//! Rooms with rules and their members, on SQLite.
+//!
+//! A change and a turn are each a transaction of the one task that writes. The moment that a
+//! transaction compares times with is its own, by SQLite's clock.
+
+mod change;
+
+use async_trait::async_trait;
+use chat_domain::ports::{
+    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot, Turn,
+    UserRecord,
+};
+use chat_domain::{Member, RoomId, RulesNumber, StorageError, Timestamp, Until, UserId};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+
+use super::store::transaction;
+use super::{Database, rows};
+use crate::group_commit::StoreError;
+use crate::stored_rules::{self, MemberColumns, SettingsColumns};
+
+const MOMENT: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
+
+const RULES: &str = "SELECT rules AS value FROM rooms WHERE id = ?";
+
+const SETTINGS: &str = "SELECT kind, name, frozen, slow_mode_seconds, metadata, created_at, \
+     member_count, owner_count FROM room_settings WHERE room_id = ?";
+
+const RECORD: &str = "SELECT \
+     (SELECT role FROM members WHERE room_id = ?1 AND user_id = ?2) AS role, \
+     (SELECT coalesce(until, '') FROM bans \
+     WHERE room_id = ?1 AND user_id = ?2 AND (until IS NULL OR until > ?3)) AS banned, \
+     (SELECT coalesce(until, '') FROM mutes \
+     WHERE room_id = ?1 AND user_id = ?2 AND (until IS NULL OR until > ?3)) AS muted";
+
+/// Ends before the condition for the user's id.
+const MEMBER: &str = "SELECT user_id, (SELECT name FROM users WHERE id = user_id) AS user_name, \
+     role, (SELECT coalesce(until, '') FROM mutes \
+     WHERE mutes.room_id = member.room_id AND mutes.user_id = member.user_id \
+     AND (until IS NULL OR until > ?1)) AS muted, joined_at \
+     FROM members AS member WHERE room_id = ?2 AND user_id";
+
+const TURN: &str = "SELECT due_at AS value FROM slow_mode_turns WHERE room_id = ? AND user_id = ?";
+
+const TAKE_TURN: &str = "INSERT INTO slow_mode_turns (room_id, user_id, due_at) \
+     VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', ?, ? || ' seconds')) \
+     ON CONFLICT (room_id, user_id) DO UPDATE SET due_at = excluded.due_at";
+
+#[derive(QueryableByName)]
+struct NumberRow {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+#[derive(QueryableByName)]
+struct TextRow {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+#[derive(QueryableByName)]
+struct SettingsRow {
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = Bool)]
+    frozen: bool,
+    #[diesel(sql_type = BigInt)]
+    slow_mode_seconds: i64,
+    #[diesel(sql_type = Text)]
+    metadata: String,
+    #[diesel(sql_type = Text)]
+    created_at: String,
+    #[diesel(sql_type = BigInt)]
+    member_count: i64,
+    #[diesel(sql_type = BigInt)]
+    owner_count: i64,
+}
+
+#[derive(Default, QueryableByName)]
+struct RecordRow {
+    #[diesel(sql_type = Nullable<Text>)]
+    role: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    banned: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    muted: Option<String>,
+}
+
+#[derive(QueryableByName)]
+struct MemberRow {
+    #[diesel(sql_type = Text)]
+    user_id: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    user_name: Option<String>,
+    #[diesel(sql_type = Text)]
+    role: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    muted: Option<String>,
+    #[diesel(sql_type = Text)]
+    joined_at: String,
+}
+
+#[async_trait]
+impl RoomDirectory for Database {
+    async fn snapshot(
+        &self,
+        room_id: RoomId,
+        users: &[UserId],
+    ) -> Result<RoomSnapshot, StorageError> {
+        let users = users.to_vec();
+        let read = self.pool.read(move |connection| {
+            // One moment for all statements.
+            let read = connection.transaction(|connection| {
+                let room = rows::number(room_id.get());
+                let rules = rules(connection, room)?;
+                if rules == 0 {
+                    let records = users.iter().map(|_| RecordRow::default()).collect();
+                    return Ok((rules, None, records));
+                }
+                let moment = moment(connection)?;
+                let records = users.iter().map(|id| record(connection, room, id, &moment));
+                let records = records.collect::<QueryResult<Vec<_>>>()?;
+                Ok((rules, settings(connection, room)?, records))
+            });
+            read.map_err(|error: diesel::result::Error| StorageError::unavailable(error))
+        });
+        let (rules, settings, records) = read.await?;
+        let owners = settings.as_ref().map_or(0, |row| row.owner_count);
+        Ok(RoomSnapshot {
+            rules: stored_rules::rules(rules)?,
+            settings: settings.map(to_settings).transpose()?,
+            owners: stored_rules::count(owners)?,
+            users: records
+                .into_iter()
+                .map(to_record)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    async fn change(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        change: &RoomChange,
+    ) -> Result<Changed, ChangeError> {
+        let change = change.clone();
+        let changed = self.write(move |connection| {
+            let room = rows::number(room_id.get());
+            change::change(connection, room, rows::number(decided_by.get()), &change)
+        });
+        match changed.await? {
+            Some(outcome) => Ok(outcome.into_changed()?),
+            None => Err(ChangeError::RulesChanged),
+        }
+    }
+
+    async fn members(
+        &self,
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<MemberPage, StorageError> {
+        let size = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let read = self.pool.read(move |connection| {
+            let read = moment(connection).and_then(|moment| {
+                diesel::sql_query(format!("{MEMBER} > ?3 ORDER BY user_id LIMIT ?4"))
+                    .bind::<Text, _>(moment)
+                    .bind::<BigInt, _>(rows::number(room_id.get()))
+                    // An id is not empty.
+                    .bind::<Text, _>(after.as_ref().map_or("", UserId::as_str))
+                    .bind::<BigInt, _>(size)
+                    .load::<MemberRow>(connection)
+            });
+            read.map_err(StorageError::unavailable)
+        });
+        let found = read.await?;
+        let has_more = found.len() > limit;
+        let members = found.into_iter().take(limit).map(to_member);
+        Ok(MemberPage {
+            members: members.collect::<Result<_, _>>()?,
+            has_more,
+        })
+    }
+
+    async fn take_turn(
+        &self,
+        room_id: RoomId,
+        user_id: &UserId,
+        seconds: u32,
+    ) -> Result<Turn, StorageError> {
+        let user_id = user_id.clone();
+        let not_due = self.write(move |connection| {
+            let room = rows::number(room_id.get());
+            let moment = moment(connection)?;
+            let due = diesel::sql_query(TURN)
+                .bind::<BigInt, _>(room)
+                .bind::<Text, _>(user_id.as_str())
+                .get_result::<TextRow>(connection)
+                .optional()?;
+            if let Some(due) = due.filter(|due| due.value > moment) {
+                return Ok(Some((due.value, moment)));
+            }
+            diesel::sql_query(TAKE_TURN)
+                .bind::<BigInt, _>(room)
+                .bind::<Text, _>(user_id.as_str())
+                .bind::<Text, _>(moment)
+                .bind::<BigInt, _>(i64::from(seconds))
+                .execute(connection)?;
+            Ok(None)
+        });
+        let Some((due, moment)) = not_due.await? else {
+            return Ok(Turn::Taken);
+        };
+        let wait = time(&due)?.unix_millis() - time(&moment)?.unix_millis();
+        Ok(Turn::NotDue {
+            retry_after_ms: stored_rules::count(wait.max(1))?,
+        })
+    }
+}
+
+impl Database {
+    /// Carries out a transaction in the task that writes.
+    async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let written = self.writer.write(move |connection| {
+            transaction(connection, work).map_err(|error| match error {
+                StoreError::Whole(error) => error,
+                StoreError::Row(error) => StorageError::unavailable(error),
+                StoreError::Repeat => StorageError::unavailable("a row exists already"),
+            })
+        });
+        written.await
+    }
+}
+
+fn moment(connection: &mut SqliteConnection) -> QueryResult<String> {
+    diesel::select(diesel::dsl::sql::<Text>(MOMENT)).get_result(connection)
+}
+
+/// Reads the number of a room's rules; 0 for a room that does not exist.
+fn rules(connection: &mut SqliteConnection, room: i64) -> QueryResult<i64> {
+    let query = diesel::sql_query(RULES).bind::<BigInt, _>(room);
+    let found = query.get_result::<NumberRow>(connection).optional()?;
+    Ok(found.map_or(0, |row| row.value))
+}
+
+fn settings(connection: &mut SqliteConnection, room: i64) -> QueryResult<Option<SettingsRow>> {
+    let query = diesel::sql_query(SETTINGS).bind::<BigInt, _>(room);
+    query.get_result(connection).optional()
+}
+
+fn record(
+    connection: &mut SqliteConnection,
+    room: i64,
+    user_id: &UserId,
+    moment: &str,
+) -> QueryResult<RecordRow> {
+    diesel::sql_query(RECORD)
+        .bind::<BigInt, _>(room)
+        .bind::<Text, _>(user_id.as_str())
+        .bind::<Text, _>(moment)
+        .get_result(connection)
+}
+
+fn member(
+    connection: &mut SqliteConnection,
+    room: i64,
+    user_id: &UserId,
+    moment: &str,
+) -> QueryResult<Option<MemberRow>> {
+    diesel::sql_query(format!("{MEMBER} = ?3"))
+        .bind::<Text, _>(moment)
+        .bind::<BigInt, _>(room)
+        .bind::<Text, _>(user_id.as_str())
+        .get_result(connection)
+        .optional()
+}
+
+fn to_settings(row: SettingsRow) -> Result<RoomSettings, StorageError> {
+    stored_rules::settings(SettingsColumns {
+        kind: row.kind,
+        name: row.name,
+        frozen: row.frozen,
+        slow_mode_seconds: row.slow_mode_seconds,
+        metadata: row.metadata,
+        created_at: time(&row.created_at)?,
+        member_count: row.member_count,
+    })
+}
+
+fn to_record(row: RecordRow) -> Result<UserRecord, StorageError> {
+    let role = row.role.as_deref().map(stored_rules::role);
+    Ok(UserRecord {
+        role: role.transpose()?,
+        banned: row.banned.as_deref().map(until).transpose()?,
+        muted: row.muted.as_deref().map(until).transpose()?,
+    })
+}
+
+fn to_member(row: MemberRow) -> Result<Member, StorageError> {
+    stored_rules::member(MemberColumns {
+        user_id: row.user_id,
+        name: row.user_name,
+        role: row.role,
+        muted: row.muted.as_deref().map(until).transpose()?,
+        joined_at: time(&row.joined_at)?,
+    })
+}
+
+/// Converts the end of a ban or a mute. An empty text: until it is lifted.
+fn until(text: &str) -> Result<Until, StorageError> {
+    match text {
+        "" => Ok(Until::Lifted),
+        _ => time(text).map(Until::Time),
+    }
+}
+
+fn time(text: &str) -> Result<Timestamp, StorageError> {
+    text.parse().map_err(StorageError::corrupt)
+}

@@ -1,0 +1,272 @@
+//! What a user may do in a room, read from storage.
+
+use std::sync::Arc;
+
+use crate::ports::{MemberPage, RoomDirectory, RoomSnapshot, UserRecord};
+use crate::{
+    Identity, Permit, RoomId, RoomKind, RoomRules, RulesNumber, Standing, StorageError, UserId,
+};
+
+/// Determines what users may do in rooms. Every use case that depends on rules asks it.
+#[derive(Clone)]
+pub struct Permits {
+    directory: Arc<dyn RoomDirectory>,
+    default_kind: RoomKind,
+}
+
+impl Permits {
+    /// Reads rules from this directory. Rooms without rules are of this kind.
+    pub fn new(directory: Arc<dyn RoomDirectory>, default_kind: RoomKind) -> Self {
+        Self {
+            directory,
+            default_kind,
+        }
+    }
+
+    /// Returns what a user may do in a room whose rules have this number. For an open room
+    /// that never had rules, nothing is read.
+    ///
+    /// # Errors
+    /// Those of [`RoomDirectory::snapshot`].
+    pub async fn at(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+        number: RulesNumber,
+    ) -> Result<Permit, StorageError> {
+        if number != RulesNumber::NONE || self.default_kind != RoomKind::Open {
+            return self.read(identity, room_id).await;
+        }
+        Ok(Permit {
+            standing: Standing {
+                is_allowed_by_token: identity.may_join(room_id),
+                ..Permit::OPEN.standing
+            },
+            ..Permit::OPEN
+        })
+    }
+
+    /// Reads what a user may do in a room now.
+    ///
+    /// # Errors
+    /// Those of [`RoomDirectory::snapshot`].
+    pub async fn read(&self, identity: &Identity, room_id: RoomId) -> Result<Permit, StorageError> {
+        let users = std::slice::from_ref(&identity.user.id);
+        let snapshot = self.directory.snapshot(room_id, users).await?;
+        let record = snapshot.users.first().copied().unwrap_or_default();
+        Ok(self.of(identity, room_id, &snapshot, record))
+    }
+
+    /// Reads a room, and where these users stand with it.
+    ///
+    /// # Errors
+    /// Those of [`RoomDirectory::snapshot`].
+    pub async fn snapshot(
+        &self,
+        room_id: RoomId,
+        users: &[UserId],
+    ) -> Result<RoomSnapshot, StorageError> {
+        self.directory.snapshot(room_id, users).await
+    }
+
+    /// Returns the room's members after this user, at most `limit` of them.
+    ///
+    /// # Errors
+    /// Those of [`RoomDirectory::members`].
+    pub async fn members(
+        &self,
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<MemberPage, StorageError> {
+        self.directory.members(room_id, after, limit).await
+    }
+
+    /// Returns what a user with this record may do in the room of the snapshot.
+    pub fn of(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+        snapshot: &RoomSnapshot,
+        record: UserRecord,
+    ) -> Permit {
+        let without_rules = RoomRules {
+            kind: self.default_kind,
+            ..Permit::OPEN.rules
+        };
+        let settings = snapshot.settings.as_ref();
+        Permit {
+            number: snapshot.rules,
+            rules: settings.map_or(without_rules, |settings| settings.rules),
+            standing: Standing {
+                role: record.role,
+                is_banned: record.banned.is_some(),
+                muted: record.muted,
+                is_allowed_by_token: identity.may_join(room_id),
+            },
+        }
+    }
+
+    /// Returns where the rules of rooms are stored.
+    pub(super) fn directory(&self) -> &dyn RoomDirectory {
+        &*self.directory
+    }
+
+    /// Returns the kind of rooms without rules.
+    pub(super) fn default_kind(&self) -> RoomKind {
+        self.default_kind
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::ports::{MockRoomDirectory, RoomSettings};
+    use crate::{
+        AccessDenied, Action, DisplayName, Metadata, Role, RoomAccess, Timestamp, Until, User,
+        UserId,
+    };
+
+    pub(in crate::use_cases) fn room(number: u64) -> RoomId {
+        RoomId::new(number).unwrap()
+    }
+
+    /// User 42, with a token for room 1.
+    pub(in crate::use_cases) fn identity() -> Identity {
+        Identity {
+            user: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            rooms: RoomAccess::Only([room(1)].into()),
+            expires_at: Timestamp::from_unix_millis(0),
+            valid_until: Timestamp::from_unix_millis(0),
+        }
+    }
+
+    pub(in crate::use_cases) fn with_role(role: Option<Role>) -> UserRecord {
+        UserRecord {
+            role,
+            ..UserRecord::default()
+        }
+    }
+
+    pub(in crate::use_cases) fn settings(kind: RoomKind) -> RoomSettings {
+        RoomSettings {
+            rules: RoomRules {
+                kind,
+                ..Permit::OPEN.rules
+            },
+            name: None,
+            metadata: Metadata::default(),
+            created_at: Timestamp::from_unix_millis(0),
+            member_count: 2,
+        }
+    }
+
+    /// A room with rules of number 7 and with two owners.
+    pub(in crate::use_cases) fn snapshot(kind: RoomKind, users: Vec<UserRecord>) -> RoomSnapshot {
+        RoomSnapshot {
+            rules: RulesNumber::new(7),
+            settings: Some(settings(kind)),
+            owners: 2,
+            users,
+        }
+    }
+
+    /// A directory that is asked once, about room 1 and user 42.
+    pub(in crate::use_cases) fn directory(snapshot: RoomSnapshot) -> MockRoomDirectory {
+        let mut directory = MockRoomDirectory::new();
+        directory
+            .expect_snapshot()
+            .once()
+            .withf(|asked, users| *asked == room(1) && users == [identity().user.id])
+            .return_once(|_, _| Ok(snapshot));
+        directory
+    }
+
+    /// A room that never had rules, as a directory returns it.
+    fn without_rules() -> RoomSnapshot {
+        RoomSnapshot {
+            rules: RulesNumber::NONE,
+            settings: None,
+            owners: 0,
+            users: vec![UserRecord::default()],
+        }
+    }
+
+    async fn at(directory: MockRoomDirectory, default: RoomKind, number: u64) -> Permit {
+        let permits = Permits::new(Arc::new(directory), default);
+        let number = RulesNumber::new(number);
+        permits.at(&identity(), room(1), number).await.unwrap()
+    }
+
+    #[pollster::test]
+    async fn nothing_is_read_for_an_open_room_that_never_had_rules() {
+        let nothing = MockRoomDirectory::new();
+        assert_eq!(at(nothing, RoomKind::Open, 0).await, Permit::OPEN);
+    }
+
+    #[pollster::test]
+    async fn a_token_that_does_not_allow_the_room_allows_nothing_there() {
+        let permits = Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open);
+        let permit = permits.at(&identity(), room(2), RulesNumber::NONE).await;
+        let denied = permit.unwrap().decide(Action::Read);
+        assert_eq!(denied, Err(AccessDenied::NotFound));
+
+        let owner = with_role(Some(Role::Owner));
+        let found = snapshot(RoomKind::Open, vec![owner]);
+        let permit = permits.of(&identity(), room(2), &found, owner);
+        assert_eq!(permit.decide(Action::Read), Err(AccessDenied::NotFound));
+    }
+
+    #[pollster::test]
+    async fn a_room_without_rules_is_of_the_default_kind() {
+        for number in [0, 7] {
+            let private = at(directory(without_rules()), RoomKind::Private, number).await;
+            assert_eq!(private.rules.kind, RoomKind::Private);
+            assert_eq!(private.decide(Action::Read), Err(AccessDenied::NotFound));
+        }
+        let open = at(directory(without_rules()), RoomKind::Open, 7).await;
+        assert_eq!(open, Permit::OPEN);
+        let stored = directory(snapshot(RoomKind::Open, vec![UserRecord::default()]));
+        let stored = at(stored, RoomKind::Private, 7).await;
+        assert_eq!(stored.rules.kind, RoomKind::Open);
+    }
+
+    #[pollster::test]
+    async fn a_permit_has_the_rules_and_the_standing_that_were_read() {
+        let record = UserRecord {
+            role: Some(Role::Moderator),
+            banned: Some(Until::Lifted),
+            muted: Some(Until::Time(Timestamp::from_unix_millis(5))),
+        };
+        let read = RoomSnapshot {
+            rules: RulesNumber::new(8),
+            ..snapshot(RoomKind::Private, vec![record])
+        };
+        // It was 7 when the caller learned of it.
+        let permit = at(directory(read), RoomKind::Open, 7).await;
+        let expected = Permit {
+            number: RulesNumber::new(8),
+            rules: settings(RoomKind::Private).rules,
+            standing: Standing {
+                role: record.role,
+                is_banned: true,
+                muted: record.muted,
+                is_allowed_by_token: true,
+            },
+        };
+        assert_eq!(permit, expected);
+    }
+
+    #[pollster::test]
+    async fn unavailable_storage_is_an_error_and_not_a_room_without_rules() {
+        let mut directory = MockRoomDirectory::new();
+        let gone = StorageError::unavailable("gone");
+        directory.expect_snapshot().return_once(|_, _| Err(gone));
+        let permits = Permits::new(Arc::new(directory), RoomKind::Open);
+        let permit = permits.at(&identity(), room(1), RulesNumber::new(7)).await;
+        assert!(matches!(permit, Err(StorageError::Unavailable(_))));
+    }
+}

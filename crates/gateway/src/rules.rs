@@ -1,0 +1,157 @@
+//! Applies changed rules to the connections of this node: those whose users may not see the room
+//! any longer are excluded from it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+
+use chat_delivery::{Recipient as _, RulesListener};
+use chat_domain::{Action, RoomId, RulesNumber, StorageError, UserId, one_line};
+use tokio::sync::Notify;
+
+use crate::clients::Clients;
+use crate::gateway::Gateway;
+use crate::limits::RULES_RETRY_INTERVAL;
+use crate::lock;
+use crate::socket::client::Client;
+use crate::socket::objects::LeftRoom;
+use crate::socket::packet;
+
+/// How many users one query looks up.
+const USERS_AT_ONCE: usize = 1000;
+/// If the standing of more users than this may have changed in a room, all of its connections
+/// are looked at.
+const MAX_USERS: usize = 100;
+
+/// The users whose standing with a room may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Concerned {
+    /// These.
+    Users(BTreeSet<UserId>),
+    /// Any.
+    Everyone,
+}
+
+impl Concerned {
+    pub(crate) fn user(user_id: &UserId) -> Self {
+        Self::Users([user_id.clone()].into())
+    }
+
+    fn includes(&self, user_id: &UserId) -> bool {
+        match self {
+            Self::Users(users) => users.contains(user_id),
+            Self::Everyone => true,
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        *self = match (std::mem::replace(self, Self::Everyone), other) {
+            (Self::Users(mut users), Self::Users(others)) => {
+                users.extend(others);
+                match users.len() > MAX_USERS {
+                    true => Self::Everyone,
+                    false => Self::Users(users),
+                }
+            }
+            _ => Self::Everyone,
+        };
+    }
+}
+
+/// The rooms whose rules have changed and that this node has not looked at since. At most one
+/// entry for each active room.
+#[derive(Default)]
+pub(crate) struct ChangedRules {
+    rooms: Mutex<HashMap<RoomId, Concerned>>,
+    has_rooms: Notify,
+}
+
+impl RulesListener for ChangedRules {
+    fn rules_changed(&self, room_id: RoomId, _: RulesNumber, user: Option<&UserId>) {
+        self.add(room_id, user.map_or(Concerned::Everyone, Concerned::user));
+    }
+}
+
+impl ChangedRules {
+    fn add(&self, room_id: RoomId, concerned: Concerned) {
+        let mut rooms = lock(&self.rooms);
+        match rooms.get_mut(&room_id) {
+            Some(known) => known.extend(concerned),
+            None => {
+                rooms.insert(room_id, concerned);
+            }
+        }
+        drop(rooms);
+        self.has_rooms.notify_one();
+    }
+}
+
+/// Applies what other nodes change, and what could not be applied at once. Runs until it is
+/// dropped.
+pub(crate) async fn apply_changes(gateway: Arc<Gateway>, clients: Arc<Clients>) {
+    let changed = &gateway.changed_rules;
+    loop {
+        changed.has_rooms.notified().await;
+        let rooms = std::mem::take(&mut *lock(&changed.rooms));
+        let mut has_failed = false;
+        for (room_id, concerned) in rooms {
+            has_failed |= !apply(&gateway, &clients, room_id, concerned).await;
+        }
+        if has_failed {
+            tokio::time::sleep(RULES_RETRY_INTERVAL).await;
+        }
+    }
+}
+
+/// Excludes the connections of this node whose users may not see the room any longer. If the
+/// rules cannot be read, it is tried again later. Returns whether they were.
+pub(crate) async fn apply(
+    gateway: &Gateway,
+    clients: &Clients,
+    room_id: RoomId,
+    concerned: Concerned,
+) -> bool {
+    let outcome = exclude(gateway, clients, room_id, &concerned).await;
+    if let Err(error) = &outcome {
+        tracing::warn!(error = %one_line(error), room = %room_id, "changed rules cannot be read");
+        gateway.changed_rules.add(room_id, concerned);
+    }
+    outcome.is_ok()
+}
+
+async fn exclude(
+    gateway: &Gateway,
+    clients: &Clients,
+    room_id: RoomId,
+    concerned: &Concerned,
+) -> Result<(), StorageError> {
+    let recipients = gateway.rooms.recipients(room_id);
+    let ids = recipients.iter().map(|recipient| recipient.id()).collect();
+    let mut inside: BTreeMap<UserId, Vec<Arc<Client>>> = BTreeMap::new();
+    for client in clients.with_ids(&ids) {
+        let user_id = client.identity().user.id.clone();
+        if concerned.includes(&user_id) {
+            inside.entry(user_id).or_default().push(client);
+        }
+    }
+    let users: Vec<UserId> = inside.keys().cloned().collect();
+    for users in users.chunks(USERS_AT_ONCE) {
+        let snapshot = gateway.permits.snapshot(room_id, users).await?;
+        for (user_id, record) in users.iter().zip(&snapshot.users) {
+            for client in inside.get(user_id).into_iter().flatten() {
+                let identity = client.identity();
+                let permit = gateway.permits.of(&identity, room_id, &snapshot, *record);
+                if permit.decide(Action::Read).is_err() {
+                    let left = match record.banned {
+                        Some(_) => LeftRoom::banned(room_id),
+                        None => LeftRoom::removed(room_id),
+                    };
+                    let farewell = packet::event("leftRoom", &left);
+                    client.exclusions.add(room_id, || {
+                        gateway.rooms.exclude(room_id, client.id(), farewell)
+                    });
+                }
+            }
+        }
+    }
+    Ok(())
+}

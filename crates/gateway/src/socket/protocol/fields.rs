@@ -1,0 +1,311 @@
+//! The fields of payloads.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use chat_domain::ports::SettingsPatch;
+use chat_domain::use_cases::{PageLimit, PageStart};
+use chat_domain::{
+    ClientMessageId, Content, MAX_NUMBER, Metadata, Role, RoomId, RoomKind, RoomName, Seq, UserId,
+};
+use serde::Deserializer;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde_json::Number;
+use serde_json::value::RawValue;
+
+use super::{Malformed, Text, Token, malformed, metadata};
+
+/// Ten years, in seconds. Whoever bans or mutes for longer leaves the time out.
+const MAX_SECONDS: u64 = 315_360_000;
+/// A day, in seconds.
+const MAX_SLOW_MODE_SECONDS: u64 = 86_400;
+
+/// The fields of a payload that the contract defines, as they were sent.
+#[derive(Default)]
+pub(crate) struct Fields<'a> {
+    room_id: Option<&'a RawValue>,
+    content: Option<&'a RawValue>,
+    client_message_id: Option<&'a RawValue>,
+    after_seq: Option<&'a RawValue>,
+    before_seq: Option<&'a RawValue>,
+    seq: Option<&'a RawValue>,
+    limit: Option<&'a RawValue>,
+    token: Option<&'a RawValue>,
+    user_id: Option<&'a RawValue>,
+    role: Option<&'a RawValue>,
+    seconds: Option<&'a RawValue>,
+    name: Option<&'a RawValue>,
+    kind: Option<&'a RawValue>,
+    frozen: Option<&'a RawValue>,
+    slow_mode_seconds: Option<&'a RawValue>,
+    metadata: Option<&'a RawValue>,
+    after: Option<&'a RawValue>,
+    pub(super) has_duplicates: bool,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn read(payload: &'a RawValue) -> Result<Self, Malformed> {
+        serde_json::Deserializer::from_str(payload.get())
+            .deserialize_map(FieldsVisitor)
+            .map_err(|_| malformed("the payload must be an object"))
+    }
+
+    /// Returns `roomId`.
+    pub(crate) fn room_id(&self) -> Result<RoomId, Malformed> {
+        let room_id = required("roomId", self.room_id)?;
+        let number = integer(room_id.get()).and_then(|number| RoomId::new(number).ok());
+        number.ok_or_else(|| out_of_range("roomId", &(1..=MAX_NUMBER)))
+    }
+
+    /// Returns `afterSeq`.
+    pub(crate) fn after_seq(&self) -> Result<Option<Seq>, Malformed> {
+        position("afterSeq", self.after_seq, 0)
+    }
+
+    /// Returns `seq`.
+    pub(crate) fn seq(&self) -> Result<Seq, Malformed> {
+        let seq = required("seq", self.seq)?;
+        let seq = position("seq", Some(seq), 1)?;
+        Ok(seq.unwrap_or_default())
+    }
+
+    /// Returns where a page starts.
+    pub(crate) fn page_start(&self) -> Result<PageStart, Malformed> {
+        let before = position("beforeSeq", self.before_seq, 1)?;
+        let after = self.after_seq()?;
+        match (before, after) {
+            (None, None) => Ok(PageStart::Newest),
+            (Some(before), None) => Ok(PageStart::Before(before)),
+            (None, Some(after)) => Ok(PageStart::After(after)),
+            (Some(_), Some(_)) => Err(malformed("beforeSeq and afterSeq are mutually exclusive")),
+        }
+    }
+
+    /// Returns `limit`.
+    pub(crate) fn limit(&self) -> Result<PageLimit, Malformed> {
+        let limit = integer_in("limit", self.limit, 1..=PageLimit::MAX as u64)?;
+        let limit = limit.and_then(|limit| PageLimit::new(limit as usize));
+        Ok(limit.unwrap_or_default())
+    }
+
+    /// Returns `content`.
+    pub(crate) fn content(&self) -> Result<Content, Malformed> {
+        let content = required("content", self.content)?;
+        Content::new(text("content", content)?)
+            .map_err(|error| malformed(format!("content {error}")))
+    }
+
+    /// Returns `token`. One that is not a string is an invalid token, as in the handshake.
+    pub(crate) fn token(&self) -> Result<Token, Malformed> {
+        let token = required("token", self.token)?;
+        let token = serde_json::from_str(token.get());
+        token.map(Token).map_err(|_| Malformed::Token)
+    }
+
+    /// Returns `clientMessageId`.
+    pub(crate) fn client_message_id(&self) -> Result<Option<ClientMessageId>, Malformed> {
+        let Some(field) = present(self.client_message_id) else {
+            return Ok(None);
+        };
+        let text: String = serde_json::from_str(field.get())
+            .map_err(|_| malformed("clientMessageId must be a string"))?;
+        match ClientMessageId::new(text) {
+            Ok(id) => Ok(Some(id)),
+            Err(error) => Err(malformed(format!("clientMessageId {error}"))),
+        }
+    }
+
+    /// Returns `userId`: like the `sub` of a token, a string or an integer.
+    pub(crate) fn user_id(&self) -> Result<UserId, Malformed> {
+        let user_id = required("userId", self.user_id)?;
+        let text = serde_json::from_str::<String>(user_id.get()).ok();
+        let text = text.or_else(|| {
+            let number = serde_json::from_str::<Number>(user_id.get()).ok()?;
+            (!number.is_f64()).then(|| number.to_string())
+        });
+        match text.map(UserId::new) {
+            Some(Ok(user_id)) => Ok(user_id),
+            Some(Err(error)) => Err(malformed(format!("userId {error}"))),
+            None => Err(malformed("userId must be a string or an integer")),
+        }
+    }
+
+    /// Returns `after`, the user after whom a page of members starts.
+    pub(crate) fn after(&self) -> Result<Option<UserId>, Malformed> {
+        let Some(after) = present(self.after) else {
+            return Ok(None);
+        };
+        match UserId::new(text("after", after)?) {
+            Ok(after) => Ok(Some(after)),
+            Err(error) => Err(malformed(format!("after {error}"))),
+        }
+    }
+
+    /// Returns `role`.
+    pub(crate) fn role(&self) -> Result<Role, Malformed> {
+        let role = required("role", self.role)?;
+        let role = name(role).and_then(|name| Role::from_name(&name));
+        role.ok_or_else(|| malformed("role must be reader, member, moderator or owner"))
+    }
+
+    /// Returns `seconds`.
+    pub(crate) fn seconds(&self) -> Result<Option<u32>, Malformed> {
+        let seconds = integer_in("seconds", self.seconds, 1..=MAX_SECONDS)?;
+        Ok(seconds.map(|seconds| seconds as u32))
+    }
+
+    /// Returns the settings that a room is to have.
+    pub(crate) fn settings(&self) -> Result<SettingsPatch, Malformed> {
+        Ok(SettingsPatch {
+            name: self.name()?,
+            kind: self.kind()?,
+            frozen: self.frozen()?,
+            slow_mode_seconds: self.slow_mode_seconds()?,
+            metadata: self.metadata()?,
+        })
+    }
+
+    fn name(&self) -> Result<Option<RoomName>, Malformed> {
+        let Some(name) = present(self.name) else {
+            return Ok(None);
+        };
+        match RoomName::new(text("name", name)?) {
+            Ok(name) => Ok(Some(name)),
+            Err(error) => Err(malformed(format!("name {error}"))),
+        }
+    }
+
+    fn kind(&self) -> Result<Option<RoomKind>, Malformed> {
+        let Some(kind) = present(self.kind) else {
+            return Ok(None);
+        };
+        match name(kind).and_then(|name| RoomKind::from_name(&name)) {
+            Some(kind) => Ok(Some(kind)),
+            None => Err(malformed("kind must be open or private")),
+        }
+    }
+
+    fn frozen(&self) -> Result<Option<bool>, Malformed> {
+        match present(self.frozen).map(RawValue::get) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(malformed("frozen must be true or false")),
+        }
+    }
+
+    fn slow_mode_seconds(&self) -> Result<Option<u32>, Malformed> {
+        const NAME: &str = "slowModeSeconds";
+        let seconds = integer_in(NAME, self.slow_mode_seconds, 0..=MAX_SLOW_MODE_SECONDS)?;
+        Ok(seconds.map(|seconds| seconds as u32))
+    }
+
+    fn metadata(&self) -> Result<Option<Metadata>, Malformed> {
+        match present(self.metadata) {
+            None => Ok(None),
+            Some(json) => metadata::parse(json).map(Some),
+        }
+    }
+}
+
+/// Leaves out `null`, which counts as absent.
+fn present(field: Option<&RawValue>) -> Option<&RawValue> {
+    field.filter(|value| value.get() != "null")
+}
+
+fn required<'a>(
+    name: &'static str,
+    field: Option<&'a RawValue>,
+) -> Result<&'a RawValue, Malformed> {
+    present(field).ok_or_else(|| malformed(format!("{name} is missing")))
+}
+
+fn text(name: &str, field: &RawValue) -> Result<String, Malformed> {
+    serde_json::from_str(field.get())
+        .map_err(|_| malformed(format!("{name} must be a string of Unicode text")))
+}
+
+/// Returns a name out of a fixed set, if the field is a string.
+fn name(field: &RawValue) -> Option<String> {
+    serde_json::from_str(field.get()).ok()
+}
+
+/// Returns a position of at least `least`.
+fn position(name: &str, field: Option<&RawValue>, least: u64) -> Result<Option<Seq>, Malformed> {
+    let number = integer_in(name, field, least..=MAX_NUMBER)?;
+    Ok(number.and_then(|number| Seq::new(number).ok()))
+}
+
+fn integer_in(
+    name: &str,
+    field: Option<&RawValue>,
+    range: RangeInclusive<u64>,
+) -> Result<Option<u64>, Malformed> {
+    let Some(field) = present(field) else {
+        return Ok(None);
+    };
+    match integer(field.get()).filter(|number| range.contains(number)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(out_of_range(name, &range)),
+    }
+}
+
+fn out_of_range(name: &str, range: &RangeInclusive<u64>) -> Malformed {
+    let (least, most) = (range.start(), range.end());
+    malformed(format!("{name} must be an integer from {least} to {most}"))
+}
+
+/// Returns a JSON number's value if it is a non-negative integer: `1`, and also `1.0` and
+/// `1e0`, which are the same number in JSON.
+fn integer(json: &str) -> Option<u64> {
+    if let Ok(number) = serde_json::from_str::<u64>(json) {
+        return Some(number);
+    }
+    let number = serde_json::from_str::<f64>(json).ok()?;
+    let exact = number.fract() == 0.0 && (0.0..=MAX_NUMBER as f64).contains(&number);
+    exact.then_some(number as u64)
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Fields::default();
+        let mut unknown = HashSet::new();
+        while let Some(Text(key)) = map.next_key()? {
+            let field = match &*key {
+                "roomId" => &mut fields.room_id,
+                "content" => &mut fields.content,
+                "clientMessageId" => &mut fields.client_message_id,
+                "afterSeq" => &mut fields.after_seq,
+                "beforeSeq" => &mut fields.before_seq,
+                "seq" => &mut fields.seq,
+                "limit" => &mut fields.limit,
+                "token" => &mut fields.token,
+                "userId" => &mut fields.user_id,
+                "role" => &mut fields.role,
+                "seconds" => &mut fields.seconds,
+                "name" => &mut fields.name,
+                "kind" => &mut fields.kind,
+                "frozen" => &mut fields.frozen,
+                "slowModeSeconds" => &mut fields.slow_mode_seconds,
+                "metadata" => &mut fields.metadata,
+                "after" => &mut fields.after,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    fields.has_duplicates |= !unknown.insert(key);
+                    continue;
+                }
+            };
+            fields.has_duplicates |= field.replace(map.next_value()?).is_some();
+        }
+        Ok(fields)
+    }
+}
