@@ -108,10 +108,20 @@ fn networks(text: &str) -> Option<Vec<Network>> {
         // Leading zeros are taken, up to the digits of the longest prefix.
         let digits = bits.to_string().len();
         let prefix = match prefix {
-            Some(prefix) => number(prefix).filter(|_| prefix.len() <= digits)?,
+            Some(prefix) => number::<u32>(prefix).filter(|_| prefix.len() <= digits)?,
             None => bits,
         };
-        (prefix <= bits).then_some(Network { address, prefix })
+        let mapped = canonical(address);
+        let prefix = match mapped == address {
+            true => prefix,
+            // The leading bits of an address of IPv4 that is mapped to IPv6.
+            false => prefix.checked_sub(96)?,
+        };
+        let bits = if mapped.is_ipv4() { 32 } else { 128 };
+        (prefix <= bits).then_some(Network {
+            address: mapped,
+            prefix,
+        })
     });
     networks.collect()
 }
