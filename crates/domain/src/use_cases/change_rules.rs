@@ -168,8 +168,8 @@ fn own_action(own: UserRecord, change: RulesChange) -> Action {
     }
 }
 
-/// Returns what a user does that changes the standing of another one. A repeated request is
-/// allowed to whoever was allowed to make the first one, as long as its own role is the same.
+/// Returns what a user does that changes the standing of another one. A user may repeat a request
+/// that it could make, as long as its own role is the same.
 fn action(target: UserRecord, change: RulesChange) -> Action {
     match (change, target.role) {
         (RulesChange::Role(role), None) => Action::Add(role),

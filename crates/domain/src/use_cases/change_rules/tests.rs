@@ -227,7 +227,7 @@ async fn the_last_owner_stays_whoever_asks_and_a_second_one_need_not() {
             RulesChange::Remove | RulesChange::Ban(_) => true,
             RulesChange::Unban | RulesChange::Mute(_) | RulesChange::Unmute => false,
         };
-        // Nobody is permitted to ban or mute itself.
+        // No user may ban or mute itself.
         let is_own = matches!(change, RulesChange::Role(_) | RulesChange::Remove);
         for owners in [1, 2] {
             let expected = match owners == 1 && ends_ownership {

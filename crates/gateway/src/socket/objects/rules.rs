@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_excluded_learns_the_reason() {
+    fn an_excluded_client_learns_the_reason() {
         for (left, reason) in [
             (LeftRoom::removed(room()), "removed"),
             (LeftRoom::banned(room()), "banned"),
