@@ -36,7 +36,7 @@ impl Role {
     }
 }
 
-/// Who may join a room.
+/// Which users may join a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RoomKind {
     /// Every user whose token allows the room.
@@ -133,10 +133,9 @@ pub enum Action {
     Add(Role),
     /// Changes another member's role, or its own.
     ChangeRole,
-    /// Removes a member with this role, who is another user.
+    /// Removes another user, a member with this role.
     Remove(Role),
-    /// Bans, unbans, mutes or unmutes a user with this role, if it has membership, who is
-    /// another user.
+    /// Bans, unbans, mutes or unmutes another user, with this role if it has membership.
     Sanction(Option<Role>),
     /// Changes the room's name and rules.
     ChangeRoom,

@@ -155,7 +155,7 @@ pub enum RoomChange {
 /// New values of some settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SettingsPatch {
-    /// Who may join.
+    /// Which users may join.
     pub kind: Option<RoomKind>,
     /// The name.
     pub name: Option<RoomName>,

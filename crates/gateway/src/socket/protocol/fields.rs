@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use super::{Malformed, Text, Token, malformed, metadata};
 
-/// Ten years, in seconds. Whoever bans or mutes for longer leaves the time out.
+/// Ten years, in seconds. For longer, a client leaves the time out.
 const MAX_SECONDS: u64 = 315_360_000;
 /// A day, in seconds.
 const MAX_SLOW_MODE_SECONDS: u64 = 86_400;

@@ -1,5 +1,5 @@
 //! Metadata: a JSON object that is kept as it was sent, because only the product understands
-//! it. Whoever reads it later must be able to.
+//! it. Every later reader must be able to parse it.
 
 use std::collections::HashSet;
 use std::fmt;
