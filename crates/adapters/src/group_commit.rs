@@ -54,6 +54,7 @@ mod batch;
 mod committer;
 mod error;
 mod marks;
+mod running_time;
 mod settling;
 mod turns;
 

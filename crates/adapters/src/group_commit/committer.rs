@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::admission::Admission;
 use super::batch::{self, Kind, Outcome, Repeats, Stored};
+use super::running_time::RunningTime;
 use super::settling::{Settled, Settling};
 use super::turns;
 use super::{
@@ -51,8 +52,10 @@ pub(super) struct Committer<S, F> {
     running: JoinSet<Done<S>>,
     batches: HashMap<Id, Batch>,
     idle: Vec<S>,
+    /// What the batches are timed by. It runs while there are any.
+    clock: RunningTime,
     /// When a batch ended last, or when the first one began after a pause.
-    progress: Instant,
+    progress: Duration,
     /// Whether all lanes have been busy for too long since then.
     is_stalled: bool,
     open: F,
@@ -107,12 +110,13 @@ struct Batch {
     rooms: HashSet<RoomId>,
     messages: usize,
     kind: Kind,
-    since: Instant,
+    /// When it was started, on the committer's clock.
+    since: Duration,
 }
 
 impl Batch {
-    fn is_stuck(&self) -> bool {
-        self.kind == Kind::Regular && self.since.elapsed() >= STALLED_AFTER
+    fn is_stuck(&self, now: Duration) -> bool {
+        self.kind == Kind::Regular && now - self.since >= STALLED_AFTER
     }
 }
 
@@ -146,7 +150,8 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             running: JoinSet::new(),
             batches: HashMap::new(),
             idle: std::iter::repeat_with(&open).take(lanes).collect(),
-            progress: Instant::now(),
+            clock: RunningTime::start(),
+            progress: Duration::ZERO,
             is_stalled: false,
             open,
             observer,
@@ -171,10 +176,6 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             if self.is_finished() {
                 return;
             }
-            let wakes_at = match self.idle.is_empty() {
-                true => (!self.is_stalled).then(|| self.progress + STALLED_AFTER),
-                false => blocked_until,
-            };
             tokio::select! {
                 biased;
                 Some(done) = self.running.join_next_with_id() => self.finish(done),
@@ -186,8 +187,9 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
                         None => self.input = Input::Closed,
                     }
                 }
-                () = sleep_until(wakes_at.unwrap_or_else(Instant::now).into()),
-                    if wakes_at.is_some() => self.notice_stall(),
+                () = sleep_until(blocked_until.unwrap_or_else(Instant::now).into()),
+                    if blocked_until.is_some() && !self.idle.is_empty() => {}
+                () = self.clock.tick(), if !self.batches.is_empty() => self.notice_stall(),
             }
         }
     }
@@ -202,17 +204,22 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
 
     /// Returns until when the batches in progress keep others waiting, so that the others
     /// become one batch. A batch that waits for a room, or takes too long, does not.
-    fn blocked_until(&self) -> Option<Instant> {
+    fn blocked_until(&mut self) -> Option<Instant> {
+        let now = self.clock.now();
         let ends = self
             .batches
             .values()
             .filter_map(|batch| (batch.kind == Kind::Regular).then_some(batch.since + PATIENCE));
-        ends.max().filter(|end| *end > Instant::now())
+        let remaining = ends
+            .max()?
+            .checked_sub(now)
+            .filter(|left| !left.is_zero())?;
+        Some(Instant::now() + remaining)
     }
 
     /// Refuses what arrives from now on if all lanes have been busy for too long.
     fn notice_stall(&mut self) {
-        if self.idle.is_empty() && self.progress.elapsed() >= STALLED_AFTER {
+        if self.idle.is_empty() && self.clock.now() - self.progress >= STALLED_AFTER {
             self.is_stalled = true;
             self.admission.stall();
         }
@@ -306,9 +313,9 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             self.idle.push(store);
             return;
         }
-        let since = Instant::now();
+        let since = self.clock.now();
         let repeats = match self.repeats_until {
-            Some(until) if until > since => Repeats::Expected,
+            Some(until) if until > Instant::now() => Repeats::Expected,
             _ => Repeats::Unexpected,
         };
         let rooms: HashSet<_> = batch.iter().map(Waiting::room_id).collect();
@@ -368,11 +375,12 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
         let Some(batch) = self.batches.remove(&id) else {
             return;
         };
-        self.progress = now;
+        self.progress = self.clock.now();
         self.is_stalled = false;
         // Also after a panic.
         self.admission.resume();
-        self.admission.learn(batch.messages, now - batch.since);
+        let took = self.progress - batch.since;
+        self.admission.learn(batch.messages, took);
         // Before what was held in the meantime, which arrived later.
         for waiting in left_behind.into_iter().rev() {
             self.held_count += 1;
@@ -425,8 +433,9 @@ impl<S: Store, F: Fn() -> S> Committer<S, F> {
             return;
         }
         let room_id = waiting.room_id();
+        let now = self.clock.now();
         let mut batches = self.batches.values();
-        if batches.any(|batch| batch.is_stuck() && batch.rooms.contains(&room_id)) {
+        if batches.any(|batch| batch.is_stuck(now) && batch.rooms.contains(&room_id)) {
             waiting.refuse("an earlier message to the room has been waiting for four seconds");
             return;
         }

@@ -37,6 +37,8 @@ struct State {
     refusals: usize,
     /// The attempts to settle a batch.
     attempts: usize,
+    /// The batches that were stuck.
+    stuck: usize,
     fault: Fault,
 }
 
@@ -150,6 +152,7 @@ impl Store for MemoryStore {
         match fault {
             Fault::Down => Err(StoreError::Whole(StorageError::unavailable("down"))),
             Fault::Stuck => {
+                self.0.state().stuck += 1;
                 self.0.gate.acquire().await.unwrap().forget();
                 self.0.store(batch)
             }

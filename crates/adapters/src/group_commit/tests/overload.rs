@@ -160,3 +160,22 @@ async fn a_database_that_stores_nothing_refuses_at_once_until_it_does() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_suspended_process_does_not_take_the_database_for_silent() {
+    let (commits, database) = MemoryStore::start(2);
+    database.state().fault = Fault::Stuck;
+    let first = begin(&commits, by("1", "first")).await.unwrap();
+    while database.state().stuck == 0 {
+        yield_now().await;
+    }
+    // Nothing runs meanwhile, as after SIGSTOP.
+    std::thread::sleep(Duration::from_secs(5));
+    let second = begin(&commits, by("1", "second")).await.unwrap();
+    yield_now().await;
+    yield_now().await;
+    database.state().fault = Fault::None;
+    database.gate.add_permits(1);
+    first.await.unwrap();
+    second.await.unwrap();
+}
