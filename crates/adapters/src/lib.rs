@@ -28,6 +28,8 @@ mod revocations;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_inbox;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_rules;
 #[cfg(any(feature = "jwks", feature = "postgres", feature = "redis"))]
 mod tls;

@@ -7,6 +7,8 @@
 
 mod connect;
 mod durability;
+mod inbox;
+mod inbox_query;
 mod message_repository;
 mod migrations;
 mod page_query;

@@ -6,6 +6,8 @@
 mod checkpoint;
 mod errors;
 mod file;
+mod inbox;
+mod inbox_query;
 mod message_repository;
 mod migrations;
 mod pool;

@@ -17,7 +17,7 @@
 //!   error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
 //!   [`use_cases::MarkRead`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
-//!   [`use_cases::ChangeRules`].
+//!   [`use_cases::ChangeRules`], [`use_cases::ListRooms`], [`use_cases::SetNotify`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
 //!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
@@ -46,6 +46,7 @@
 
 mod error;
 mod ids;
+mod inbox;
 mod member;
 mod message;
 pub mod ports;
@@ -61,6 +62,7 @@ pub use ids::{
     ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
+pub use inbox::{MemberView, Notify, RoomOverview, Summary};
 pub use member::{InvalidMetadata, InvalidRoomName, Member, Metadata, RoomName};
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
 pub use room::{

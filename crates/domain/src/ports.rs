@@ -10,6 +10,7 @@
 mod authenticator;
 mod clock;
 mod hints_health;
+mod inbox;
 mod message_repository;
 mod node_commands;
 mod revocations;
@@ -22,6 +23,7 @@ mod storage_health;
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use clock::Clock;
 pub use hints_health::{HintsHealth, HintsStatus, LostHints};
+pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use revocations::{Revocations, RevocationsUnreachable};
@@ -39,6 +41,7 @@ pub use self::{
     authenticator::MockAuthenticator,
     clock::MockClock,
     hints_health::MockHintsHealth,
+    inbox::MockInbox,
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     revocations::MockRevocations,

@@ -7,10 +7,12 @@ mod join_room;
 mod leave_room;
 mod list_members;
 mod list_messages;
+mod list_rooms;
 mod mark_read;
 mod permits;
 mod renew_token;
 mod send_message;
+mod set_notify;
 
 pub use change_rules::{Actor, ChangeRules, ChangeRulesError, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
@@ -19,7 +21,11 @@ pub use join_room::{CatchUp, JoinRoom, JoinRoomError, Joining};
 pub use leave_room::LeaveRoom;
 pub use list_members::{ListMembers, ListMembersError};
 pub use list_messages::{ListMessages, ListMessagesError, Page, PageLimit, PageStart};
+pub use list_rooms::{
+    EncodeSummary, EncodedSummary, InboxLimit, ListRooms, ListRoomsError, RoomsPage,
+};
 pub use mark_read::{MarkRead, MarkReadError};
 pub use permits::Permits;
 pub use renew_token::{RenewToken, RenewTokenError};
 pub use send_message::{Attempt, SendMessage, SendMessageError, SentMessage};
+pub use set_notify::{SetNotify, SetNotifyError};

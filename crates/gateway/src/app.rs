@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use chat_delivery::Rooms;
 use chat_domain::RoomKind;
 use chat_domain::ports::{
-    Authenticator, Clock, HintsHealth, MessageRepository, NodeCommandListener, NodeCommands,
+    Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
     Revocations, RoomDirectory, RoomEvents, RoomRepository, StorageHealth,
 };
 use chat_domain::use_cases::{
-    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, MarkRead,
-    Permits, RenewToken, SendMessage,
+    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
+    MarkRead, Permits, RenewToken, SendMessage, SetNotify,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::rates::Rates;
 use crate::rules::ChangedRules;
 use crate::socket::encoder::SocketIoEncoder;
-use crate::socket::objects::message_json;
+use crate::socket::objects::{message_json, summary_json};
 use crate::supervisor::Liveness;
 use crate::traces::Traces;
 use crate::transport::Transport;
@@ -40,6 +40,8 @@ pub struct AppOptions {
     pub rooms: Arc<dyn RoomRepository>,
     /// The rules of rooms.
     pub directory: Arc<dyn RoomDirectory>,
+    /// The rooms of users.
+    pub inbox: Arc<dyn Inbox>,
     /// The kind of rooms without rules.
     pub room_default: RoomKind,
     /// The state of the storage behind them.
@@ -136,6 +138,8 @@ impl App {
             change_rules: ChangeRules::new(permits.clone()),
             get_room: GetRoom::new(permits.clone()),
             list_members: ListMembers::new(permits.clone()),
+            list_rooms: ListRooms::new(options.inbox.clone(), summary_json),
+            set_notify: SetNotify::new(options.inbox, permits.clone()),
             permits,
             changed_rules,
             events: options.events.clone(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chat_delivery::Rooms;
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, MarkRead,
-    Permits, RenewToken, SendMessage,
+    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
+    MarkRead, Permits, RenewToken, SendMessage, SetNotify,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) change_rules: ChangeRules,
     pub(crate) get_room: GetRoom,
     pub(crate) list_members: ListMembers,
+    pub(crate) list_rooms: ListRooms,
+    pub(crate) set_notify: SetNotify,
     pub(crate) permits: Permits,
     pub(crate) changed_rules: Arc<ChangedRules>,
     pub(crate) events: Arc<dyn RoomEvents>,

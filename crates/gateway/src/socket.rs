@@ -20,12 +20,16 @@ pub(crate) mod packet;
 pub(crate) mod protocol;
 mod renewing;
 pub(crate) mod reply;
+mod rooms;
 mod ruling;
 mod sending;
 pub(crate) mod serving;
 
-use chat_domain::use_cases::{PageLimit, PageStart, RulesChange, RulesRequest, SentMessage};
-use chat_domain::{Membership, RoomId, Seq, UserId};
+use chat_domain::ports::InboxPosition;
+use chat_domain::use_cases::{
+    InboxLimit, PageLimit, PageStart, RulesChange, RulesRequest, SentMessage,
+};
+use chat_domain::{Membership, Notify, RoomId, Seq, UserId};
 
 use self::context::Context;
 use self::protocol::{Fields, Malformed, Payload, Token};
@@ -65,6 +69,14 @@ pub(crate) enum Event {
         room_id: RoomId,
         after: Option<UserId>,
         limit: PageLimit,
+    },
+    ListRooms {
+        after: Option<InboxPosition>,
+        limit: InboxLimit,
+    },
+    SetNotify {
+        room_id: RoomId,
+        notify: Notify,
     },
 }
 
@@ -141,6 +153,20 @@ impl Event {
                     limit: fields.limit()?,
                 }
             }
+            "listRooms" => {
+                let fields = payload.fields()?;
+                Self::ListRooms {
+                    after: fields.after_room()?,
+                    limit: fields.inbox_limit()?,
+                }
+            }
+            "setNotify" => {
+                let fields = payload.fields()?;
+                Self::SetNotify {
+                    room_id: fields.room_id()?,
+                    notify: fields.notify()?,
+                }
+            }
             _ => return Err(Malformed::UnknownEvent),
         })
     }
@@ -160,15 +186,17 @@ impl Event {
         })
     }
 
-    /// Returns whether the event writes, or makes the gateway read a room's state: these count
-    /// against the user's rate.
+    /// Returns whether the event writes, or makes the gateway read the state of a room or of all
+    /// the user's rooms: these count against the user's rate.
     fn counts_against_rate(&self) -> bool {
         match self {
             Self::JoinRoom { .. }
             | Self::SendMessage(_)
             | Self::MarkRead { .. }
             | Self::ChangeRules { .. }
-            | Self::GetRoom { .. } => true,
+            | Self::GetRoom { .. }
+            | Self::ListRooms { .. }
+            | Self::SetNotify { .. } => true,
             Self::LeaveRoom { .. }
             | Self::ListMessages { .. }
             | Self::RenewToken { .. }
@@ -213,6 +241,12 @@ impl Event {
                 after,
                 limit,
             } => ruling::list_members(context, room_id, after, limit).await,
+            Self::ListRooms { after, limit } => {
+                rooms::list(context, membership, after, limit).await
+            }
+            Self::SetNotify { room_id, notify } => {
+                rooms::set_notify(context, room_id, notify).await
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    Clock as _, MessageRepository, NodeCommand, NodesUnreachable, RoomDirectory, RoomEvents,
+    Clock as _, Inbox, MessageRepository, NodeCommand, NodesUnreachable, RoomDirectory, RoomEvents,
     RoomRepository, StorageHealth,
 };
 use chat_domain::{BoxError, User, one_line};
@@ -104,13 +104,14 @@ impl Database {
     fn ports(self) -> Ports {
         fn shared<D>(database: D) -> Ports
         where
-            D: MessageRepository + RoomRepository + RoomDirectory + StorageHealth + 'static,
+            D: MessageRepository + RoomRepository + RoomDirectory + Inbox + StorageHealth + 'static,
         {
             let database = Arc::new(database);
             Ports {
                 messages: database.clone(),
                 rooms: database.clone(),
                 directory: database.clone(),
+                inbox: database.clone(),
                 storage: database,
             }
         }
@@ -142,6 +143,7 @@ struct Ports {
     messages: Arc<dyn MessageRepository>,
     rooms: Arc<dyn RoomRepository>,
     directory: Arc<dyn RoomDirectory>,
+    inbox: Arc<dyn Inbox>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -219,6 +221,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         messages,
         rooms,
         directory: ports.directory,
+        inbox: ports.inbox,
         room_default: config.room_default,
         storage: ports.storage,
         events,

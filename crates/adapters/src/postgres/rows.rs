@@ -11,6 +11,8 @@ use tokio_postgres::Row;
 
 /// Milliseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
+/// Microseconds from 2000 to the year 294277, which PostgreSQL cannot represent.
+const END_MICROS: i64 = 9_223_371_331_200_000_000;
 
 /// A message with its author's name, if the author is stored: `id, room_id, seq, user_id,
 /// name, content, client_message_id, created_at`.
@@ -70,6 +72,21 @@ pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
 
 pub(super) fn timestamp(at: PgTimestamp) -> Timestamp {
     Timestamp::from_unix_millis(at.0 / 1000 + EPOCH_MILLIS)
+}
+
+/// Returns the microseconds since 1970, 0 before.
+pub(super) fn unix_micros(at: PgTimestamp) -> u64 {
+    let micros = at.0.saturating_add(EPOCH_MILLIS * 1000);
+    micros.try_into().unwrap_or_default()
+}
+
+/// Converts microseconds since 1970; what the database cannot represent is `infinity`.
+pub(super) fn from_unix_micros(micros: u64) -> PgTimestamp {
+    let micros = i64::try_from(micros).unwrap_or(i64::MAX);
+    match micros - EPOCH_MILLIS * 1000 {
+        END_MICROS.. => PgTimestamp(i64::MAX),
+        micros => PgTimestamp(micros),
+    }
 }
 
 /// Converts the end of a ban or a mute. `infinity`: until it is lifted.

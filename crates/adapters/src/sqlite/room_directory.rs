@@ -222,7 +222,7 @@ impl RoomDirectory for Database {
 
 impl Database {
     /// Carries out a transaction in the task that writes.
-    async fn write<T: Send + 'static>(
+    pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StorageError> {

@@ -12,6 +12,7 @@ diesel::table! {
         id -> BigInt,
         last_seq -> BigInt,
         rules -> BigInt,
+        active_at -> Nullable<Text>,
     }
 }
 
@@ -35,6 +36,17 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    members (room_id, user_id) {
+        room_id -> BigInt,
+        user_id -> Text,
+        role -> Text,
+        notify -> Text,
+        joined_at -> Text,
+    }
+}
+
 diesel::joinable!(messages -> users (user_id));
 diesel::allow_tables_to_appear_in_same_query!(messages, rooms, users);
 diesel::allow_tables_to_appear_in_same_query!(rooms, read_pointers);
+diesel::allow_tables_to_appear_in_same_query!(members, read_pointers);

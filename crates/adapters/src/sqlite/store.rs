@@ -147,12 +147,19 @@ fn find_original(
 }
 
 /// Takes the room's next number, if the room has the rules by which the message was decided.
-fn count(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<Option<i64>> {
+fn count(
+    connection: &mut SqliteConnection,
+    message: &NewMessage,
+    created_at: &str,
+) -> QueryResult<Option<i64>> {
     let room_id = rows::number(message.room_id.get());
     let decided_by = rows::number(message.rules.get());
     let counted = diesel::update(rooms::table.find(room_id))
         .filter(rooms::rules.eq(decided_by))
-        .set(rooms::last_seq.eq(rooms::last_seq + 1))
+        .set((
+            rooms::last_seq.eq(rooms::last_seq + 1),
+            rooms::active_at.eq(created_at),
+        ))
         .returning(rooms::last_seq)
         .get_result(connection)
         .optional()?;
@@ -161,7 +168,11 @@ fn count(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult
         return Ok(counted);
     }
     diesel::insert_into(rooms::table)
-        .values((rooms::id.eq(room_id), rooms::last_seq.eq(1)))
+        .values((
+            rooms::id.eq(room_id),
+            rooms::last_seq.eq(1),
+            rooms::active_at.eq(created_at),
+        ))
         .on_conflict_do_nothing()
         .returning(rooms::last_seq)
         .get_result(connection)
@@ -172,7 +183,8 @@ fn count(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult
 fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResult<Placed> {
     let room_id = rows::number(message.room_id.get());
     let author = &message.author;
-    let Some(seq) = count(connection, message)? else {
+    let created_at = message.created_at.to_string();
+    let Some(seq) = count(connection, message, &created_at)? else {
         return Ok(Placed::RulesChanged);
     };
     // After the commit it would be too late to refuse a counter that is not valid.
@@ -205,7 +217,7 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
                 .client_message_id
                 .as_ref()
                 .map(ClientMessageId::as_str)),
-            messages::created_at.eq(message.created_at.to_string()),
+            messages::created_at.eq(created_at),
         ))
         .returning(messages::id)
         .get_result(connection)?;

@@ -8,6 +8,8 @@ mod changed_rows;
 mod clock;
 mod databases;
 mod group_commit;
+mod inbox;
+mod inbox_model;
 mod jwks;
 mod log_pages;
 mod message_repository;

@@ -89,7 +89,7 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 10] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -99,6 +99,7 @@ const NAMES: [&str; 9] = [
     "0007_rooms_with_rules",
     "0008_append_under_rules",
     "0009_rules_in_changes",
+    "0010_inbox",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

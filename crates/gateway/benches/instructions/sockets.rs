@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use chat_adapters::{LocalRoomEvents, NoRevocations};
-use chat_domain::ports::{Clock, MockRoomDirectory};
+use chat_domain::ports::{Clock, MockInbox, MockRoomDirectory};
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
     AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
@@ -124,6 +124,7 @@ impl Served {
                 rooms: log.clone(),
                 // No room has rules.
                 directory: Arc::new(MockRoomDirectory::new()),
+                inbox: Arc::new(MockInbox::new()),
                 room_default: RoomKind::Open,
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),

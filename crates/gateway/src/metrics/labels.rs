@@ -39,6 +39,8 @@ pub(crate) enum EventName {
     SetRoom,
     GetRoom,
     ListMembers,
+    ListRooms,
+    SetNotify,
     /// None that is known.
     Unknown,
 }
@@ -62,6 +64,8 @@ impl EventName {
             Some("setRoom") => Self::SetRoom,
             Some("getRoom") => Self::GetRoom,
             Some("listMembers") => Self::ListMembers,
+            Some("listRooms") => Self::ListRooms,
+            Some("setNotify") => Self::SetNotify,
             _ => Self::Unknown,
         }
     }
@@ -84,6 +88,8 @@ impl EventName {
             Self::SetRoom => "setRoom",
             Self::GetRoom => "getRoom",
             Self::ListMembers => "listMembers",
+            Self::ListRooms => "listRooms",
+            Self::SetNotify => "setNotify",
             Self::Unknown => "unknown",
         }
     }
@@ -109,6 +115,8 @@ impl Label for EventName {
             Self::SetRoom,
             Self::GetRoom,
             Self::ListMembers,
+            Self::ListRooms,
+            Self::SetNotify,
             Self::Unknown,
         ]
     }

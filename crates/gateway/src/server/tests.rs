@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockClock, MockRevocations, MockRoomDirectory, MockRoomEvents, MockRoomRepository, PoolStatus,
-    ReadLimit, StorageHealth,
+    MockClock, MockInbox, MockRevocations, MockRoomDirectory, MockRoomEvents, MockRoomRepository,
+    PoolStatus, ReadLimit, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -105,6 +105,7 @@ fn app() -> App {
         messages: Arc::new(StorageWithoutAppends),
         rooms: Arc::new(rooms),
         directory: Arc::new(MockRoomDirectory::new()),
+        inbox: Arc::new(MockInbox::new()),
         room_default: RoomKind::Open,
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),

@@ -28,8 +28,18 @@ impl Exclusions {
     /// Answers from a room, unless the connection was excluded from it meanwhile. Returns
     /// whether it answered.
     pub(crate) fn unless_excluded(&self, room_id: RoomId, answer: impl FnOnce()) -> bool {
+        self.unless_excluded_from_any([room_id], answer)
+    }
+
+    /// Answers from these rooms, unless the connection was excluded from one of them meanwhile.
+    /// Returns whether it answered.
+    pub(crate) fn unless_excluded_from_any(
+        &self,
+        rooms: impl IntoIterator<Item = RoomId>,
+        answer: impl FnOnce(),
+    ) -> bool {
         let excluded = lock(&self.0);
-        let may_answer = !excluded.contains(&room_id);
+        let may_answer = !rooms.into_iter().any(|room_id| excluded.contains(&room_id));
         if may_answer {
             answer();
         }
@@ -61,6 +71,8 @@ mod tests {
         exclusions.add(two, || false);
         assert!(!exclusions.unless_excluded(one, || unreachable!("it is excluded")));
         assert!(exclusions.unless_excluded(two, || ()));
+        assert!(!exclusions.unless_excluded_from_any([two, one], || unreachable!("one is")));
+        assert!(exclusions.unless_excluded_from_any([two], || ()));
         exclusions.apply(&mut membership);
         assert!(!membership.has_joined(one));
         assert!(exclusions.unless_excluded(one, || ()));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_domain::use_cases::{
     ChangeRulesError, ConnectError, GetRoomError, JoinRoomError, ListMembersError,
-    ListMessagesError, MarkReadError, Page, RenewTokenError, SendMessageError,
+    ListMessagesError, ListRoomsError, MarkReadError, Page, RenewTokenError, RoomsPage,
+    SendMessageError, SetNotifyError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -18,6 +19,7 @@ use chat_domain::{
 use serde::Serialize;
 
 pub(crate) use self::code::Code;
+use super::objects::next_of;
 use super::packet;
 use super::protocol::Malformed;
 use crate::clients::HasExpired;
@@ -130,6 +132,12 @@ impl Failure {
     fn retry_after_ms(&self) -> Option<u128> {
         let wait = self.retry_after?;
         Some(wait.as_nanos().div_ceil(1_000_000).max(1))
+    }
+
+    /// The rooms of an inbox were read several times, and each time the connection was excluded from
+    /// one of them meanwhile.
+    pub(crate) fn rooms_change() -> Self {
+        Self::new(Code::Unavailable, "the rooms change without pause")
     }
 
     /// Storage failed. The cause is not sent; `storage_watch` logs outages.
@@ -269,6 +277,26 @@ impl From<ListMembersError> for Failure {
     }
 }
 
+impl From<ListRoomsError> for Failure {
+    fn from(error: ListRoomsError) -> Self {
+        let ListRoomsError::Storage(storage) = &error;
+        Self::storage(storage, "the rooms cannot be read now")
+    }
+}
+
+impl From<SetNotifyError> for Failure {
+    fn from(error: SetNotifyError) -> Self {
+        match &error {
+            SetNotifyError::Denied(denied) => denied.into(),
+            SetNotifyError::Storage(StorageError::OutcomeUnknown(_)) => Self::new(
+                Code::OutcomeUnknown,
+                "the connection to storage broke during the commit: notify may be set",
+            ),
+            SetNotifyError::Storage(storage) => Self::storage(storage, "notify was not set"),
+        }
+    }
+}
+
 impl From<&AccessDenied> for Failure {
     fn from(error: &AccessDenied) -> Self {
         match error {
@@ -313,16 +341,24 @@ impl Request {
 
     /// Encodes the acknowledgement of a page, if one was requested.
     pub(crate) fn page(&self, page: &Page) -> Option<Bytes> {
-        let messages = page.messages.iter().enumerate().flat_map(|(n, message)| {
-            let separator = if n == 0 { "" } else { "," };
-            [separator, message.encoded()]
-        });
+        let messages = separated(page.messages.iter().map(StoredMessage::encoded));
         let end = match page.has_more {
             true => r#"],"hasMore":true}"#,
             false => r#"],"hasMore":false}"#,
         };
         let start = std::iter::once(r#"{"ok":true,"messages":["#);
         let parts = start.chain(messages).chain([end]);
+        Some(packet::ack_of_json(self.ack?, parts))
+    }
+
+    /// Encodes the acknowledgement of a page of an inbox, if one was requested.
+    pub(crate) fn rooms(&self, page: &RoomsPage) -> Option<Bytes> {
+        let next = page.next.map(next_of);
+        let next = next.map_or(String::new(), |next| format!(r#","next":"{next}""#));
+        let end = format!(r#"]{next},"unreadTotal":{}}}"#, page.unread_total);
+        let start = std::iter::once(r#"{"ok":true,"rooms":["#);
+        let rooms = separated(page.rooms.iter().map(|room| &*room.encoded));
+        let parts = start.chain(rooms).chain([&*end]);
         Some(packet::ack_of_json(self.ack?, parts))
     }
 
@@ -379,6 +415,14 @@ impl Request {
         let ack = self.ack.map(|id| packet::ack(id, &refused));
         std::iter::once(packet::event("error", &event)).chain(ack)
     }
+}
+
+/// Puts commas between the items of an array.
+fn separated<'a>(items: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    items.enumerate().flat_map(|(n, item)| {
+        let separator = if n == 0 { "" } else { "," };
+        [separator, item]
+    })
 }
 
 #[cfg(test)]

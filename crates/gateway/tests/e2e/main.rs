@@ -21,6 +21,7 @@ mod freshness;
 mod handshake;
 mod hidden_rooms;
 mod history;
+mod inbox;
 mod internal_error;
 mod issuer;
 mod kill_switch;

@@ -49,6 +49,7 @@ impl Node {
             messages: database.clone(),
             rooms: database.clone(),
             directory: database.clone(),
+            inbox: database.clone(),
             room_default: RoomKind::Open,
             storage: database,
             events: Arc::new(LocalRoomEvents::default()),

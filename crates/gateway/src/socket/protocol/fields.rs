@@ -4,16 +4,18 @@ use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use chat_domain::ports::SettingsPatch;
-use chat_domain::use_cases::{PageLimit, PageStart};
+use chat_domain::ports::{InboxPosition, SettingsPatch};
+use chat_domain::use_cases::{InboxLimit, PageLimit, PageStart};
 use chat_domain::{
-    ClientMessageId, Content, MAX_NUMBER, Metadata, Role, RoomId, RoomKind, RoomName, Seq, UserId,
+    ClientMessageId, Content, MAX_NUMBER, Metadata, Notify, Role, RoomId, RoomKind, RoomName, Seq,
+    UserId,
 };
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
+use super::super::objects::position_of;
 use super::{Malformed, Text, Token, malformed, metadata};
 
 /// Ten years, in seconds. For longer, a client leaves the time out.
@@ -41,6 +43,7 @@ pub(crate) struct Fields<'a> {
     slow_mode_seconds: Option<&'a RawValue>,
     metadata: Option<&'a RawValue>,
     after: Option<&'a RawValue>,
+    notify: Option<&'a RawValue>,
     pub(super) has_duplicates: bool,
 }
 
@@ -140,6 +143,31 @@ impl<'a> Fields<'a> {
             Ok(after) => Ok(Some(after)),
             Err(error) => Err(malformed(format!("after {error}"))),
         }
+    }
+
+    /// Returns `after`, the place after which a page of an inbox starts.
+    pub(crate) fn after_room(&self) -> Result<Option<InboxPosition>, Malformed> {
+        let Some(after) = present(self.after) else {
+            return Ok(None);
+        };
+        match name(after).and_then(|next| position_of(&next)) {
+            Some(after) => Ok(Some(after)),
+            None => Err(malformed("after must be the next of a page")),
+        }
+    }
+
+    /// Returns the `limit` of a page of an inbox.
+    pub(crate) fn inbox_limit(&self) -> Result<InboxLimit, Malformed> {
+        let limit = integer_in("limit", self.limit, 1..=InboxLimit::MAX as u64)?;
+        let limit = limit.and_then(|limit| InboxLimit::new(limit as usize));
+        Ok(limit.unwrap_or_default())
+    }
+
+    /// Returns `notify`.
+    pub(crate) fn notify(&self) -> Result<Notify, Malformed> {
+        let notify = required("notify", self.notify)?;
+        let notify = name(notify).and_then(|name| Notify::from_name(&name));
+        notify.ok_or_else(|| malformed("notify must be all, mentions or none"))
     }
 
     /// Returns `role`.
@@ -298,6 +326,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "slowModeSeconds" => &mut fields.slow_mode_seconds,
                 "metadata" => &mut fields.metadata,
                 "after" => &mut fields.after,
+                "notify" => &mut fields.notify,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

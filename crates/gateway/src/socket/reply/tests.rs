@@ -131,6 +131,26 @@ fn errors_of_rules_have_the_codes_of_the_contract() {
             SendMessageError::Outdated { has_turn: true }.into(),
             Code::Unavailable,
         ),
+        (
+            ListRoomsError::Storage(unavailable()).into(),
+            Code::Unavailable,
+        ),
+        (
+            SetNotifyError::from(AccessDenied::NotFound).into(),
+            Code::NotFound,
+        ),
+        (
+            SetNotifyError::from(AccessDenied::from(Forbidden::Role)).into(),
+            Code::Forbidden,
+        ),
+        (
+            SetNotifyError::Storage(unavailable()).into(),
+            Code::Unavailable,
+        ),
+        (
+            SetNotifyError::Storage(StorageError::outcome_unknown("x")).into(),
+            Code::OutcomeUnknown,
+        ),
     ] {
         assert_eq!(failure.code, code, "{}", failure.message);
         assert!(!failure.message.contains("may be stored"));

@@ -1,0 +1,92 @@
+//! The statements of inboxes.
+//!
+//! A page reads the counter and the pointer of each of the user's rooms, for the order and the
+//! number of unread messages, and the rest only of the rooms that it lists. Its plan, shortened:
+//!
+//! ```text
+//! MATERIALIZE page
+//!   CO-ROUTINE room
+//!     MATERIALIZE mine
+//!       SEARCH members USING INDEX members_user_id (user_id=?)
+//!       SEARCH room USING INTEGER PRIMARY KEY (rowid=?)
+//!       CORRELATED SCALAR SUBQUERY 1
+//!         SEARCH pointer USING PRIMARY KEY (room_id=? AND user_id=?)
+//!       CORRELATED SCALAR SUBQUERY 2
+//!         SEARCH messages USING INDEX sqlite_autoindex_messages_1 (room_id=?)
+//!     SCAN mine
+//!     USE TEMP B-TREE FOR ORDER BY
+//!   SCAN room
+//!   SEARCH member USING PRIMARY KEY (room_id=? AND user_id=?)
+//!   SEARCH settings USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN
+//!   SEARCH message USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN
+//! ```
+//!
+//! With 10,000 rooms of one user and 1 million messages, it takes 14 to 18 ms of processor time;
+//! for a user with 50 rooms, 0.3 ms. The second subquery runs for rooms without `active_at` alone.
+
+/// The rooms of the user `?1`, with what their counters and the user's pointers state; `?2` are
+/// the rooms to which they are limited, or NULL. CROSS JOIN keeps the order of the tables.
+///
+/// A room whose newest message precedes the column `active_at` takes its activity from there.
+macro_rules! mine {
+    () => {
+        "WITH mine AS (SELECT room.id, room.last_seq, \
+         coalesce((SELECT seq FROM read_pointers AS pointer \
+         WHERE pointer.room_id = room.id AND pointer.user_id = ?1), 0) AS read, \
+         coalesce(room.active_at, CASE WHEN room.last_seq > 0 THEN (\
+         SELECT created_at FROM messages WHERE messages.room_id = room.id \
+         ORDER BY seq DESC LIMIT 1) END, member.joined_at) AS activity \
+         FROM (\
+         SELECT room_id, joined_at FROM members WHERE ?2 IS NULL AND user_id = ?1 \
+         UNION ALL \
+         SELECT room_id, joined_at FROM json_each(?2) AS allowed \
+         CROSS JOIN members WHERE room_id = allowed.value AND user_id = ?1\
+         ) AS member CROSS JOIN rooms AS room ON room.id = member.room_id)"
+    };
+}
+
+macro_rules! total {
+    () => {
+        "(SELECT coalesce(sum(max(last_seq - read, 0)), 0) FROM mine) AS unread_total"
+    };
+}
+
+/// The columns of a room, and the joins of its settings and its newest message to each `room`.
+macro_rules! overview {
+    (columns) => {
+        "room.id, room.last_seq, coalesce(settings.kind, '') AS kind, settings.name, \
+         coalesce(settings.metadata, '') AS metadata, message.id AS message_id, \
+         message.seq AS message_seq, message.user_id AS author_id, \
+         (SELECT users.name FROM users WHERE users.id = message.user_id) AS author_name, \
+         message.content, message.client_message_id, message.created_at"
+    };
+    (joins) => {
+        " LEFT JOIN room_settings AS settings ON settings.room_id = room.id \
+         LEFT JOIN messages AS message ON message.id = (SELECT newest.id FROM messages AS newest \
+         WHERE newest.room_id = room.id ORDER BY newest.seq DESC LIMIT 1)"
+    };
+}
+
+pub(super) const PAGE: &str = concat!(
+    mine!(),
+    " SELECT ",
+    total!(),
+    ", page.* FROM (SELECT 1) AS one LEFT JOIN (\
+     SELECT room.activity, room.read, member.role, member.notify, ",
+    overview!(columns),
+    " FROM (SELECT * FROM mine \
+     WHERE (activity, id) < (?3, ?4) ORDER BY activity DESC, id DESC LIMIT ?5) AS room \
+     CROSS JOIN members AS member ON member.room_id = room.id AND member.user_id = ?1",
+    overview!(joins),
+    ") AS page ON true ORDER BY activity DESC, id DESC"
+);
+
+pub(super) const UNREAD_TOTAL: &str = concat!(mine!(), " SELECT ", total!());
+
+pub(super) const OVERVIEWS: &str = concat!(
+    "SELECT ",
+    overview!(columns),
+    " FROM json_each(?) AS asked CROSS JOIN rooms AS room ON room.id = asked.value",
+    overview!(joins),
+    " WHERE settings.kind IS NOT NULL"
+);
