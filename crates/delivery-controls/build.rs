@@ -199,27 +199,8 @@ fn main() {
                 text.replace(plant.from, plant.to)
             }
         };
-        let lib = read(&delivery.join("src/lib.rs"));
-        let mut modules = String::new();
-        let mut rest = String::new();
-        for line in lib.lines() {
-            match line
-                .strip_prefix("mod ")
-                .and_then(|line| line.strip_suffix(';'))
-            {
-                Some(module) => {
-                    let file = format!("{module}.rs");
-                    let text = sources(&file, read(&delivery.join("src").join(&file)));
-                    let _ = writeln!(modules, "pub mod {module} {{\n{text}\n}}");
-                }
-                None => {
-                    rest.push_str(line);
-                    rest.push('\n');
-                }
-            }
-        }
-        let delivery_text =
-            format!("{rest}{modules}").replace("crate::", &format!("{root}::delivery::"));
+        let lib = inlined(&delivery.join("src"), "", "lib.rs", &sources);
+        let delivery_text = lib.replace("crate::", &format!("{root}::delivery::"));
         let mut simulation = String::new();
         for module in SIMULATION {
             let text = read(&delivery.join(format!("tests/simulation/{module}.rs")))
@@ -241,6 +222,35 @@ fn main() {
     if let Err(error) = fs::write(&target, out) {
         panic!("{} cannot be written: {error}", target.display());
     }
+}
+
+/// Reads a source file and, in the place of their declarations, its modules.
+fn inlined(
+    root: &Path,
+    folder: &str,
+    file: &str,
+    sources: &impl Fn(&str, String) -> String,
+) -> String {
+    let path = format!("{folder}{file}");
+    let text = sources(&path, read(&root.join(&path)));
+    let mut inlined = String::new();
+    for line in text.lines() {
+        let declared = line.strip_prefix("mod ");
+        match declared.and_then(|line| line.strip_suffix(';')) {
+            Some(module) => {
+                let inner = match file {
+                    "lib.rs" => String::new(),
+                    file => format!("{folder}{}/", file.trim_end_matches(".rs")),
+                };
+                let text = self::inlined(root, &inner, &format!("{module}.rs"), sources);
+                let _ = writeln!(inlined, "pub mod {module} {{\n{text}\n}}");
+            }
+            None => {
+                let _ = writeln!(inlined, "{line}");
+            }
+        }
+    }
+    inlined
 }
 
 /// Reads a source file without its unit tests.

@@ -1,7 +1,7 @@
 //! Converts what is stored about rooms with rules. Both databases store it alike, except for
 //! times.
 
-use chat_domain::ports::{RoomChange, RoomSettings};
+use chat_domain::ports::{MemberPart, RoomChange, RoomSettings};
 use chat_domain::{
     DisplayName, Member, Metadata, Role, RoomKind, RoomName, RoomRules, RulesNumber, StorageError,
     Timestamp, Until, User, UserId,
@@ -73,6 +73,14 @@ pub(crate) fn rules(number: i64) -> Result<RulesNumber, StorageError> {
 
 pub(crate) fn count(number: i64) -> Result<u64, StorageError> {
     number.try_into().map_err(StorageError::corrupt)
+}
+
+/// Returns what has changed of a member.
+pub(crate) fn member_part(is_membership: bool) -> MemberPart {
+    match is_membership {
+        true => MemberPart::Membership,
+        false => MemberPart::ReadPointer,
+    }
 }
 
 /// Returns the user that a change concerns, if it concerns one.

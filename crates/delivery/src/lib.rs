@@ -21,6 +21,8 @@
 //! a room with many members a task of its own walks the members, without holding the
 //! room's lock, and yields between groups of them.
 //!
+//! A connection may also [watch](Watchers) the summaries of all its user's rooms, joined or not.
+//!
 //! # Boundaries
 //!
 //! This crate knows neither a transport nor an encoding. It hands finished, opaque, shared
@@ -46,6 +48,7 @@ mod room;
 mod rooms;
 mod rules;
 mod unfinished;
+mod watching;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -55,6 +58,9 @@ pub use observer::{HandedOut, Observer, Why};
 pub use recipient::{Gone, LiveGive, Recipient};
 pub use rooms::Rooms;
 pub use rules::RulesListener;
+pub use watching::{
+    ChangesListener, Moment, RemovalReason, SummaryEncoder, SummaryEvent, Watchers,
+};
 
 /// Locks a mutex. No code here leaves inconsistent state behind when it panics, so a panic
 /// in one task must not spread to the others that share the lock.

@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::recipient::Recipient;
 use crate::rooms::Rooms;
+use crate::watching::ChangesListener;
 
 /// How often active rooms are compared with the log. A message whose hint was lost is
 /// delivered within a second: this, and the time to read it.
@@ -19,14 +20,15 @@ const RECONCILIATION_INTERVAL: Duration = Duration::from_millis(500);
 const ROOMS_AT_ONCE: usize = 2000;
 
 impl<R: Recipient> Rooms<R> {
-    /// Compares the active rooms with the log. Runs until it is dropped.
-    pub async fn reconcile(self: Arc<Self>) {
+    /// Compares the active rooms with the log, and tells the listener what has changed in any
+    /// room. Runs until it is dropped.
+    pub async fn reconcile(self: Arc<Self>, listener: Arc<dyn ChangesListener>) {
         let mut ticks = tokio::time::interval(RECONCILIATION_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cursor = None;
         loop {
             ticks.tick().await;
-            match self.compare(cursor.clone()).await {
+            match self.compare(cursor.clone(), &*listener).await {
                 Ok(reached) => {
                     cursor = Some(reached);
                     self.resume_unfinished().await;
@@ -41,9 +43,13 @@ impl<R: Recipient> Rooms<R> {
 
     /// Notes what has changed in the log since the cursor. Returns the cursor for the next
     /// time.
-    async fn compare(&self, cursor: Option<LogCursor>) -> Result<LogCursor, StorageError> {
+    async fn compare(
+        &self,
+        cursor: Option<LogCursor>,
+        listener: &dyn ChangesListener,
+    ) -> Result<LogCursor, StorageError> {
         let changes = self.log.changed_since(cursor).await?;
-        match changes.rooms {
+        match &changes.rooms {
             Some(changed) => {
                 for changed in changed.chunks(ROOMS_AT_ONCE) {
                     self.note(changed);
@@ -53,6 +59,7 @@ impl<R: Recipient> Rooms<R> {
             // One that becomes active later reads its newest position itself.
             None => self.compare_rooms(&self.ids()).await?,
         }
+        listener.changed(&changes);
         Ok(changes.cursor)
     }
 

@@ -54,7 +54,7 @@ pub struct RoomOverview {
 }
 
 /// What a summary states about one member alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MemberView {
     /// The member's role.
     pub role: Role,

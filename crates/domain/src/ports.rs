@@ -33,7 +33,9 @@ pub use room_directory::{
     SettingsPatch, Turn, UserRecord,
 };
 pub use room_events::{Hint, HintListener, RoomEvents};
-pub use room_repository::{Changes, LogCursor, MarkedRead, RoomPosition, RoomRepository};
+pub use room_repository::{
+    Changes, LogCursor, MarkedRead, MemberChange, MemberPart, RoomPosition, RoomRepository,
+};
 pub use storage_health::{PoolStatus, StorageHealth};
 
 #[cfg(any(test, feature = "mock"))]

@@ -13,6 +13,7 @@ mod permits;
 mod renew_token;
 mod send_message;
 mod set_notify;
+mod watch_rooms;
 
 pub use change_rules::{Actor, ChangeRules, ChangeRulesError, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
@@ -29,3 +30,4 @@ pub use permits::Permits;
 pub use renew_token::{RenewToken, RenewTokenError};
 pub use send_message::{Attempt, SendMessage, SendMessageError, SentMessage};
 pub use set_notify::{SetNotify, SetNotifyError};
+pub use watch_rooms::{WatchRooms, WatchRoomsError};

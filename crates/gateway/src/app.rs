@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use chat_delivery::Rooms;
+use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
@@ -11,7 +11,7 @@ use chat_domain::ports::{
 };
 use chat_domain::use_cases::{
     ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
-    MarkRead, Permits, RenewToken, SendMessage, SetNotify,
+    MarkRead, Permits, RenewToken, SendMessage, SetNotify, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -127,6 +127,12 @@ impl App {
             changed_rules.clone(),
             tasks.clone(),
         );
+        let watchers = Watchers::new(
+            options.inbox.clone(),
+            options.directory.clone(),
+            Arc::new(SocketIoEncoder),
+            tasks.clone(),
+        );
         let connect = Connect::new(options.authenticator, options.revocations);
         let gateway = Arc::new(Gateway {
             renew_token: RenewToken::new(connect.clone()),
@@ -139,7 +145,8 @@ impl App {
             get_room: GetRoom::new(permits.clone()),
             list_members: ListMembers::new(permits.clone()),
             list_rooms: ListRooms::new(options.inbox.clone(), summary_json),
-            set_notify: SetNotify::new(options.inbox, permits.clone()),
+            set_notify: SetNotify::new(options.inbox.clone(), permits.clone()),
+            watch_rooms: WatchRooms::new(options.inbox),
             permits,
             changed_rules,
             events: options.events.clone(),
@@ -151,6 +158,7 @@ impl App {
                 message_json,
             ),
             rooms,
+            watchers,
             clock: options.clock,
             rates: Rates::new(&options.limits),
             refusals: Arc::default(),

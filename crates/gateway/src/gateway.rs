@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use chat_delivery::Rooms;
+use chat_delivery::{Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
     ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
-    MarkRead, Permits, RenewToken, SendMessage, SetNotify,
+    MarkRead, Permits, RenewToken, SendMessage, SetNotify, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,10 +34,12 @@ pub(crate) struct Gateway {
     pub(crate) list_members: ListMembers,
     pub(crate) list_rooms: ListRooms,
     pub(crate) set_notify: SetNotify,
+    pub(crate) watch_rooms: WatchRooms,
     pub(crate) permits: Permits,
     pub(crate) changed_rules: Arc<ChangedRules>,
     pub(crate) events: Arc<dyn RoomEvents>,
     pub(crate) rooms: Arc<Rooms<Outbox>>,
+    pub(crate) watchers: Arc<Watchers<Outbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,

@@ -102,14 +102,18 @@ pub(crate) async fn apply_changes(gateway: Arc<Gateway>, clients: Arc<Clients>) 
     }
 }
 
-/// Excludes the connections of this node whose users may not see the room any longer. If the
-/// rules cannot be read, it is tried again later. Returns whether they were.
+/// Excludes the connections of this node whose users may not see the room any longer, also from
+/// watching it. If the rules cannot be read, it is tried again later. Returns whether they were.
 pub(crate) async fn apply(
     gateway: &Gateway,
     clients: &Clients,
     room_id: RoomId,
     concerned: Concerned,
 ) -> bool {
+    match &concerned {
+        Concerned::Users(users) => gateway.watchers.recheck(room_id, users),
+        Concerned::Everyone => gateway.watchers.recheck_room(room_id),
+    }
     let outcome = exclude(gateway, clients, room_id, &concerned).await;
     if let Err(error) = &outcome {
         tracing::warn!(error = %one_line(error), room = %room_id, "changed rules cannot be read");

@@ -91,7 +91,12 @@ fn supervise(app: &App) -> Supervisor {
     let (gateway, clients) = (&app.gateway, &app.clients);
     supervisor.spawn(
         "compares rooms with the log",
-        gateway.rooms.clone().reconcile(),
+        gateway.rooms.clone().reconcile(gateway.watchers.clone()),
+    );
+    supervisor.spawn("updates watched rooms", gateway.watchers.clone().run());
+    supervisor.spawn(
+        "finds the rooms to be watched",
+        gateway.watchers.clone().keep_windows(),
     );
     supervisor.spawn(
         "disconnects stalled clients",

@@ -74,6 +74,7 @@ pub(crate) enum Event {
         after: Option<InboxPosition>,
         limit: InboxLimit,
     },
+    WatchRooms,
     SetNotify {
         room_id: RoomId,
         notify: Notify,
@@ -160,6 +161,10 @@ impl Event {
                     limit: fields.inbox_limit()?,
                 }
             }
+            "watchRooms" => {
+                payload.fields()?;
+                Self::WatchRooms
+            }
             "setNotify" => {
                 let fields = payload.fields()?;
                 Self::SetNotify {
@@ -196,6 +201,7 @@ impl Event {
             | Self::ChangeRules { .. }
             | Self::GetRoom { .. }
             | Self::ListRooms { .. }
+            | Self::WatchRooms
             | Self::SetNotify { .. } => true,
             Self::LeaveRoom { .. }
             | Self::ListMessages { .. }
@@ -244,6 +250,7 @@ impl Event {
             Self::ListRooms { after, limit } => {
                 rooms::list(context, membership, after, limit).await
             }
+            Self::WatchRooms => rooms::watch(context).await,
             Self::SetNotify { room_id, notify } => {
                 rooms::set_notify(context, room_id, notify).await
             }

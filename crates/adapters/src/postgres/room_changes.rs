@@ -1,19 +1,21 @@
-//! Which rooms' counters or rules have moved, from the table `room_changes`.
+//! Which rooms' counters or rules have moved, and which members have changed, from the table
+//! `room_changes`.
 //!
-//! The functions of the migrations `0006_room_changes` and `0009_rules_in_changes` explain why
-//! nothing is missed.
+//! The functions of the migrations `0006_room_changes`, `0009_rules_in_changes` and
+//! `0011_member_changes` explain why nothing is missed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use chat_domain::ports::{Changes, LogCursor};
-use chat_domain::{StorageError, one_line};
+use chat_domain::ports::{Changes, LogCursor, MemberChange};
+use chat_domain::{StorageError, UserId, one_line};
 use diesel::pg::data_types::PgTimestamp;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;
 
 use super::pool::Pool;
 use super::rows;
+use crate::stored_rules::member_part;
 
 /// How often a node deletes what no reader needs any more. It takes less than that, by the
 /// deadlines of the pool.
@@ -58,6 +60,12 @@ struct ChangesRow {
     seqs: Option<Vec<i64>>,
     #[diesel(sql_type = Nullable<Array<BigInt>>)]
     numbers: Option<Vec<i64>>,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    member_rooms: Option<Vec<i64>>,
+    #[diesel(sql_type = Nullable<Array<Text>>)]
+    member_users: Option<Vec<String>>,
+    #[diesel(sql_type = Nullable<Array<Bool>>)]
+    memberships: Option<Vec<bool>>,
 }
 
 pub(super) async fn since(
@@ -67,7 +75,8 @@ pub(super) async fn since(
     let (server, snapshot) = cursor.and_then(parse).unzip();
     let read = pool.read(move |session| {
         let query = diesel::sql_query(
-            "SELECT server, snapshot::text, ids, seqs, numbers \
+            "SELECT server, snapshot::text, ids, seqs, numbers, member_rooms, member_users, \
+             memberships \
              FROM room_changes_since($1, $2::pg_snapshot)",
         )
         .bind::<Nullable<Timestamptz>, _>(server)
@@ -82,9 +91,22 @@ pub(super) async fn since(
         // A room that is not valid has no members.
         rooms.filter_map(Result::ok).collect()
     });
+    let members = found.member_rooms.into_iter().flatten();
+    let members = members.zip(found.member_users.into_iter().flatten());
+    let members = members.zip(found.memberships.into_iter().flatten());
     Ok(Changes {
         cursor: LogCursor::new(format!("{} {}", found.server.0, found.snapshot)),
         rooms,
+        members: members.filter_map(member).collect(),
+    })
+}
+
+/// Converts a member; `None` if it is not valid.
+fn member(((room_id, user_id), is_membership): ((i64, String), bool)) -> Option<MemberChange> {
+    Some(MemberChange {
+        room_id: rows::room(room_id).ok()?,
+        user_id: UserId::new(user_id).ok()?,
+        part: member_part(is_membership),
     })
 }
 

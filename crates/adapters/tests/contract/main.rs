@@ -12,6 +12,7 @@ mod inbox;
 mod inbox_model;
 mod jwks;
 mod log_pages;
+mod members_in_changes;
 mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;

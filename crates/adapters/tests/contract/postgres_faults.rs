@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -193,6 +193,7 @@ const NAMES: [&str; 10] = [
     "0008_append_under_rules",
     "0009_rules_in_changes",
     "0010_inbox",
+    "0011_member_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

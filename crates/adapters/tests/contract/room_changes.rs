@@ -1,7 +1,9 @@
 //! The contract of [`RoomRepository::changed_since`].
 
 use chat_domain::UserId;
-use chat_domain::ports::{LogCursor, MessageRepository, RoomPosition, RoomRepository};
+use chat_domain::ports::{
+    LogCursor, MemberChange, MessageRepository, RoomPosition, RoomRepository,
+};
 
 use crate::databases::Sqlite;
 use crate::{append, append_at_once, hello, room, seq};
@@ -36,6 +38,15 @@ impl<'a, S: RoomRepository> Reader<'a, S> {
         let mut rooms = changes.rooms?;
         rooms.sort_unstable();
         Some(rooms)
+    }
+
+    /// Returns the members that have changed since the last call.
+    pub(crate) async fn next_members(&mut self) -> Vec<MemberChange> {
+        let changes = self.store.changed_since(Some(self.cursor.clone())).await;
+        let changes = changes.unwrap();
+        self.cursor = changes.cursor;
+        assert!(changes.rooms.is_some(), "the changes are known");
+        changes.members
     }
 
     pub(crate) async fn next(&mut self) -> Vec<(u64, u64)> {
@@ -123,7 +134,10 @@ async fn a_cursor_of_another_database_finds_the_changes_unknown(
         "x",
         "99999",
         "99999:0",
-        "0:99999",
+        "99999:0:0",
+        "0:99999:0",
+        "0:0:99999",
+        "0:0:-50001",
         "0 1:1:",
         "99999999999 5:5:",
     ] {

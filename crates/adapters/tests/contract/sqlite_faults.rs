@@ -89,7 +89,7 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -100,6 +100,7 @@ const NAMES: [&str; 10] = [
     "0008_append_under_rules",
     "0009_rules_in_changes",
     "0010_inbox",
+    "0011_member_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

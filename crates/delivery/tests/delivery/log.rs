@@ -173,6 +173,7 @@ impl RoomRepository for Log {
         Ok(Changes {
             cursor: reached,
             rooms: changed,
+            members: Vec::new(),
         })
     }
 

@@ -11,6 +11,7 @@ mod read_pointers;
 mod reconciliation;
 mod rules;
 mod tasks;
+mod watching;
 mod world;
 
 /// More members than are served in the announcing task.

@@ -40,7 +40,7 @@ impl World {
     /// A room with this many stored messages, compared with its log in the background.
     pub(crate) fn with(newest: u64) -> Self {
         let world = Self::without_reconciliation(newest);
-        tokio::spawn(world.rooms.clone().reconcile());
+        tokio::spawn(world.rooms.clone().reconcile(Arc::new(())));
         world
     }
 

@@ -317,6 +317,7 @@ impl RoomRepository for Log {
         Ok(Changes {
             cursor: LogCursor::new(seen.to_string()),
             rooms: changes,
+            members: Vec::new(),
         })
     }
 

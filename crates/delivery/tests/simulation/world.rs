@@ -111,7 +111,7 @@ impl World {
     }
 
     async fn run(mut self) -> Outcome {
-        let reconciliation = tokio::spawn(self.rooms.clone().reconcile());
+        let reconciliation = tokio::spawn(self.rooms.clone().reconcile(Arc::new(())));
         for n in 0..self.random.within(0..60) {
             self.log
                 .append(self.room_ids[n as usize % self.room_ids.len()]);

@@ -16,9 +16,10 @@ pub trait RoomRepository: Send + Sync {
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError>;
 
-    /// Returns which rooms' newest positions or rules have moved since an earlier call, and
-    /// a cursor for the next one. The cost depends on the number of changes, not of rooms.
-    /// Writes nothing that another method returns.
+    /// Returns which rooms' newest positions or rules have moved since an earlier call, which
+    /// members' own parts of a room have changed, and a cursor for the next one. The cost
+    /// depends on the number of changes, not of rooms. Writes nothing that another method
+    /// returns.
     ///
     /// - Every append and every change of rules that returned before this call, and that was
     ///   not included in the call that returned `cursor` or in one before it, is included: in
@@ -26,6 +27,9 @@ pub trait RoomRepository: Send + Sync {
     ///   whichever process makes them.
     /// - So is what another program stores with SQL, if it also moves the counter
     ///   `rooms.last_seq`, or `rooms.rules`.
+    /// - The same holds for every membership that begins, changes or ends, and for every read
+    ///   pointer of a member that [`mark_read`](Self::mark_read) moves. A pointer that an append
+    ///   moves is not reported: the room is.
     /// - Changes may be reported repeatedly.
     /// - Without a cursor, and with one that is too old or of another database, the changes
     ///   are unknown: the caller must compare its rooms itself, with [`newest`](Self::newest),
@@ -87,6 +91,29 @@ pub struct Changes {
     /// number of rules that have not changed may be missing: it is [`RulesNumber::NONE`]
     /// then.
     pub rooms: Option<Vec<RoomPosition>>,
+    /// The members whose own part has changed, each once in a room, in any order; empty if the
+    /// changes are unknown.
+    pub members: Vec<MemberChange>,
+}
+
+/// A member whose own part of a room has changed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MemberChange {
+    /// The room.
+    pub room_id: RoomId,
+    /// The user.
+    pub user_id: UserId,
+    /// What has changed.
+    pub part: MemberPart,
+}
+
+/// A part of what is stored about a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MemberPart {
+    /// Its read pointer. The user may have no membership.
+    ReadPointer,
+    /// Its membership has begun, changed or ended; perhaps its read pointer, too.
+    Membership,
 }
 
 /// How far a room has come.

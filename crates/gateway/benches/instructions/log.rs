@@ -93,6 +93,7 @@ impl RoomRepository for Log {
         Ok(Changes {
             cursor: LogCursor::new(String::new()),
             rooms: None,
+            members: Vec::new(),
         })
     }
 

@@ -43,6 +43,17 @@ async fn scrape(status: &Status) -> prometheus::Result<String> {
         "Members that have fallen behind and are served from the log.",
         gateway.rooms.lagging_members(),
     )?;
+    let (connections, rooms) = gateway.watchers.counts();
+    found.gauge(
+        "chat_watching_connections",
+        "Connections that watch their users' rooms.",
+        connections,
+    )?;
+    found.gauge(
+        "chat_watched_rooms",
+        "Different rooms that they watch.",
+        rooms,
+    )?;
     found.counters(
         "chat_refusals_total",
         "What was refused because of a limit.",

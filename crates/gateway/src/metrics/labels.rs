@@ -40,6 +40,7 @@ pub(crate) enum EventName {
     GetRoom,
     ListMembers,
     ListRooms,
+    WatchRooms,
     SetNotify,
     /// None that is known.
     Unknown,
@@ -65,6 +66,7 @@ impl EventName {
             Some("getRoom") => Self::GetRoom,
             Some("listMembers") => Self::ListMembers,
             Some("listRooms") => Self::ListRooms,
+            Some("watchRooms") => Self::WatchRooms,
             Some("setNotify") => Self::SetNotify,
             _ => Self::Unknown,
         }
@@ -89,6 +91,7 @@ impl EventName {
             Self::GetRoom => "getRoom",
             Self::ListMembers => "listMembers",
             Self::ListRooms => "listRooms",
+            Self::WatchRooms => "watchRooms",
             Self::SetNotify => "setNotify",
             Self::Unknown => "unknown",
         }
@@ -116,6 +119,7 @@ impl Label for EventName {
             Self::GetRoom,
             Self::ListMembers,
             Self::ListRooms,
+            Self::WatchRooms,
             Self::SetNotify,
             Self::Unknown,
         ]

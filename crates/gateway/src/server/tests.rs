@@ -93,6 +93,7 @@ fn app() -> App {
         Ok(Changes {
             cursor: LogCursor::new(String::new()),
             rooms: Some(Vec::new()),
+            members: Vec::new(),
         })
     });
     let mut events = MockRoomEvents::new();

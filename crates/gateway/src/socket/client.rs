@@ -1,10 +1,11 @@
 //! One connected client: its identity, its inbox, and the rooms that it has joined.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Instant;
 
 use bytes::Bytes;
+use chat_delivery::Moment;
 use chat_domain::{ConnectionId, Identity, Membership};
 use opentelemetry::Context;
 use tracing::Span;
@@ -33,6 +34,8 @@ pub(crate) struct Client {
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
     pub(crate) exclusions: Exclusions,
+    /// When the client first asked for its rooms.
+    listed_rooms: OnceLock<Moment>,
 }
 
 /// An event of the client that has taken its place.
@@ -100,6 +103,7 @@ impl Client {
             trace,
             membership: Mutex::default(),
             exclusions: Exclusions::default(),
+            listed_rooms: OnceLock::new(),
             gateway,
         })
     }
@@ -128,6 +132,17 @@ impl Client {
         let identity = Arc::new(identity);
         self.clients.renew(self, &identity)?;
         Ok(identity)
+    }
+
+    /// Notes that the client asks for its rooms.
+    pub(super) fn has_listed_rooms(&self) {
+        let now = || self.gateway.watchers.now();
+        self.listed_rooms.get_or_init(now);
+    }
+
+    /// Returns when the client first asked for its rooms, if it has.
+    pub(super) fn listed_rooms(&self) -> Option<Moment> {
+        self.listed_rooms.get().copied()
     }
 
     /// Returns what waits for the client.

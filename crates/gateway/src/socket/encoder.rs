@@ -1,10 +1,13 @@
-//! The frames that all members of a room share.
+//! The frames that all members of a room share, and those of watched rooms.
 
 use bytes::Bytes;
-use chat_delivery::Encoder;
-use chat_domain::{ChangeSubject, Message, RoomId, Seq, StoredChange, StoredMessage, UserId};
+use chat_delivery::{Encoder, RemovalReason, SummaryEncoder, SummaryEvent};
+use chat_domain::{
+    ChangeSubject, MemberView, Message, RoomId, RoomOverview, Seq, StoredChange, StoredMessage,
+    UserId,
+};
 
-use super::objects::{MarkedRead, message_json};
+use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, message_json};
 use super::packet;
 
 /// Encodes for Socket.IO.
@@ -29,5 +32,33 @@ impl Encoder for SocketIoEncoder {
             ChangeSubject::Member(_) => "memberChanged",
         };
         packet::event_of_json(event, change.encoded())
+    }
+}
+
+impl SummaryEncoder for SocketIoEncoder {
+    fn shared(&self, room: &RoomOverview) -> Box<str> {
+        EncodedOverview::new(room).into_shared()
+    }
+
+    fn summary(
+        &self,
+        event: SummaryEvent,
+        room: &RoomOverview,
+        shared: &str,
+        member: MemberView,
+    ) -> Bytes {
+        let summary = EncodedOverview::summary_of(shared, room.newest, &member);
+        match event {
+            SummaryEvent::Added => {
+                packet::event_of_json("roomAdded", &format!(r#"{{"summary":{summary}}}"#))
+            }
+            SummaryEvent::Updated | SummaryEvent::Removed(_) => {
+                packet::event_of_json("roomUpdated", &summary)
+            }
+        }
+    }
+
+    fn removed(&self, room_id: RoomId, reason: RemovalReason) -> Bytes {
+        packet::event("roomRemoved", &RoomRemoved::new(room_id, reason))
     }
 }

@@ -7,7 +7,9 @@ use chat_delivery::Admission;
 use chat_domain::{ClientMessageId, Identity, Message, ReadState, RoomId, Seq, UserId};
 use serde::Serialize;
 
-pub(crate) use self::inbox::{NotifyAck, next_of, position_of, summary_json};
+pub(crate) use self::inbox::{
+    EncodedOverview, NotifyAck, RoomRemoved, WatchAck, next_of, position_of, summary_json,
+};
 pub(crate) use self::rules::{
     MemberAck, MemberChanged, MemberObject, MembersAck, RoomAck, RoomChanged, RoomObject,
 };

@@ -22,6 +22,7 @@ pub(super) async fn renew(
     let excluded = gateway
         .leave_room
         .execute_for_excluded(client.id(), membership, &renewed);
+    gateway.watchers.renew(client.id(), &renewed);
     let left = excluded
         .into_iter()
         .map(|room_id| packet::event("leftRoom", &LeftRoom::removed(room_id)));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use chat_domain::use_cases::{
     ChangeRulesError, ConnectError, GetRoomError, JoinRoomError, ListMembersError,
     ListMessagesError, ListRoomsError, MarkReadError, Page, RenewTokenError, RoomsPage,
-    SendMessageError, SetNotifyError,
+    SendMessageError, SetNotifyError, WatchRoomsError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -281,6 +281,13 @@ impl From<ListRoomsError> for Failure {
     fn from(error: ListRoomsError) -> Self {
         let ListRoomsError::Storage(storage) = &error;
         Self::storage(storage, "the rooms cannot be read now")
+    }
+}
+
+impl From<WatchRoomsError> for Failure {
+    fn from(error: WatchRoomsError) -> Self {
+        let WatchRoomsError::Storage(storage) = &error;
+        Self::storage(storage, "the rooms cannot be watched now")
     }
 }
 

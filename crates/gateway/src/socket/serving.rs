@@ -166,6 +166,7 @@ async fn serve(client: Arc<Client>) {
             Arrival::Command(Command::LeaveAllRooms) => {
                 let leave_room = &client.gateway.leave_room;
                 leave_room.execute_for_all(client.id(), &mut membership);
+                client.gateway.watchers.unwatch(client.id());
             }
         }
     }

@@ -14,7 +14,7 @@ crate::on_each_database!(
 );
 
 /// Runs a command of the operator's about a room.
-fn operate(database: &Database, room: u64, command_and_rest: &[&str]) {
+pub(crate) fn operate(database: &Database, room: u64, command_and_rest: &[&str]) {
     let (name, arguments) = command_and_rest.split_first().unwrap();
     let mut command = command(name);
     command.env("DATABASE_URL", database.url()).args(arguments);
@@ -26,7 +26,7 @@ fn operate(database: &Database, room: u64, command_and_rest: &[&str]) {
     assert!(done.status.success(), "{command_and_rest:?}: {error}");
 }
 
-fn create(database: &Database, room: u64, kind: &str, members: &[&str]) {
+pub(crate) fn create(database: &Database, room: u64, kind: &str, members: &[&str]) {
     operate(database, room, &["room", "create", "--kind", kind]);
     for user in members {
         let role = ["--user", user, "--role", "member"];

@@ -49,6 +49,7 @@ mod spread_closing;
 mod storage;
 mod traces;
 mod transport;
+mod watching;
 
 /// Declares a test on each database for each `async fn(&Database)`.
 #[macro_export]

@@ -116,8 +116,13 @@ impl Client {
 
     /// Waits for the next packet that is not a heartbeat, or for the end of the connection.
     pub(crate) async fn packet(&mut self) -> Result<String, Ended> {
+        self.packet_within(DEADLINE).await
+    }
+
+    /// The same with another deadline, which begins anew with each heartbeat.
+    pub(crate) async fn packet_within(&mut self, deadline: Duration) -> Result<String, Ended> {
         loop {
-            let next = timeout(DEADLINE, self.socket.next())
+            let next = timeout(deadline, self.socket.next())
                 .await
                 .expect("a packet arrives before the deadline");
             match next {

@@ -78,7 +78,8 @@ pub(super) const BEGIN_MARKS: &str = "BEGIN; SET LOCAL lock_timeout = '100ms'";
 /// Moves read pointers forward, at most to the room's newest position: `place, newest,
 /// read, moved, overtaken`. A pointer that is already as far is neither written nor locked.
 /// One that another transaction has moved as far since the statement began is `overtaken`.
-/// Rooms without messages are omitted.
+/// Rooms without messages are omitted. One row of `room_changes` notes the users whose pointers
+/// have moved, with and without membership: one that begins at this moment is not visible here.
 pub(super) const MARK: &str = "WITH mark AS (\
      SELECT place, batch.room_id, batch.user_id, room.last_seq AS newest, \
      least(batch.seq, room.last_seq) AS target, coalesce(pointer.seq, 0) AS read \
@@ -92,7 +93,11 @@ pub(super) const MARK: &str = "WITH mark AS (\
      SELECT room_id, user_id, target FROM mark WHERE target > read ORDER BY place \
      ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq \
      WHERE pointer.seq < excluded.seq \
-     RETURNING room_id, user_id, seq) \
+     RETURNING room_id, user_id, seq), \
+     noted AS (\
+     INSERT INTO room_changes (room_ids, bases, counts, user_ids) \
+     SELECT array_agg(room_id), array_agg(-1), array_agg(0), array_agg(user_id) FROM moved \
+     HAVING count(*) > 0) \
      SELECT place, newest, coalesce(moved.seq, read), moved.seq IS NOT NULL, \
      moved.seq IS NULL AND target > read \
      FROM mark LEFT JOIN moved USING (room_id, user_id)";

@@ -2,12 +2,17 @@
 
 use chat_domain::ports::MarkedRead;
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text};
 
 use super::{StoreError, transaction};
 use crate::group_commit::Mark;
 use crate::sqlite::room_repository::read_state;
 use crate::sqlite::rows;
 use crate::sqlite::schema::read_pointers;
+
+/// Notes that a member's pointer has moved.
+const NOTE: &str = "INSERT INTO member_changes (room_id, user_id, is_membership) \
+     SELECT room_id, user_id, 0 FROM members WHERE room_id = ? AND user_id = ?";
 
 /// A room's newest position, and a user's read pointer.
 type ReadStateRow = (i64, Option<i64>);
@@ -51,6 +56,10 @@ fn move_pointer(
         .on_conflict((read_pointers::room_id, read_pointers::user_id))
         .do_update()
         .set(read_pointers::seq.eq(target))
+        .execute(connection)?;
+    diesel::sql_query(NOTE)
+        .bind::<BigInt, _>(rows::number(mark.room_id.get()))
+        .bind::<Text, _>(mark.user_id.as_str())
         .execute(connection)?;
     Ok((true, Some((newest, Some(target)))))
 }

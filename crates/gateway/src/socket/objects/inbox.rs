@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use chat_delivery::RemovalReason;
 use chat_domain::ports::InboxPosition;
 use chat_domain::{MemberView, Notify, ReadState, RoomId, RoomName, RoomOverview, Seq, Summary};
 use serde::Serialize;
@@ -41,16 +42,27 @@ impl EncodedOverview {
         }
     }
 
+    /// Returns what all members share.
+    pub(crate) fn into_shared(self) -> Box<str> {
+        self.open
+    }
+
     /// Returns the `Summary` of one member.
     pub(crate) fn summary(&self, member: &MemberView) -> Box<str> {
+        Self::summary_of(&self.open, self.newest, member)
+    }
+
+    /// Returns the `Summary` of one member of a room with this newest position, whose members
+    /// [share](Self::into_shared) this.
+    pub(crate) fn summary_of(shared: &str, newest: Seq, member: &MemberView) -> Box<str> {
         let state = ReadState {
-            newest: self.newest,
+            newest,
             read: member.read,
         };
         let (role, notify) = (member.role.as_str(), member.notify.as_str());
         let (read, unread) = (state.read.get(), state.unread());
-        let mut summary = String::with_capacity(self.open.len() + 128);
-        summary.push_str(&self.open);
+        let mut summary = String::with_capacity(shared.len() + 128);
+        summary.push_str(shared);
         // Names need no escapes.
         let written = write!(
             summary,
@@ -91,6 +103,40 @@ pub(crate) fn position_of(next: &str) -> Option<InboxPosition> {
     };
     // A number has many spellings.
     (next_of(position) == next).then_some(position)
+}
+
+/// `roomRemoved`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RoomRemoved {
+    room_id: u64,
+    reason: &'static str,
+}
+
+impl RoomRemoved {
+    pub(crate) fn new(room_id: RoomId, reason: RemovalReason) -> Self {
+        Self {
+            room_id: room_id.get(),
+            reason: match reason {
+                RemovalReason::Removed => "removed",
+                RemovalReason::Banned => "banned",
+                RemovalReason::Closed => "closed",
+            },
+        }
+    }
+}
+
+/// The acknowledgement of `watchRooms`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WatchAck {
+    unread_total: u64,
+}
+
+impl WatchAck {
+    pub(crate) fn new(unread_total: u64) -> Self {
+        Self { unread_total }
+    }
 }
 
 /// The acknowledgement of `setNotify`.
