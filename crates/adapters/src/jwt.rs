@@ -233,12 +233,13 @@ fn invalid(why: &'static str) -> AuthenticationError {
 impl Authenticator for JwtAuthenticator {
     async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
         let claims = self.claims(token).await?;
+        let now = SystemClock.now();
         let identity = claims
-            .identity(self.issuer.as_deref(), self.leeway)
+            .identity(self.issuer.as_deref(), self.leeway, now)
             .map_err(invalid)?;
         // jsonwebtoken counts whole seconds. A connection that ends because its token
         // expires must not be accepted again within the same second.
-        if identity.valid_until <= SystemClock.now() {
+        if identity.valid_until <= now {
             return Err(AuthenticationError::Expired);
         }
         Ok(identity)

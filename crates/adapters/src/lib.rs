@@ -24,7 +24,6 @@ mod page;
 pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
-mod revocations;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -38,4 +37,3 @@ pub use clock::SystemClock;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use group_commit::BatchObserver;
 pub use local::LocalRoomEvents;
-pub use revocations::NoRevocations;

@@ -17,6 +17,7 @@ mod room_changes;
 mod room_directory;
 mod room_repository;
 mod rows;
+mod sanctions;
 mod schema;
 mod statement;
 mod storage_health;

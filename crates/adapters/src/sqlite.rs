@@ -15,6 +15,7 @@ mod room_changes;
 mod room_directory;
 mod room_repository;
 mod rows;
+mod sanctions;
 mod schema;
 mod storage_health;
 mod store;

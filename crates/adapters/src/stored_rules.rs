@@ -1,10 +1,10 @@
 //! Converts what is stored about rooms with rules. Both databases store it alike, except for
 //! times.
 
-use chat_domain::ports::{MemberPart, RoomChange, RoomSettings};
+use chat_domain::ports::{MemberPart, RoomChange, RoomSettings, SanctionedUser};
 use chat_domain::{
-    DisplayName, Member, Metadata, Role, RoomKind, RoomName, RoomRules, RulesNumber, StorageError,
-    Timestamp, Until, User, UserId,
+    DisplayName, Member, Metadata, Reason, Role, RoomId, RoomKind, RoomName, RoomRules,
+    RulesNumber, StorageError, Timestamp, Until, User, UserId,
 };
 
 /// The columns of a room's settings.
@@ -50,16 +50,51 @@ pub(crate) fn settings(columns: SettingsColumns) -> Result<RoomSettings, Storage
 }
 
 pub(crate) fn member(columns: MemberColumns) -> Result<Member, StorageError> {
-    let name = columns.name.as_ref().unwrap_or(&columns.user_id);
     Ok(Member {
-        user: User {
-            name: DisplayName::from_text(name),
-            id: UserId::new(columns.user_id).map_err(StorageError::corrupt)?,
-        },
+        user: user(columns.user_id, columns.name)?,
         role: role(&columns.role)?,
         muted: columns.muted,
         joined_at: columns.joined_at,
     })
+}
+
+/// The columns of a ban or a mute, and the user's name, if one is stored.
+pub(crate) struct SanctionColumns {
+    pub(crate) user_id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) until: Until,
+    pub(crate) reason: Option<String>,
+}
+
+pub(crate) fn sanctioned(columns: SanctionColumns) -> Result<SanctionedUser, StorageError> {
+    Ok(SanctionedUser {
+        user: user(columns.user_id, columns.name)?,
+        until: columns.until,
+        reason: columns
+            .reason
+            .map(Reason::new)
+            .transpose()
+            .map_err(StorageError::corrupt)?,
+    })
+}
+
+/// Returns a user under its stored name, or else under its id.
+fn user(user_id: String, name: Option<String>) -> Result<User, StorageError> {
+    let name = name.as_ref().unwrap_or(&user_id);
+    Ok(User {
+        name: DisplayName::from_text(name),
+        id: UserId::new(user_id).map_err(StorageError::corrupt)?,
+    })
+}
+
+pub(crate) fn room_id(number: i64) -> Result<RoomId, StorageError> {
+    RoomId::new(count(number)?).map_err(StorageError::corrupt)
+}
+
+/// Returns the number of rows to read for a page of this size: one more shows whether there are
+/// more.
+pub(crate) fn rows_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 pub(crate) fn role(name: &str) -> Result<Role, StorageError> {

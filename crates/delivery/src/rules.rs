@@ -17,7 +17,8 @@ use crate::rooms::Rooms;
 
 /// How many changes of one room may wait to be handed out. Beyond that, the members miss the
 /// oldest, as a member does that does not keep up.
-const MAX_WAITING: usize = 256;
+/// One request of the server API adds up to a thousand members.
+const MAX_WAITING: usize = 1024;
 /// For how many users a room remembers the newest change that was handed out. Beyond that,
 /// what arrives late is dropped, because it may be older than what the members have.
 const MAX_REMEMBERED: usize = 1000;
@@ -71,7 +72,11 @@ impl Rules {
         }
         if newest.is_none() && self.newest.len() >= MAX_REMEMBERED {
             self.newest.clear();
-            self.forgotten = self.known;
+            // Changes of several users may have one number.
+            self.forgotten = match number == self.known {
+                true => RulesNumber::new(number.get() - 1),
+                false => self.known,
+            };
         }
         self.newest.insert(change.subject().clone(), number);
         if self.waiting.len() >= MAX_WAITING {

@@ -8,12 +8,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
-    Access, Caller, Content, DisplayName, Message, MessageId, NewMessage, Permit, RoomEntry,
-    RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
+    Access, Caller, Content, DisplayName, Message, MessageId, NewMember, NewMessage, Permit,
+    RoomEntry, RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
     ports::{
         AppendError, Appended, ChangeError, Changed, Clock, Hint, HintListener, LogPage,
-        MemberPage, MessageRepository, ReadLimit, RoomChange, RoomDirectory, RoomEvents,
-        RoomSnapshot, Turn, UserRecord,
+        MemberPage, MembersSet, MessageRepository, ReadLimit, RoomChange, RoomDirectory,
+        RoomEvents, RoomPage, RoomSnapshot, SanctionKind, SanctionPage, Turn, UserRecord,
     },
     use_cases::{Attempt, SendMessage, SentMessage},
 };
@@ -137,6 +137,33 @@ impl RoomDirectory for OpenRooms {
         _: usize,
     ) -> Result<MemberPage, StorageError> {
         Ok(MemberPage::default())
+    }
+
+    async fn set_members(
+        &self,
+        _: RoomId,
+        _: RulesNumber,
+        _: &[NewMember],
+    ) -> Result<MembersSet, ChangeError> {
+        Err(StorageError::unavailable("these rooms have no rules").into())
+    }
+
+    async fn rooms(&self, _: Option<RoomId>, _: usize) -> Result<RoomPage, StorageError> {
+        Ok(RoomPage::default())
+    }
+
+    async fn sanctions(
+        &self,
+        _: RoomId,
+        _: SanctionKind,
+        _: Option<UserId>,
+        _: usize,
+    ) -> Result<SanctionPage, StorageError> {
+        Ok(SanctionPage::default())
+    }
+
+    async fn user_name(&self, _: &UserId) -> Result<Option<DisplayName>, StorageError> {
+        Ok(None)
     }
 
     async fn take_turn(&self, _: RoomId, _: &UserId, _: u32) -> Result<Turn, StorageError> {

@@ -13,11 +13,12 @@
 //! - **[Ports](ports)**: what the domain needs from the outside, as traits behind
 //!   `Arc<dyn Port>`. Each states its contract. With the feature `mock`, each has a
 //!   `mockall` mock beside it.
-//! - **[Use cases](use_cases)**: one struct for each action of a user, each with its own
-//!   error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
+//! - **[Use cases](use_cases)**: one struct for each action of a user or of the product, each
+//!   with its own error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
 //!   [`use_cases::MarkRead`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
-//!   [`use_cases::ChangeRules`], [`use_cases::ListRooms`], [`use_cases::SetNotify`].
+//!   [`use_cases::ChangeRules`], [`use_cases::ListRooms`], [`use_cases::SetNotify`],
+//!   [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
 //!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
@@ -52,6 +53,7 @@ mod message;
 pub mod ports;
 mod room;
 mod rules;
+mod sanctions;
 mod sequencer;
 mod time;
 pub mod use_cases;
@@ -63,7 +65,10 @@ pub use ids::{
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
 };
 pub use inbox::{MemberView, Notify, RoomOverview, Summary};
-pub use member::{InvalidMetadata, InvalidRoomName, Member, Metadata, RoomName};
+pub use member::{
+    InvalidMetadata, InvalidReason, InvalidRoomName, Member, Metadata, NewMember, Reason, RoomName,
+    Sanction,
+};
 pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
 pub use room::{
     Access, AccessDenied, Caller, ChangeSubject, Membership, ReadState, RoomEntry, RoomState,
@@ -72,6 +77,7 @@ pub use room::{
 pub use rules::{
     Action, Forbidden, Permit, Role, RoomKind, RoomRules, RulesNumber, Standing, Until, decide,
 };
+pub use sanctions::{Disconnection, Revocation};
 pub use sequencer::RoomSequencer;
 pub use time::{InvalidTimestamp, Timestamp};
-pub use user::{DisplayName, Identity, RoomAccess, User};
+pub use user::{DisplayName, Identity, InvalidDisplayName, RoomAccess, User};

@@ -18,6 +18,7 @@ mod room_delivery;
 mod room_directory;
 mod room_events;
 mod room_repository;
+mod sanctions;
 mod storage_health;
 
 pub use authenticator::{AuthenticationError, Authenticator};
@@ -29,12 +30,16 @@ pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnr
 pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_delivery::RoomDelivery;
 pub use room_directory::{
-    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot,
+    ChangeError, Changed, MemberPage, MembersSet, RoomChange, RoomDirectory, RoomPage,
+    RoomSettings, RoomSnapshot, SanctionKind, SanctionPage, SanctionedUser, SetMember,
     SettingsPatch, Turn, UserRecord,
 };
 pub use room_events::{Hint, HintListener, RoomEvents};
 pub use room_repository::{
     Changes, LogCursor, MarkedRead, MemberChange, MemberPart, RoomPosition, RoomRepository,
+};
+pub use sanctions::{
+    DISCONNECTION_LIFETIME, RecentDisconnection, RecentSanctions, Sanctions, SanctionsCursor,
 };
 pub use storage_health::{PoolStatus, StorageHealth};
 
@@ -51,5 +56,6 @@ pub use self::{
     room_directory::MockRoomDirectory,
     room_events::{MockHintListener, MockRoomEvents},
     room_repository::MockRoomRepository,
+    sanctions::MockSanctions,
     storage_health::MockStorageHealth,
 };

@@ -1,22 +1,29 @@
-//! The actions of users: plain structs over ports. Tests mock ports, never use cases.
+//! The actions of users and of the product: plain structs over ports. Tests mock ports, never use cases.
 
 mod change_rules;
 mod connect;
+mod disconnect_user;
+mod every_node;
 mod get_room;
 mod join_room;
+mod known_rules;
 mod leave_room;
 mod list_members;
 mod list_messages;
 mod list_rooms;
 mod mark_read;
 mod permits;
+mod product_view;
 mod renew_token;
+mod revoke_tokens;
 mod send_message;
 mod set_notify;
 mod watch_rooms;
 
-pub use change_rules::{Actor, ChangeRules, ChangeRulesError, RulesChange, RulesRequest};
+pub use change_rules::{Actor, ChangeRules, ChangeRulesError, Put, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
+pub use disconnect_user::DisconnectUser;
+pub use every_node::{EveryNode, Imposed};
 pub use get_room::{GetRoom, GetRoomError, RoomView};
 pub use join_room::{CatchUp, JoinRoom, JoinRoomError, Joining};
 pub use leave_room::LeaveRoom;
@@ -27,7 +34,11 @@ pub use list_rooms::{
 };
 pub use mark_read::{MarkRead, MarkReadError};
 pub use permits::Permits;
+pub use product_view::{ProductView, ProductViewError};
 pub use renew_token::{RenewToken, RenewTokenError};
-pub use send_message::{Attempt, SendMessage, SendMessageError, SentMessage};
+pub use revoke_tokens::{RevokeTokens, RevokeTokensError};
+pub use send_message::{
+    Attempt, Posted, ProductMessage, SendMessage, SendMessageError, SentMessage,
+};
 pub use set_notify::{SetNotify, SetNotifyError};
 pub use watch_rooms::{WatchRooms, WatchRoomsError};

@@ -17,6 +17,14 @@ pub struct User {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DisplayName(Box<str>);
 
+/// The error for a text that is not a valid [`DisplayName`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must have 1 to {} characters and must not contain NUL",
+    DisplayName::MAX_CHARS
+)]
+pub struct InvalidDisplayName;
+
 impl DisplayName {
     /// The maximum number of characters.
     pub const MAX_CHARS: usize = 255;
@@ -27,6 +35,18 @@ impl DisplayName {
     pub fn from_text(text: &str) -> Self {
         let kept = text.chars().filter(|&c| c != '\0').take(Self::MAX_CHARS);
         Self(kept.collect::<String>().into())
+    }
+
+    /// Creates a name from a text that the product states as one.
+    ///
+    /// # Errors
+    /// [`InvalidDisplayName`] if it is empty, too long or contains NUL.
+    pub fn new(text: &str) -> Result<Self, InvalidDisplayName> {
+        let chars = text.chars().count();
+        match (1..=Self::MAX_CHARS).contains(&chars) && !text.contains('\0') {
+            true => Ok(Self(text.into())),
+            false => Err(InvalidDisplayName),
+        }
     }
 
     /// Returns the name as text.
@@ -51,6 +71,8 @@ pub struct Identity {
     pub user: User,
     /// The rooms that the user may join.
     pub rooms: RoomAccess,
+    /// When the token was issued: its `iat`. `None` if it does not state that.
+    pub issued_at: Option<Timestamp>,
     /// When the token expires: its `exp`.
     pub expires_at: Timestamp,
     /// Until when it is accepted: its `exp` plus the leeway.
@@ -64,6 +86,15 @@ impl Identity {
             RoomAccess::All => true,
             RoomAccess::Only(rooms) => rooms.contains(&room),
         }
+    }
+
+    /// Returns whether the token was issued before a time, or does not state when it was issued.
+    ///
+    /// Most tokens state whole seconds, rounded down. One that was issued at that time or later
+    /// within the same second therefore counts as issued before it, so that none of those that
+    /// were is missed.
+    pub fn was_issued_before(&self, time: Timestamp) -> bool {
+        self.issued_at.is_none_or(|issued_at| issued_at < time)
     }
 
     /// Decides what a connection with this identity may do in the room.
@@ -93,6 +124,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::Only([joined, other].into()),
+            issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
         };

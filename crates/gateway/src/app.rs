@@ -7,15 +7,19 @@ use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
-    Revocations, RoomDirectory, RoomEvents, RoomRepository, StorageHealth,
+    RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::{
-    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
-    MarkRead, Permits, RenewToken, SendMessage, SetNotify, WatchRooms,
+    ChangeRules, Connect, DisconnectUser, EveryNode, GetRoom, JoinRoom, LeaveRoom, ListMembers,
+    ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage,
+    SetNotify, WatchRooms,
 };
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::api::Api;
+use crate::api::keys::CurrentApiKeys;
 use crate::client_address::TrustedProxies;
 use crate::clients::{Clients, Draining};
 use crate::demo::Demo;
@@ -26,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::origin::{AllowedOrigins, ServedHosts};
 use crate::rates::Rates;
 use crate::rules::ChangedRules;
+use crate::sanctions::KnownSanctions;
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::{message_json, summary_json};
 use crate::supervisor::Liveness;
@@ -52,8 +57,8 @@ pub struct AppOptions {
     pub nodes: Option<Nodes>,
     /// Verifies tokens.
     pub authenticator: Arc<dyn Authenticator>,
-    /// Knows which tokens are revoked.
-    pub revocations: Arc<dyn Revocations>,
+    /// Which tokens are revoked, and which users are disconnected.
+    pub sanctions: Arc<dyn Sanctions>,
     /// What the adapters do in the background.
     pub tasks: Vec<Task>,
     /// The current time.
@@ -70,8 +75,18 @@ pub struct AppOptions {
     pub traces: Traces,
     /// How a shutdown closes the clients.
     pub draining: Draining,
+    /// The server API, if it exists.
+    pub api: Option<ApiOptions>,
     /// The demo page at `/`, if it is served.
     pub demo: Option<Demo>,
+}
+
+/// The server API.
+pub struct ApiOptions {
+    /// Its keys.
+    pub keys: CurrentApiKeys,
+    /// Where it alone is served; `None`: where the clients are.
+    pub listener: Option<TcpListener>,
 }
 
 /// A task that must run as long as the gateway.
@@ -110,6 +125,9 @@ pub struct App {
     pub(crate) served_hosts: ServedHosts,
     pub(crate) transport: Transport,
     pub(crate) pages: axum::Router,
+    pub(crate) api: Option<Api>,
+    /// Where the API alone is served, until serving begins.
+    pub(crate) api_listener: Option<TcpListener>,
 }
 
 impl App {
@@ -127,27 +145,45 @@ impl App {
             changed_rules.clone(),
             tasks.clone(),
         );
+        let clients = Arc::new(Clients::new(options.limits.max_connections_per_user));
+        let sanctions = Arc::new(KnownSanctions::new(
+            options.sanctions.clone(),
+            clients.clone(),
+        ));
+        let listener: Arc<dyn NodeCommandListener> = sanctions.clone();
+        let commands = options.nodes.as_ref().map(|nodes| nodes.commands.clone());
+        if let Some(commands) = &commands {
+            commands.subscribe(Arc::downgrade(&listener));
+        }
+        let every_node = EveryNode::new(Some(listener), commands);
+        let connect = Connect::new(options.authenticator, sanctions.clone());
+        let disconnect_user = DisconnectUser::new(options.sanctions.clone(), every_node.clone());
+        let revoke_tokens = RevokeTokens::new(options.sanctions, every_node, options.clock.clone());
+        let list_messages = ListMessages::new(options.messages.clone(), message_json);
         let watchers = Watchers::new(
             options.inbox.clone(),
             options.directory.clone(),
             Arc::new(SocketIoEncoder),
             tasks.clone(),
         );
-        let connect = Connect::new(options.authenticator, options.revocations);
         let gateway = Arc::new(Gateway {
             renew_token: RenewToken::new(connect.clone()),
             connect,
             join_room: JoinRoom::new(options.rooms.clone(), permits.clone()),
             leave_room: LeaveRoom::new(rooms.clone()),
-            list_messages: ListMessages::new(options.messages.clone(), message_json),
-            mark_read: MarkRead::new(options.rooms, options.events.clone()),
+            list_messages: list_messages.clone(),
+            mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
             change_rules: ChangeRules::new(permits.clone()),
             get_room: GetRoom::new(permits.clone()),
             list_members: ListMembers::new(permits.clone()),
+            product_view: ProductView::new(permits.clone(), options.rooms.clone(), list_messages),
             list_rooms: ListRooms::new(options.inbox.clone(), summary_json),
             set_notify: SetNotify::new(options.inbox.clone(), permits.clone()),
             watch_rooms: WatchRooms::new(options.inbox),
             permits,
+            disconnect_user,
+            revoke_tokens,
+            sanctions,
             changed_rules,
             events: options.events.clone(),
             send_message: SendMessage::new(
@@ -175,11 +211,6 @@ impl App {
             None => ServedHosts::Any,
         };
         let origins = options.origins.with_served_hosts(served_hosts);
-        let clients = Arc::new(Clients::new(options.limits.max_connections_per_user));
-        if let Some(nodes) = &options.nodes {
-            let listener: Arc<dyn NodeCommandListener> = clients.clone();
-            nodes.commands.subscribe(Arc::downgrade(&listener));
-        }
         let liveness = Liveness::default();
         let status = Status {
             gateway: gateway.clone(),
@@ -188,8 +219,16 @@ impl App {
             nodes: options.nodes.clone(),
             liveness: liveness.clone(),
         };
+        let trusted_proxies = Arc::new(options.trusted_proxies);
+        let (keys, api_listener) = match options.api {
+            Some(api) => (Some(api.keys), api.listener),
+            None => (None, None),
+        };
+        let api = keys.map(|keys| Api::new(&gateway, &clients, trusted_proxies.clone(), keys));
         Self {
-            transport: Transport::new(&gateway, &clients, origins, options.trusted_proxies),
+            api,
+            api_listener,
+            transport: Transport::new(&gateway, &clients, origins, trusted_proxies),
             pages: http::pages(status, options.demo),
             storage: options.storage,
             nodes: options.nodes,
@@ -199,5 +238,15 @@ impl App {
             liveness,
             gateway,
         }
+    }
+
+    /// Returns what closes a user's connections on all nodes.
+    pub fn disconnect_user(&self) -> &DisconnectUser {
+        &self.gateway.disconnect_user
+    }
+
+    /// Returns what revokes a user's tokens on all nodes.
+    pub fn revoke_tokens(&self) -> &RevokeTokens {
+        &self.gateway.revoke_tokens
     }
 }

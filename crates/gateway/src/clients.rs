@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use chat_domain::ports::{Clock, NodeCommand, NodeCommandListener};
+use chat_domain::ports::Clock;
 use chat_domain::{ConnectionId, Identity, Timestamp, UserId};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -27,7 +27,7 @@ pub(crate) struct Clients {
 struct Registry {
     /// A user's connections are neighbours.
     by_user: BTreeMap<(UserId, ConnectionId), Arc<Client>>,
-    /// In the order in which their tokens expire.
+    /// In the order in which their tokens expire; without those that are being ended.
     by_expiry: BTreeMap<(Timestamp, ConnectionId), Arc<Client>>,
     is_draining: bool,
 }
@@ -78,8 +78,8 @@ pub(crate) enum NotAdded {
     TooManyOfUser,
 }
 
-/// The error for a client whose token was not renewed in time: its connection is about to end,
-/// or has ended.
+/// The error for a client whose token was not renewed in time, or that was claimed: its connection
+/// is about to end, or has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct HasExpired;
 
@@ -157,9 +157,31 @@ impl Clients {
         lock(&self.registry).by_user.len()
     }
 
-    /// Returns a user's clients.
-    fn of(&self, user_id: &UserId) -> Vec<Arc<Client>> {
-        lock(&self.registry).of(user_id).cloned().collect()
+    /// Returns the number of users with a connection.
+    pub(crate) fn users(&self) -> usize {
+        let registry = lock(&self.registry);
+        // A user's connections are neighbours.
+        let mut users = 0;
+        let mut last = None;
+        for (user_id, _) in registry.by_user.keys() {
+            users += usize::from(last != Some(user_id));
+            last = Some(user_id);
+        }
+        users
+    }
+
+    /// Returns the clients of a user to which this applies, for the caller to end them. No client
+    /// is returned twice, or expires after that.
+    pub(crate) fn claim(
+        &self,
+        user_id: &UserId,
+        applies: impl Fn(&Client) -> bool,
+    ) -> Vec<Arc<Client>> {
+        let mut registry = lock(&self.registry);
+        let claimed = registry.of(user_id).filter(|client| applies(client));
+        let mut claimed: Vec<_> = claimed.cloned().collect();
+        claimed.retain(|client| registry.by_expiry.remove(&keys(client).1).is_some());
+        claimed
     }
 
     /// Returns the clients of these connections.
@@ -244,18 +266,6 @@ impl Clients {
         let mut registry = lock(&self.registry);
         let first = registry.by_expiry.first_entry()?;
         (first.key().0 <= now).then(|| first.remove())
-    }
-}
-
-impl NodeCommandListener for Clients {
-    fn on_command(&self, command: NodeCommand) {
-        match command {
-            NodeCommand::DisconnectUser(user_id) => {
-                for client in self.of(&user_id) {
-                    serving::disconnect(&client);
-                }
-            }
-        }
     }
 }
 

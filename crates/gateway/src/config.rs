@@ -19,7 +19,7 @@ use tracing_subscriber::EnvFilter;
 use self::reader::Reader;
 use crate::logging::LogFormat;
 use crate::origin::AllowedOrigins;
-use crate::{Limits, TraceEndpoint, TrustedProxies};
+use crate::{ApiKeys, Limits, TraceEndpoint, TrustedProxies};
 
 pub use settings::{Settings, Source};
 pub use table::{SETTINGS, Setting, Support, flags};
@@ -44,10 +44,22 @@ pub struct Config {
     pub trusted_proxies: TrustedProxies,
     /// What kind of room one without rules is.
     pub room_default: RoomKind,
+    /// The server API; `None` if it does not exist.
+    pub api: Option<ApiConfig>,
     /// Where traces are exported; `None` if they are not.
     pub traces: Option<TraceEndpoint>,
     /// The operator's limits.
     pub limits: Limits,
+}
+
+/// The server API.
+pub struct ApiConfig {
+    /// The keys.
+    pub keys: ApiKeys,
+    /// The file that holds them, if one does.
+    pub file: Option<PathBuf>,
+    /// The port at which it alone is served, if it has one of its own; 0 for any free port.
+    pub port: Option<u16>,
 }
 
 /// Where messages are stored, and over how many connections.
@@ -128,6 +140,7 @@ impl Config {
         let origins = reader.origins();
         let trusted_proxies = reader.trusted_proxies();
         let room_default = reader.room_default();
+        let api = reader.api(port);
         let traces = reader.traces();
         let limits = reader.limits();
         reader.log();
@@ -143,6 +156,7 @@ impl Config {
                 origins: origins?,
                 trusted_proxies: trusted_proxies?,
                 room_default: room_default?,
+                api: api?,
                 traces: traces?,
                 limits: limits?,
             })

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use chat_delivery::{Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    ChangeRules, Connect, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages, ListRooms,
-    MarkRead, Permits, RenewToken, SendMessage, SetNotify, WatchRooms,
+    ChangeRules, Connect, DisconnectUser, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages,
+    ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify,
+    WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::rates::Rates;
 use crate::refusals::Refusals;
 use crate::rules::ChangedRules;
+use crate::sanctions::KnownSanctions;
 use crate::socket::outbox::Outbox;
 use crate::traces::Traces;
 
@@ -32,10 +34,14 @@ pub(crate) struct Gateway {
     pub(crate) change_rules: ChangeRules,
     pub(crate) get_room: GetRoom,
     pub(crate) list_members: ListMembers,
+    pub(crate) product_view: ProductView,
     pub(crate) list_rooms: ListRooms,
     pub(crate) set_notify: SetNotify,
     pub(crate) watch_rooms: WatchRooms,
     pub(crate) permits: Permits,
+    pub(crate) disconnect_user: DisconnectUser,
+    pub(crate) revoke_tokens: RevokeTokens,
+    pub(crate) sanctions: Arc<KnownSanctions>,
     pub(crate) changed_rules: Arc<ChangedRules>,
     pub(crate) events: Arc<dyn RoomEvents>,
     pub(crate) rooms: Arc<Rooms<Outbox>>,

@@ -18,11 +18,13 @@
 //! - `transport`: the HTTP requests of Engine.IO; `session`: the sessions they belong to;
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
+//! - `api`: the server API of the product's backend, and its keys;
 //! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the demo page's users;
 //! - `traces`: spans, if they are exported;
 //! - `commands`: the commands of the binary.
 
 mod admission;
+mod api;
 mod app;
 #[doc(hidden)]
 pub mod bench;
@@ -44,6 +46,7 @@ mod origin;
 mod rates;
 mod refusals;
 mod rules;
+mod sanctions;
 pub mod server;
 mod session;
 mod socket;
@@ -57,7 +60,8 @@ mod wiring;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use app::{App, AppOptions, Nodes, Task};
+pub use api::keys::{ApiKeys, CurrentApiKeys, InvalidApiKeys};
+pub use app::{ApiOptions, App, AppOptions, Nodes, Task};
 pub use client_address::{InvalidNetwork, TrustedProxies};
 pub use clients::Draining;
 pub use demo::{Demo, MintToken};

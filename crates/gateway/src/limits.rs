@@ -116,8 +116,25 @@ pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(10);
 /// closed within ten seconds.
 pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 
+/// The largest body of a request of the server API, in bytes.
+pub(crate) const API_BODY_BYTES: usize = 1024 * 1024;
+/// How long a request of the server API may take once its body has arrived.
+pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// How many connections `API_PORT` has.
+pub(crate) const MAX_API_CONNECTIONS: usize = 1024;
+/// How many requests without a valid key are answered per second and address, besides a burst;
+/// more are answered with less.
+pub(crate) const REFUSED_KEY_RATE: NonZeroU32 = nonzero(1);
+/// How many such requests an address may save up.
+pub(crate) const REFUSED_KEY_BURST: NonZeroU32 = nonzero(20);
+
 /// How long the last packets may take to leave before the transport is closed.
 pub(crate) const FLUSH_DEADLINE: Duration = Duration::from_millis(500);
+/// How many clients of one user are ended at once.
+pub(crate) const ENDED_AT_ONCE: usize = 50;
+/// For how long the next ones wait, at most, until these have received their last packets: ten
+/// thousand are ended within four seconds.
+pub(crate) const ENDING_INTERVAL: Duration = Duration::from_millis(20);
 /// Over how long a shutdown spreads the closing of its clients if they reconnect to other
 /// nodes. The last events still have five seconds, as long as a statement of the database.
 pub(crate) const DRAIN_SPREAD: Duration = Duration::from_secs(3);
@@ -137,6 +154,17 @@ pub(crate) const KEPT_FREE_BYTES: usize = 512 * 1024;
 
 /// After how long changed rules are read again that could not be read.
 pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How often a node reads which revocations and disconnections are new: how long it takes until
+/// they take effect on a node that Redis does not reach.
+pub(crate) const SANCTIONS_INTERVAL: Duration = Duration::from_secs(2);
+/// After how long they are read again if that has failed.
+pub(crate) const SANCTIONS_RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// For how long after it has read them a node knows which tokens are revoked. A token that was
+/// revoked longer ago is certainly refused.
+pub(crate) const SANCTIONS_MAX_AGE: Duration = Duration::from_secs(10);
+/// How long a handshake waits until the node knows which tokens are revoked.
+pub(crate) const SANCTIONS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often connections are checked for expired tokens: no timer per connection.
 pub(crate) const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_millis(100);

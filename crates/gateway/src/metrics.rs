@@ -10,11 +10,14 @@ mod labels;
 use std::time::{Duration, Instant};
 
 use chat_delivery::{HandedOut, Observer, Why};
+use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
 use self::counters::Counters;
+use self::labels::ApiStatus;
+use crate::api::Operation;
 use crate::socket::handshake::Refusal;
 use crate::socket::reply::Code;
 
@@ -48,6 +51,8 @@ pub struct Metrics {
     arrival_to_commit: Histogram,
     commit_to_handoff: Histogram,
     differences: IntCounter,
+    api_requests: Box<[Counters<ApiStatus>]>,
+    api_request: Histogram,
 }
 
 impl Default for Metrics {
@@ -60,6 +65,10 @@ impl Default for Metrics {
         let commit_to_handoff = HistogramOpts::new(
             "chat_commit_to_handoff_seconds",
             "From then until it waits in the outboxes of all members of this node that keep up.",
+        );
+        let api_request = HistogramOpts::new(
+            "chat_api_request_seconds",
+            "From the arrival of a request of the server API until it is answered.",
         );
         let batches = HistogramOpts::new(
             "chat_batch_messages",
@@ -101,6 +110,8 @@ impl Default for Metrics {
                 "chat_reconciliation_differences_total",
                 "Comparisons with the log that found messages of which no hint had arrived.",
             ),
+            api_requests: counters::of_api_requests(&registry),
+            api_request: histogram(&registry, times(api_request, COMMIT_BUCKETS)),
             registry,
         }
     }
@@ -151,6 +162,14 @@ impl Metrics {
     /// Notes that a message that arrived at this time is stored.
     pub(crate) fn committed(&self, arrived: Instant) {
         self.arrival_to_commit.observe(seconds(arrived.elapsed()));
+    }
+
+    /// Counts a request of the server API that is answered, after this time.
+    pub(crate) fn api_request(&self, operation: Operation, status: StatusCode, took: Duration) {
+        if let Some(statuses) = self.api_requests.get(operation as usize) {
+            statuses.count(ApiStatus::of(status));
+        }
+        self.api_request.observe(seconds(took));
     }
 
     /// Returns all metrics of which this keeps count.

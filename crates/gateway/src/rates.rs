@@ -1,4 +1,4 @@
-//! Rates: the events of each user, and the handshakes from each address.
+//! Rates: the events of each user, and the handshakes and refused keys from each address.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -8,7 +8,10 @@ use chat_domain::UserId;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
 
-use crate::limits::{CONNECT_BURST, Limits, MESSAGE_BURST, RATE_CLEANUP_INTERVAL};
+use crate::limits::{
+    CONNECT_BURST, Limits, MESSAGE_BURST, RATE_CLEANUP_INTERVAL, REFUSED_KEY_BURST,
+    REFUSED_KEY_RATE,
+};
 
 /// How long to wait before the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +21,7 @@ pub(crate) struct RetryAfter(pub(crate) Duration);
 pub(crate) struct Rates {
     events: Option<DefaultKeyedRateLimiter<UserId>>,
     handshakes: Option<DefaultKeyedRateLimiter<IpAddr>>,
+    refused_keys: DefaultKeyedRateLimiter<IpAddr>,
 }
 
 impl Rates {
@@ -31,6 +35,9 @@ impl Rates {
                 .map(|rate| DefaultKeyedRateLimiter::keyed(quota(rate, MESSAGE_BURST))),
             handshakes: per_second(limits.connect_rate)
                 .map(|rate| DefaultKeyedRateLimiter::keyed(quota(rate, CONNECT_BURST))),
+            refused_keys: DefaultKeyedRateLimiter::keyed(
+                Quota::per_second(REFUSED_KEY_RATE).allow_burst(REFUSED_KEY_BURST),
+            ),
         }
     }
 
@@ -50,6 +57,14 @@ impl Rates {
         check(self.handshakes.as_ref(), &network_of(address))
     }
 
+    /// Counts a request of the server API from this address that presented no valid key.
+    ///
+    /// # Errors
+    /// When the address' rate is exceeded.
+    pub(crate) fn check_refused_key(&self, address: IpAddr) -> Result<(), RetryAfter> {
+        check(Some(&self.refused_keys), &network_of(address))
+    }
+
     /// Forgets users and addresses that have been quiet for so long that they have their
     /// whole burst again. Runs until it is dropped.
     pub(crate) async fn forget_idle(&self) {
@@ -65,6 +80,8 @@ impl Rates {
                 handshakes.retain_recent();
                 handshakes.shrink_to_fit();
             }
+            self.refused_keys.retain_recent();
+            self.refused_keys.shrink_to_fit();
         }
     }
 }

@@ -34,11 +34,15 @@ pub(crate) enum Limit {
     HttpConnections,
     /// `MAX_PACKET_BYTES`.
     PacketBytes,
+    /// The requests of the server API without a valid key.
+    RefusedKeys,
+    /// The TCP connections of `API_PORT`.
+    ApiConnections,
 }
 
 impl Limit {
     /// All limits, in the order of their declaration.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::MessageRate,
         Self::ConnectRate,
         Self::WaitingHandshakes,
@@ -50,6 +54,8 @@ impl Limit {
         Self::UnconnectedSessions,
         Self::HttpConnections,
         Self::PacketBytes,
+        Self::RefusedKeys,
+        Self::ApiConnections,
     ];
 
     /// Returns the limit's name in metrics and log lines.
@@ -66,6 +72,8 @@ impl Limit {
             Self::UnconnectedSessions => "unconnected_sessions",
             Self::HttpConnections => "http_connections",
             Self::PacketBytes => "max_packet_bytes",
+            Self::RefusedKeys => "refused_keys",
+            Self::ApiConnections => "api_connections",
         }
     }
 }

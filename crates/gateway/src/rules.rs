@@ -1,11 +1,16 @@
-//! Applies changed rules to the connections of this node: those whose users may not see the room
-//! any longer are excluded from it.
+//! What follows a change of rules: connections whose users may not see the room any longer are
+//! excluded from it, and all nodes are notified.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use chat_delivery::{Recipient as _, RulesListener};
-use chat_domain::{Action, RoomId, RulesNumber, StorageError, UserId, one_line};
+use chat_domain::ports::{Changed, Hint, MembersSet, RoomSettings, RoomSnapshot, SetMember};
+use chat_domain::use_cases::{Actor, RulesRequest};
+use chat_domain::{
+    Action, ChangeSubject, RoomEntry, RoomId, RoomKind, RulesNumber, StorageError, StoredChange,
+    UserId, one_line,
+};
 use tokio::sync::Notify;
 
 use crate::clients::Clients;
@@ -13,7 +18,7 @@ use crate::gateway::Gateway;
 use crate::limits::RULES_RETRY_INTERVAL;
 use crate::lock;
 use crate::socket::client::Client;
-use crate::socket::objects::LeftRoom;
+use crate::socket::objects::{LeftRoom, MemberChanged, MemberObject, RoomChanged, json};
 use crate::socket::packet;
 
 /// How many users one query looks up.
@@ -21,6 +26,9 @@ const USERS_AT_ONCE: usize = 1000;
 /// If the standing of more users than this may have changed in a room, all of its connections
 /// are looked at.
 const MAX_USERS: usize = 100;
+
+/// How many changes of members are announced before other tasks have their turn.
+const ANNOUNCED_AT_ONCE: usize = 64;
 
 /// The users whose standing with a room may have changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +91,99 @@ impl ChangedRules {
         drop(rooms);
         self.has_rooms.notify_one();
     }
+}
+
+/// Lets a change that this node has made take effect: connections of this node are excluded, and
+/// then all nodes are notified. When this returns, nothing from the room reaches a connection of
+/// this node that is excluded. Sockets and the server API both end their changes here.
+pub(crate) async fn changed(
+    gateway: &Gateway,
+    clients: &Clients,
+    actor: Actor<'_>,
+    room_id: RoomId,
+    request: &RulesRequest,
+    changed: &Changed,
+) {
+    if !changed.has_changed {
+        return;
+    }
+    if let Some(concerned) = concerned(request, changed) {
+        apply(gateway, clients, room_id, concerned).await;
+    }
+    let by = match actor {
+        Actor::User(identity) => Some(&identity.user.id),
+        Actor::Product => None,
+    };
+    let change = match request {
+        RulesRequest::Settings(_) => room_changed(room_id, &changed.settings),
+        RulesRequest::User { user_id, .. } => {
+            let member = MemberObject::of_change(user_id, changed);
+            let event = MemberChanged::new(room_id, member, by);
+            StoredChange::new(ChangeSubject::Member(user_id.clone()), json(&event))
+        }
+    };
+    announce(gateway, room_id, changed.rules, change);
+}
+
+/// Lets members that the product has set take effect: all nodes are notified. No connection is
+/// excluded, because every role may read.
+pub(crate) async fn members_set(gateway: &Gateway, room_id: RoomId, set: &MembersSet) {
+    let changed: Vec<_> = set.members.iter().filter(|set| set.has_changed).collect();
+    if changed.len() > 1 {
+        announce_settings(gateway, room_id).await;
+    }
+    for (place, SetMember { member, .. }) in changed.into_iter().enumerate() {
+        let object = MemberObject::of_member(member);
+        let event = MemberChanged::new(room_id, object, None);
+        let subject = ChangeSubject::Member(member.user.id.clone());
+        let change = StoredChange::new(subject, json(&event));
+        announce(gateway, room_id, set.rules, change);
+        if place % ANNOUNCED_AT_ONCE == ANNOUNCED_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Announces a room's settings as they are now, so that the nodes learn that the standing of
+/// several users may have changed, and clients that there are more members.
+async fn announce_settings(gateway: &Gateway, room_id: RoomId) {
+    match gateway.permits.snapshot(room_id, &[]).await {
+        Ok(RoomSnapshot {
+            rules,
+            settings: Some(settings),
+            ..
+        }) => announce(gateway, room_id, rules, room_changed(room_id, &settings)),
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(error = %one_line(&error), room = %room_id, "changed rules cannot be read");
+        }
+    }
+}
+
+/// Returns the users whom a change may exclude.
+fn concerned(request: &RulesRequest, changed: &Changed) -> Option<Concerned> {
+    match request {
+        RulesRequest::User { user_id, .. } => Some(Concerned::user(user_id)),
+        RulesRequest::Settings(_) => match changed.settings.rules.kind {
+            RoomKind::Open => None,
+            RoomKind::Private => Some(Concerned::Everyone),
+        },
+    }
+}
+
+fn room_changed(room_id: RoomId, settings: &RoomSettings) -> StoredChange {
+    let event = RoomChanged::new(room_id, settings);
+    StoredChange::new(ChangeSubject::Room, json(&event))
+}
+
+fn announce(gateway: &Gateway, room_id: RoomId, number: RulesNumber, change: StoredChange) {
+    gateway.events.announce(Hint {
+        room_id,
+        entry: RoomEntry::Rules {
+            number,
+            change: Arc::new(change),
+        },
+    });
 }
 
 /// Applies what other nodes change, and what could not be applied at once. Runs until it is

@@ -129,11 +129,11 @@ impl Event {
             }
             "removeMember" => Self::change_user(payload, |_| Ok(RulesChange::Remove))?,
             "banMember" => {
-                Self::change_user(payload, |fields| Ok(RulesChange::Ban(fields.seconds()?)))?
+                Self::change_user(payload, |fields| Ok(RulesChange::Ban(fields.lasting()?)))?
             }
             "unbanMember" => Self::change_user(payload, |_| Ok(RulesChange::Unban))?,
             "muteMember" => {
-                Self::change_user(payload, |fields| Ok(RulesChange::Mute(fields.seconds()?)))?
+                Self::change_user(payload, |fields| Ok(RulesChange::Mute(fields.lasting()?)))?
             }
             "unmuteMember" => Self::change_user(payload, |_| Ok(RulesChange::Unmute))?,
             "setRoom" => {

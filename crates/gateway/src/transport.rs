@@ -67,7 +67,7 @@ impl Transport {
         gateway: &Arc<Gateway>,
         clients: &Arc<Clients>,
         origins: AllowedOrigins,
-        trusted_proxies: TrustedProxies,
+        trusted_proxies: Arc<TrustedProxies>,
     ) -> Self {
         let max_packet = match gateway.limits.max_packet_bytes {
             0 => NO_LIMIT,
@@ -114,7 +114,7 @@ impl Transport {
             gateway: gateway.clone(),
             admission: Admission::new(gateway.limits.max_connections),
             origins,
-            trusted_proxies: Arc::new(trusted_proxies),
+            trusted_proxies,
             beginnings: Arc::new(Spacing::new(BEGINNING_INTERVAL / processors)),
             cors,
         }

@@ -1,20 +1,24 @@
 //! Puts a gateway together from a configuration. The only file that names concrete
 //! adapters.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, MintedClaims, Secret};
 use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
-use chat_adapters::{BatchObserver, LocalRoomEvents, NoRevocations, SystemClock, postgres, sqlite};
+use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    Clock as _, Inbox, MessageRepository, NodeCommand, NodesUnreachable, RoomDirectory, RoomEvents,
-    RoomRepository, StorageHealth,
+    Clock, Inbox, MessageRepository, NodeCommand, NodeCommandListener, NodeCommands,
+    NodesUnreachable, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::{BoxError, User, one_line};
+use tokio::net::TcpListener;
 
-use crate::app::{App, AppOptions, Nodes, Task};
+use crate::api::keys::CurrentApiKeys;
+use crate::api::rereading::reread_on_hangup;
+use crate::app::{ApiOptions, App, AppOptions, Nodes, Task};
 use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::demo::Demo;
@@ -93,6 +97,11 @@ impl Database {
         self.ports().directory
     }
 
+    /// Returns where revocations and disconnections are stored.
+    pub(crate) fn sanctions(self) -> Arc<dyn Sanctions> {
+        self.ports().sanctions
+    }
+
     /// Sets what observes the batches of messages.
     fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
         match self {
@@ -104,7 +113,13 @@ impl Database {
     fn ports(self) -> Ports {
         fn shared<D>(database: D) -> Ports
         where
-            D: MessageRepository + RoomRepository + RoomDirectory + Inbox + StorageHealth + 'static,
+            D: MessageRepository
+                + RoomRepository
+                + RoomDirectory
+                + Inbox
+                + Sanctions
+                + StorageHealth
+                + 'static,
         {
             let database = Arc::new(database);
             Ports {
@@ -112,6 +127,7 @@ impl Database {
                 rooms: database.clone(),
                 directory: database.clone(),
                 inbox: database.clone(),
+                sanctions: database.clone(),
                 storage: database,
             }
         }
@@ -144,6 +160,7 @@ struct Ports {
     rooms: Arc<dyn RoomRepository>,
     directory: Arc<dyn RoomDirectory>,
     inbox: Arc<dyn Inbox>,
+    sanctions: Arc<dyn Sanctions>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -156,12 +173,26 @@ pub(crate) async fn check_redis(options: &RedisOptions) -> Result<(), BoxError> 
     }
 }
 
-/// Sends a command to all nodes.
-pub(crate) async fn send_command(
-    options: &RedisOptions,
-    command: NodeCommand,
-) -> Result<u64, NodesUnreachable> {
-    redis::send_command(options, command).await
+/// Sends commands to all nodes from a process that is not a node.
+pub(crate) fn node_commands(options: RedisOptions) -> Arc<dyn NodeCommands> {
+    Arc::new(Sender(options))
+}
+
+/// Returns the system's clock.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+struct Sender(RedisOptions);
+
+#[async_trait]
+impl NodeCommands for Sender {
+    async fn send(&self, command: NodeCommand) -> Result<u64, NodesUnreachable> {
+        redis::send_command(&self.0, command).await
+    }
+
+    /// Nothing reaches this process.
+    fn subscribe(&self, _: Weak<dyn NodeCommandListener>) {}
 }
 
 /// Returns what carries hints within this process and, with Redis, to other nodes.
@@ -198,7 +229,14 @@ pub(crate) async fn check_keys(options: &JwtOptions) -> Result<Option<String>, B
 }
 
 /// A gateway on this database. Must be called within a tokio runtime.
-pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Result<App, BoxError> {
+///
+/// `api_listener` is where the server API alone is served, if it has a port of its own.
+pub(crate) fn app(
+    config: Config,
+    database: Database,
+    demo: Option<Demo>,
+    api_listener: Option<TcpListener>,
+) -> Result<App, BoxError> {
     let metrics = Arc::new(Metrics::default());
     let traces = match config.traces {
         Some(_) => Traces::On,
@@ -216,6 +254,21 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         Some(_) => Draining::SPREAD,
         None => Draining::AtOnce,
     };
+    let mut tasks = vec![Task::new("keeps the keys current", async move {
+        keys.keep_keys_current().await;
+    })];
+    let api = match config.api {
+        Some(api) => {
+            let keys = CurrentApiKeys::new(api.keys);
+            let rereading = reread_on_hangup(keys.clone(), api.file)?;
+            tasks.push(Task::new("rereads the keys of the server API", rereading));
+            Some(ApiOptions {
+                keys,
+                listener: api_listener,
+            })
+        }
+        None => None,
+    };
     let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms, metrics.clone());
     Ok(App::new(AppOptions {
         messages,
@@ -227,10 +280,8 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         events,
         nodes,
         authenticator,
-        revocations: Arc::new(NoRevocations),
-        tasks: vec![Task::new("keeps the keys current", async move {
-            keys.keep_keys_current().await;
-        })],
+        sanctions: ports.sanctions,
+        tasks,
         clock: Arc::new(SystemClock),
         origins: config.origins,
         trusted_proxies: config.trusted_proxies,
@@ -238,6 +289,7 @@ pub(crate) fn app(config: Config, database: Database, demo: Option<Demo>) -> Res
         metrics,
         traces,
         draining,
+        api,
         demo,
     }))
 }

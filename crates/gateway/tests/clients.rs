@@ -3,17 +3,24 @@
 //! And clients of other makes and ages, on one of them.
 //!
 //! Each program in `clients/` is one scenario. The tests here start the gateway and run the
-//! program, and show its output if it fails.
+//! program, and show its output if it fails. The server API is tested here as well: against its
+//! description, and as the example backend uses it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "clients/behind_nginx.rs"]
 mod behind_nginx;
+#[path = "clients/example_backend.rs"]
+mod example_backend;
+#[path = "clients/first_requests.rs"]
+mod first_requests;
+#[path = "clients/server_api.rs"]
+mod server_api;
 mod support;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -161,13 +168,16 @@ fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
     finish(ChildProcess::start(&mut browser).unwrap());
 }
 
+/// Returns the folder of the scripts.
+fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
+}
+
 /// Returns a command that runs a script of `clients/` with the program that this environment
 /// variable names. The script receives the users' tokens.
 fn program(variable: &str, script: &str) -> Command {
     let mut command = with_tokens(Command::new(provided(variable)));
-    command
-        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients"))
-        .arg(script);
+    command.current_dir(clients()).arg(script);
     command
 }
 

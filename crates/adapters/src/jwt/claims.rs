@@ -12,6 +12,7 @@ use serde_json::Value;
 pub(super) struct Claims {
     sub: Option<Value>,
     exp: f64,
+    iat: Option<Value>,
     iss: Option<Value>,
     name: Option<Value>,
     username: Option<Value>,
@@ -20,7 +21,11 @@ pub(super) struct Claims {
 }
 
 impl Claims {
-    /// Returns the identity that the claims state. With `issuer`, `iss` must be that.
+    /// Returns the identity that the claims state `now`. With `issuer`, `iss` must be that.
+    ///
+    /// `iat` matters only to the revocation of tokens, and is not required to be valid: one that
+    /// is not a number, or that lies in the future by more than the leeway, counts as none. Such a
+    /// token would otherwise escape a revocation.
     ///
     /// # Errors
     /// What is wrong with a claim.
@@ -28,6 +33,7 @@ impl Claims {
         self,
         issuer: Option<&str>,
         leeway: Duration,
+        now: Timestamp,
     ) -> Result<Identity, &'static str> {
         if let Some(issuer) = issuer
             && self.iss.as_ref().and_then(Value::as_str) != Some(issuer)
@@ -66,13 +72,20 @@ impl Claims {
             ),
             Some(_) => return Err("rooms is not an array of integers"),
         };
+        let issued_at = self.iat.as_ref().and_then(Value::as_f64).map(at);
+        let latest = now.unix_millis().saturating_add(millis(leeway));
         Ok(Identity {
             user,
             rooms,
+            issued_at: issued_at.filter(|issued_at| issued_at.unix_millis() <= latest),
             expires_at: at(self.exp),
             valid_until: at(self.exp + leeway.as_secs_f64()),
         })
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// RFC 7519, section 2: a date may have a fraction.

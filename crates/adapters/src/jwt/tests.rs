@@ -270,7 +270,8 @@ async fn a_minted_token_is_accepted() {
     let mut options = options();
     options.issuer = Some("shop".into());
     options.audience = Some("chat".into());
-    assert_eq!(verify(&options, &token).await.unwrap().user, user);
+    let identity = verify(&options, &token).await.unwrap();
+    assert_eq!((identity.user, identity.issued_at), (user, Some(at)));
 }
 
 #[test]

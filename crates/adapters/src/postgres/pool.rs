@@ -88,33 +88,43 @@ impl Pool {
         outcome.map_err(StorageError::unavailable)
     }
 
-    /// Calls a function that may write, in autocommit, and returns its row, if it has one. The
-    /// call is carried out even if its caller is dropped.
-    ///
-    /// An error that the server reports before a row is a rollback. After the row, which precedes
-    /// the commit, and without an answer, the outcome is unknown.
+    /// Calls a function that may write, in autocommit, and returns its row, if it has one. As
+    /// [`call_for_rows`](Self::call_for_rows).
     pub(super) async fn call<R, Q>(&self, call: Q) -> Result<Option<R>, StorageError>
+    where
+        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
+        R: Send + 'static,
+    {
+        Ok(self.call_for_rows(call).await?.pop())
+    }
+
+    /// Calls a function that may write, in autocommit, and returns its rows. The call is carried
+    /// out even if its caller is dropped.
+    ///
+    /// An error that the server reports before a row is a rollback. After a row, which precedes
+    /// the commit, and without an answer, the outcome is unknown.
+    pub(super) async fn call_for_rows<R, Q>(&self, call: Q) -> Result<Vec<R>, StorageError>
     where
         Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
         R: Send + 'static,
     {
         let mut session = self.0.get().await.map_err(StorageError::unavailable)?;
         let calling = tokio::spawn(async move {
-            let mut row = None;
+            let mut found = Vec::new();
             let answer = async {
                 let mut rows = pin!(call.load_stream(&mut session).await?);
                 while let Some(next) = rows.try_next().await? {
-                    row = Some(next);
+                    found.push(next);
                 }
                 Ok(())
             };
             let error = match timeout(STATEMENT_DEADLINE, answer).await {
-                Ok(Ok(())) => return Ok(row),
+                Ok(Ok(())) => return Ok(found),
                 Ok(Err(error)) => QueryError::Failed(error),
                 Err(_) => QueryError::TimedOut,
             };
             drop(pooled::Object::take(session));
-            match error.is_reported() && row.is_none() {
+            match error.is_reported() && found.is_empty() {
                 true => Err(StorageError::unavailable(error)),
                 false => Err(StorageError::outcome_unknown(error)),
             }

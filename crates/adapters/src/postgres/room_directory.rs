@@ -1,14 +1,21 @@
 //! Rooms with rules and their members, on PostgreSQL.
 //!
 //! A change and a turn are each one call of a function of the database, in autocommit: a node
-//! that is paused or cut off keeps no room locked. See the migration `0007_rooms_with_rules`.
+//! that is paused or cut off keeps no room locked. See the migrations `0007_rooms_with_rules` and
+//! `0014_server_api`.
+
+mod listings;
+mod members;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot,
-    SettingsPatch, Turn, UserRecord,
+    ChangeError, Changed, MemberPage, MembersSet, RoomChange, RoomDirectory, RoomPage,
+    RoomSettings, RoomSnapshot, SanctionKind, SanctionPage, SettingsPatch, Turn, UserRecord,
 };
-use chat_domain::{Metadata, Role, RoomId, RoomKind, RoomName, RulesNumber, StorageError, UserId};
+use chat_domain::{
+    DisplayName, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName, RulesNumber,
+    Sanction, StorageError, UserId,
+};
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{IntoSql as _, QueryableByName};
@@ -62,6 +69,8 @@ const SNAPSHOT: (&str, &str) = (
 );
 
 const CHANGE: &str = "SELECT * FROM change_room(";
+
+const SANCTION: &str = "SELECT * FROM sanction_user(";
 
 /// The names are looked up one by one: a join could be planned as a scan of all users.
 const MEMBERS: (&str, &str) = (
@@ -177,14 +186,20 @@ impl RoomDirectory for Database {
         decided_by: RulesNumber,
         change: &RoomChange,
     ) -> Result<Changed, ChangeError> {
-        let (name, role, seconds) = match change {
-            RoomChange::Settings(_) => ("settings", None, None),
-            RoomChange::SetMember { role, .. } => ("set_member", Some(*role), None),
-            RoomChange::RemoveMember { .. } => ("remove_member", None, None),
-            RoomChange::Ban { seconds, .. } => ("ban", None, *seconds),
-            RoomChange::Unban { .. } => ("unban", None, None),
-            RoomChange::Mute { seconds, .. } => ("mute", None, *seconds),
-            RoomChange::Unmute { .. } => ("unmute", None, None),
+        let (name, role) = match change {
+            RoomChange::Settings(_) => ("settings", None),
+            RoomChange::SetMember { role, .. } => ("set_member", Some(*role)),
+            RoomChange::RemoveMember { .. } => ("remove_member", None),
+            RoomChange::Ban { user_id, sanction } => {
+                let call = self.sanction(room_id, decided_by, "ban", user_id, sanction);
+                return call.await;
+            }
+            RoomChange::Unban { .. } => ("unban", None),
+            RoomChange::Mute { user_id, sanction } => {
+                let call = self.sanction(room_id, decided_by, "mute", user_id, sanction);
+                return call.await;
+            }
+            RoomChange::Unmute { .. } => ("unmute", None),
         };
         let subject = stored_rules::subject(change).map(|id| id.as_str().to_owned());
         let patch = match change {
@@ -200,7 +215,8 @@ impl RoomDirectory for Database {
                 name.into_sql::<Text>(),
                 subject.clone().into_sql::<Nullable<Text>>(),
                 role.map(Role::as_str).into_sql::<Nullable<Text>>(),
-                seconds.map(i64::from).into_sql::<Nullable<BigInt>>(),
+                // The seconds of a sanction.
+                None::<i64>.into_sql::<Nullable<BigInt>>(),
                 patch
                     .kind
                     .map(RoomKind::as_str)
@@ -262,6 +278,33 @@ impl RoomDirectory for Database {
         })
     }
 
+    async fn set_members(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        members: &[NewMember],
+    ) -> Result<MembersSet, ChangeError> {
+        members::set(&self.pool, room_id, decided_by, members).await
+    }
+
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<RoomPage, StorageError> {
+        listings::rooms(&self.pool, after, limit).await
+    }
+
+    async fn sanctions(
+        &self,
+        room_id: RoomId,
+        kind: SanctionKind,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<SanctionPage, StorageError> {
+        listings::sanctions(&self.pool, room_id, kind, after, limit).await
+    }
+
+    async fn user_name(&self, user_id: &UserId) -> Result<Option<DisplayName>, StorageError> {
+        listings::user_name(&self.pool, user_id).await
+    }
+
     async fn take_turn(
         &self,
         room_id: RoomId,
@@ -284,6 +327,41 @@ impl RoomDirectory for Database {
                 retry_after_ms: stored_rules::count(millis)?,
             },
         })
+    }
+}
+
+impl Database {
+    /// Bans or mutes a user.
+    async fn sanction(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        name: &'static str,
+        user_id: &UserId,
+        sanction: &Sanction,
+    ) -> Result<Changed, ChangeError> {
+        let subject = user_id.as_str().to_owned();
+        let reason = sanction.reason.as_ref();
+        let call = Statement {
+            before: SANCTION,
+            parameters: (
+                rows::number(room_id.get()).into_sql::<BigInt>(),
+                rows::number(decided_by.get()).into_sql::<BigInt>(),
+                name.into_sql::<Text>(),
+                subject.clone().into_sql::<Text>(),
+                sanction
+                    .seconds
+                    .map(i64::from)
+                    .into_sql::<Nullable<BigInt>>(),
+                reason
+                    .map(|reason| Reason::as_str(reason).to_owned())
+                    .into_sql::<Nullable<Text>>(),
+            ),
+            after: ")",
+        };
+        let row = self.pool.call::<ChangedRow, _>(call).await?;
+        let row = row.ok_or(ChangeError::RulesChanged)?;
+        Ok(changed(row, Some(subject))?)
     }
 }
 

@@ -89,6 +89,11 @@ pub(super) fn from_unix_micros(micros: u64) -> PgTimestamp {
     }
 }
 
+/// Converts a time between 1970 and 9999, which PostgreSQL can represent.
+pub(super) fn pg_timestamp(at: Timestamp) -> PgTimestamp {
+    PgTimestamp((at.unix_millis() - EPOCH_MILLIS).saturating_mul(1000))
+}
+
 /// Converts the end of a ban or a mute. `infinity`: until it is lifted.
 pub(super) fn until(at: PgTimestamp) -> Until {
     match at.0 {

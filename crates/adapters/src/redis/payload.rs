@@ -11,11 +11,16 @@
 //! ```
 //!
 //! `encoded` is the message as clients receive it, verbatim; in `rules`, it is the payload of
-//! `roomChanged`, or that of `memberChanged` if there is a `user`. A command:
+//! `roomChanged`, or that of `memberChanged` if there is a `user`. Commands:
 //!
 //! ```json
-//! {"v":1,"disconnect":{"user":"42"}}
+//! {"v":1,"disconnect":{"user":"42","number":1769860800500123}}
+//! {"v":1,"revoke":{"user":"42","number":3,"issuedBefore":1769860800500}}
+//! {"v":1,"revoke":{"user":"42","number":4}}
 //! ```
+//!
+//! A disconnection that is not stored has no `number`. `issuedBefore` is in milliseconds since
+//! 1970; without it, the revocation is lifted.
 //!
 //! A receiver ignores keys that it does not know. It counts as invalid what it cannot
 //! interpret: another version, an unknown kind, a value out of range. During a rolling
@@ -26,7 +31,8 @@ use std::sync::Arc;
 
 use chat_domain::ports::NodeCommand;
 use chat_domain::{
-    ChangeSubject, MAX_NUMBER, RoomEntry, RulesNumber, Seq, StoredChange, StoredMessage, UserId,
+    ChangeSubject, Disconnection, MAX_NUMBER, Revocation, RoomEntry, RulesNumber, Seq,
+    StoredChange, StoredMessage, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -94,12 +100,26 @@ struct Command<'a> {
     v: u32,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     disconnect: Option<Disconnect<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    revoke: Option<Revoke<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Disconnect<'a> {
     #[serde(borrow)]
     user: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Revoke<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+    number: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_before: Option<i64>,
 }
 
 impl NodeId {
@@ -255,10 +275,21 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
 /// Encodes a command.
 pub(super) fn encode_command(command: &NodeCommand) -> Vec<u8> {
     let command = match command {
-        NodeCommand::DisconnectUser(user_id) => Command {
+        NodeCommand::DisconnectUser(disconnection) => Command {
             v: VERSION,
             disconnect: Some(Disconnect {
-                user: user_id.as_str().into(),
+                user: disconnection.user_id.as_str().into(),
+                number: disconnection.number,
+            }),
+            revoke: None,
+        },
+        NodeCommand::RevokeTokens(revocation) => Command {
+            v: VERSION,
+            disconnect: None,
+            revoke: Some(Revoke {
+                user: revocation.user_id.as_str().into(),
+                number: revocation.number,
+                issued_before: revocation.issued_before.map(Timestamp::unix_millis),
             }),
         },
     };
@@ -274,8 +305,21 @@ pub(super) fn parse_command(payload: &[u8]) -> Option<NodeCommand> {
     match serde_json::from_slice(payload).ok()? {
         Command {
             v: VERSION,
-            disconnect: Some(Disconnect { user }),
-        } => Some(NodeCommand::DisconnectUser(UserId::new(user).ok()?)),
+            disconnect: Some(Disconnect { user, number }),
+            revoke: None,
+        } => Some(NodeCommand::DisconnectUser(Disconnection {
+            user_id: UserId::new(user).ok()?,
+            number,
+        })),
+        Command {
+            v: VERSION,
+            disconnect: None,
+            revoke: Some(revoked),
+        } => Some(NodeCommand::RevokeTokens(Revocation {
+            user_id: UserId::new(revoked.user).ok()?,
+            number: revoked.number,
+            issued_before: revoked.issued_before.map(Timestamp::from_unix_millis),
+        })),
         _ => None,
     }
 }
@@ -362,10 +406,41 @@ mod tests {
             invalid: 0,
         };
         assert_eq!(Received::parse(json), expected);
-        let json = br#"{"v":1,"disconnect":{"user":"42"},"later":1}"#;
-        let command = NodeCommand::DisconnectUser(UserId::new("42").unwrap());
-        assert_eq!(parse_command(json), Some(command.clone()));
-        assert_eq!(parse_command(&encode_command(&command)), Some(command));
+    }
+
+    #[test]
+    fn the_format_of_commands_is_the_documented_one() {
+        let user_id = UserId::new("42").unwrap();
+        let disconnect = |number| {
+            NodeCommand::DisconnectUser(Disconnection {
+                user_id: user_id.clone(),
+                number,
+            })
+        };
+        let revoke = |issued_before: Option<i64>| {
+            NodeCommand::RevokeTokens(Revocation {
+                user_id: user_id.clone(),
+                number: 3,
+                issued_before: issued_before.map(Timestamp::from_unix_millis),
+            })
+        };
+        for (json, command) in [
+            (r#"{"v":1,"disconnect":{"user":"42"}}"#, disconnect(None)),
+            (
+                r#"{"v":1,"disconnect":{"user":"42","number":7}}"#,
+                disconnect(Some(7)),
+            ),
+            (
+                r#"{"v":1,"revoke":{"user":"42","number":3,"issuedBefore":1769860800500}}"#,
+                revoke(Some(1_769_860_800_500)),
+            ),
+            (r#"{"v":1,"revoke":{"user":"42","number":3}}"#, revoke(None)),
+        ] {
+            assert_eq!(parse_command(json.as_bytes()), Some(command.clone()));
+            assert_eq!(encode_command(&command), json.as_bytes());
+            let later = json.replace("}}", r#","later":1},"later":1}"#);
+            assert_eq!(parse_command(later.as_bytes()), Some(command));
+        }
     }
 
     #[test]
@@ -416,6 +491,11 @@ mod tests {
         for json in [
             r#"{"v":2,"disconnect":{"user":"42"}}"#,
             r#"{"v":1,"revoke":{"user":"42"}}"#,
+            r#"{"v":1,"revoke":{"user":"","number":1}}"#,
+            r#"{"v":1,"revoke":{"user":"42","number":-1}}"#,
+            r#"{"v":1,"revoke":{"user":"42","number":1,"issuedBefore":"now"}}"#,
+            r#"{"v":1,"revoke":{"user":"42","number":1},"disconnect":{"user":"42"}}"#,
+            r#"{"v":1,"erase":{"user":"42"}}"#,
             r#"{"v":1,"disconnect":{"user":""}}"#,
         ] {
             assert_eq!(parse_command(json.as_bytes()), None, "{json}");

@@ -4,13 +4,16 @@
 //! transaction compares times with is its own, by SQLite's clock.
 
 mod change;
+mod listings;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    ChangeError, Changed, MemberPage, RoomChange, RoomDirectory, RoomSettings, RoomSnapshot, Turn,
-    UserRecord,
+    ChangeError, Changed, MemberPage, MembersSet, RoomChange, RoomDirectory, RoomPage,
+    RoomSettings, RoomSnapshot, SanctionKind, SanctionPage, SetMember, Turn, UserRecord,
 };
-use chat_domain::{Member, RoomId, RulesNumber, StorageError, Timestamp, Until, UserId};
+use chat_domain::{
+    DisplayName, Member, NewMember, RoomId, RulesNumber, StorageError, Timestamp, Until, UserId,
+};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
@@ -182,6 +185,49 @@ impl RoomDirectory for Database {
             members: members.collect::<Result<_, _>>()?,
             has_more,
         })
+    }
+
+    async fn set_members(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        members: &[NewMember],
+    ) -> Result<MembersSet, ChangeError> {
+        let members = members.to_vec();
+        let set = self.write(move |connection| {
+            let room = rows::number(room_id.get());
+            change::set_members(connection, room, rows::number(decided_by.get()), &members)
+        });
+        let set = set.await?.ok_or(ChangeError::RulesChanged)?;
+        let members = set.members.into_iter().map(|(row, has_changed)| {
+            let member = to_member(row)?;
+            Ok(SetMember {
+                member,
+                has_changed,
+            })
+        });
+        Ok(MembersSet {
+            rules: stored_rules::rules(set.rules)?,
+            members: members.collect::<Result<_, StorageError>>()?,
+        })
+    }
+
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<RoomPage, StorageError> {
+        listings::rooms(&self.pool, after, limit).await
+    }
+
+    async fn sanctions(
+        &self,
+        room_id: RoomId,
+        kind: SanctionKind,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<SanctionPage, StorageError> {
+        listings::sanctions(&self.pool, room_id, kind, after, limit).await
+    }
+
+    async fn user_name(&self, user_id: &UserId) -> Result<Option<DisplayName>, StorageError> {
+        listings::user_name(&self.pool, user_id).await
     }
 
     async fn take_turn(

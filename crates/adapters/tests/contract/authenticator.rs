@@ -58,6 +58,7 @@ macro_rules! on_each_source_of_keys {
 
 on_each_source_of_keys!(
     a_valid_token_states_an_identity,
+    a_token_states_when_it_was_issued,
     a_token_that_has_expired_is_refused_as_expired,
     clocks_may_differ_by_the_leeway,
     a_token_that_is_not_valid_yet_is_refused,
@@ -240,6 +241,34 @@ async fn a_valid_token_states_an_identity(product: &impl Product) {
     let identity = verify(product, claims).await.unwrap();
     assert_eq!(identity.user.name.as_str(), "42");
     assert_eq!(identity.rooms, RoomAccess::All);
+}
+
+async fn a_token_states_when_it_was_issued(product: &impl Product) {
+    let second = now_plus(-60);
+    for (iat, millis) in [
+        (json!(second), Some(second * 1000)),
+        (json!(second as f64 + 0.25), Some(second * 1000 + 250)),
+        (json!(1.5e9), Some(1_500_000_000_000)),
+        (json!(0), Some(0)),
+        (json!(-1), Some(-1000)),
+        // Within the leeway.
+        (json!(second + 63), Some((second + 63) * 1000)),
+        // Not credible: no revocation would concern it.
+        (json!(now_plus(60)), None),
+        (json!(second * 1000), None),
+        (json!(1e300), None),
+        (json!(second.to_string()), None),
+        (json!([second]), None),
+        (json!(true), None),
+        (json!(null), None),
+    ] {
+        let claims = json!({"sub": "42", "exp": now_plus(60), "iat": iat});
+        let identity = verify(product, claims).await.unwrap();
+        let issued_at = identity.issued_at.map(chat_domain::Timestamp::unix_millis);
+        assert_eq!(issued_at, millis, "{iat}");
+    }
+    let without = json!({"sub": "42", "exp": now_plus(60)});
+    assert_eq!(verify(product, without).await.unwrap().issued_at, None);
 }
 
 async fn a_token_that_has_expired_is_refused_as_expired(product: &impl Product) {

@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -194,6 +194,9 @@ const NAMES: [&str; 11] = [
     "0009_rules_in_changes",
     "0010_inbox",
     "0011_member_changes",
+    "0012_room_deletion",
+    "0013_revocations",
+    "0014_server_api",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,8 +1,8 @@
 //! What changes of rules do on PostgreSQL when they fail, and which privileges they need.
 
 use chat_adapters::postgres::Database;
-use chat_domain::ports::{ChangeError, RoomDirectory};
-use chat_domain::{Role, RulesNumber, StorageError};
+use chat_domain::ports::{ChangeError, RoomDirectory, Sanctions};
+use chat_domain::{Role, RulesNumber, StorageError, Timestamp};
 use chat_test_support::{Cluster, ClusterOptions};
 
 use crate::databases::Postgres;
@@ -132,4 +132,12 @@ async fn the_documented_privileges_suffice() {
         gateway.take_turn(room(1), &user("1"), 0).await.unwrap();
     }
     gateway.members(room(1), None, 10).await.unwrap();
+    let (subject, time) = (user("1"), Timestamp::from_unix_millis(0));
+    for _ in 0..2 {
+        gateway.revoke(&subject, time).await.unwrap();
+        gateway.disconnect(&subject).await.unwrap();
+    }
+    gateway.lift(&subject).await.unwrap().unwrap();
+    gateway.sanctions_since(None).await.unwrap();
+    assert_eq!(gateway.revocations(None, 9).await.unwrap().len(), 1);
 }

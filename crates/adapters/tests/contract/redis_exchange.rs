@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use chat_adapters::redis::{ConnectError, RedisExchange, send_command};
 use chat_domain::ports::{NodeCommand, NodeCommandListener, NodeCommands as _, RoomEvents as _};
-use chat_domain::{BoxError, UserId, one_line};
+use chat_domain::{BoxError, Disconnection, UserId, one_line};
 use chat_test_support::{Certificates, Redis, RedisOptions, RedisUser};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -144,10 +144,17 @@ impl NodeCommandListener for Commands {
     }
 }
 
+fn disconnect_ada() -> NodeCommand {
+    NodeCommand::DisconnectUser(Disconnection {
+        user_id: UserId::new("42").unwrap(),
+        number: Some(1),
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_reaches_every_node_and_says_how_many() {
     let options = shared_options();
-    let command = NodeCommand::DisconnectUser(UserId::new("42").unwrap());
+    let command = disconnect_ada();
     let reached = send_command(&options, command.clone()).await;
     assert_eq!(reached.unwrap(), 0, "no node is subscribed");
     let mut listeners = Vec::new();
@@ -206,7 +213,7 @@ async fn the_documented_permissions_are_sufficient() {
     second.exchange.release(room(1));
     let admin = format!("redis://127.0.0.1:{}", server.port());
     served_by(&admin, &options.prefix, 1, 0).await;
-    let command = NodeCommand::DisconnectUser(UserId::new("42").unwrap());
+    let command = disconnect_ada();
     assert_eq!(send_command(&options, command).await.unwrap(), 2);
     assert_eq!(
         (first.status().connections, second.status().connections),

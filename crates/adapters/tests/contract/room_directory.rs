@@ -5,7 +5,8 @@ use chat_domain::ports::{
     RoomRepository, RoomSettings, SettingsPatch, Turn, UserRecord,
 };
 use chat_domain::{
-    Metadata, NewMessage, Role, RoomId, RoomKind, RoomName, RulesNumber, Seq, Until, UserId,
+    Metadata, NewMessage, Role, RoomId, RoomKind, RoomName, RulesNumber, Sanction, Seq, Until,
+    UserId,
 };
 
 use crate::{append, by, hello, room, seq, up_to};
@@ -36,8 +37,8 @@ pub(crate) fn remove(id: &str) -> RoomChange {
 }
 
 pub(crate) fn ban(id: &str, seconds: impl Into<Option<u32>>) -> RoomChange {
-    let (user_id, seconds) = (user(id), seconds.into());
-    RoomChange::Ban { user_id, seconds }
+    let (user_id, sanction) = (user(id), Sanction::lasting(seconds.into()));
+    RoomChange::Ban { user_id, sanction }
 }
 
 pub(crate) fn unban(id: &str) -> RoomChange {
@@ -45,8 +46,8 @@ pub(crate) fn unban(id: &str) -> RoomChange {
 }
 
 pub(crate) fn mute(id: &str, seconds: impl Into<Option<u32>>) -> RoomChange {
-    let (user_id, seconds) = (user(id), seconds.into());
-    RoomChange::Mute { user_id, seconds }
+    let (user_id, sanction) = (user(id), Sanction::lasting(seconds.into()));
+    RoomChange::Mute { user_id, sanction }
 }
 
 pub(crate) fn unmute(id: &str) -> RoomChange {

@@ -89,7 +89,7 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 14] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -101,6 +101,9 @@ const NAMES: [&str; 11] = [
     "0009_rules_in_changes",
     "0010_inbox",
     "0011_member_changes",
+    "0012_room_deletion",
+    "0013_revocations",
+    "0014_server_api",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

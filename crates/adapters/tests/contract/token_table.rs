@@ -301,8 +301,20 @@ impl Stage {
         ] {
             self.claims(what, json!({ "nbf": nbf }), verdict);
         }
+        for (what, iat) in [
+            ("iat in the past", json!(now_plus(-60))),
+            ("iat with a fraction", json!(now_plus(-60) as f64 + 0.5)),
+            ("iat in the future", json!(now_plus(60))),
+            ("iat as a string", json!("0")),
+            ("iat that is negative", json!(-1)),
+            ("iat beyond all time", json!(1e300)),
+            ("iat as an object", json!({"iat": 0})),
+        ] {
+            self.claims(what, json!({ "iat": iat }), Valid);
+        }
         let all = claims().to_string();
         let all = all.strip_suffix('}').unwrap();
+        self.raw_claims("iat is null", &format!("{all},\"iat\":null}}"), Valid);
         self.raw_claims(
             "exp is null",
             &all.replace("\"exp\":", "\"exp\":null,\"x\":"),
@@ -320,6 +332,7 @@ impl Stage {
             r#""iss":"https://issuer.example/""#,
             r#""aud":"chat""#,
             r#""nbf":0,"nbf":0"#,
+            r#""iat":0,"iat":0"#,
         ] {
             self.raw_claims(
                 "a claim that occurs twice",

@@ -4,19 +4,23 @@ use std::sync::Weak;
 
 use async_trait::async_trait;
 
-use crate::{BoxError, UserId};
+use crate::{BoxError, Disconnection, Revocation};
 
 /// What every node does when it is told to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NodeCommand {
-    /// Closes all connections of a user.
-    DisconnectUser(UserId),
+    /// Closes the connections that a user has at this moment.
+    DisconnectUser(Disconnection),
+    /// Refuses a user's tokens that are revoked and closes the connections that use them; accepts
+    /// them again if the revocation is lifted.
+    RevokeTokens(Revocation),
 }
 
 /// Sends commands to the nodes, and receives those for this one.
 ///
-/// Unlike a [hint](crate::ports::Hint), a command is not repeated in the log: a node that is
-/// not connected when it is sent never receives it.
+/// Unlike a [hint](crate::ports::Hint), a command is not repeated: a node that is not connected
+/// when it is sent never receives it. Such a node finds what was stored in
+/// [`Sanctions`](crate::ports::Sanctions).
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait NodeCommands: Send + Sync {

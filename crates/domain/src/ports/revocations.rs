@@ -5,14 +5,15 @@ use async_trait::async_trait;
 use crate::{BoxError, Identity};
 
 /// Knows which tokens an operator has revoked. Asked whenever a token is presented, after its
-/// signature and its claims were verified.
+/// signature and its claims were verified. A node answers from its memory, which follows
+/// [`Sanctions`](crate::ports::Sanctions): a handshake must not cost a query.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait Revocations: Send + Sync {
     /// Returns whether the token that states this identity is revoked.
     ///
     /// # Errors
-    /// [`RevocationsUnreachable`].
+    /// [`RevocationsUnreachable`], within seconds: the node does not know what was revoked lately.
     async fn is_revoked(&self, identity: &Identity) -> Result<bool, RevocationsUnreachable>;
 }
 

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    Member, Metadata, Role, RoomId, RoomKind, RoomName, RoomRules, RulesNumber, StorageError,
-    Timestamp, Until, UserId,
+    DisplayName, Member, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName, RoomRules,
+    RulesNumber, Sanction, StorageError, Timestamp, Until, User, UserId,
 };
 
 /// Stores the rules of rooms, and where users stand with them.
@@ -55,6 +55,47 @@ pub trait RoomDirectory: Send + Sync {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<MemberPage, StorageError>;
+
+    /// Adds these members, or changes their roles, in one change like those of
+    /// [`change`](Self::change): decided by these rules, all or nothing, under one number, with
+    /// `memberCount`. `members` are in ascending order of their ids, each once. Their names
+    /// are stored in the same transaction; that alone keeps the number.
+    ///
+    /// # Errors
+    /// As [`change`](Self::change).
+    async fn set_members(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        members: &[NewMember],
+    ) -> Result<MembersSet, ChangeError>;
+
+    /// Returns the rooms with settings after this one, in ascending order of their numbers, at
+    /// most `limit` of them, and whether there are more.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn rooms(&self, after: Option<RoomId>, limit: usize) -> Result<RoomPage, StorageError>;
+
+    /// Returns the users that are banned or muted in the room, after this user, in ascending
+    /// order of their ids, at most `limit` of them, and whether there are more. Those whose
+    /// time has expired by the database's clock are left out.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn sanctions(
+        &self,
+        room_id: RoomId,
+        kind: SanctionKind,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<SanctionPage, StorageError>;
+
+    /// Returns the user's latest stored name, if one is stored.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn user_name(&self, user_id: &UserId) -> Result<Option<DisplayName>, StorageError>;
 
     /// Takes the user's next turn in a room with slow mode, if it is due by the database's
     /// clock; then the one after that is due `seconds` later. Of many concurrent calls for one
@@ -126,24 +167,24 @@ pub enum RoomChange {
         /// The user.
         user_id: UserId,
     },
-    /// Bans a user, and ends its membership.
+    /// Bans a user, and ends its membership. The reason alone keeps the number.
     Ban {
         /// The user.
         user_id: UserId,
-        /// For how long, by the database's clock; `None`: until it is lifted.
-        seconds: Option<u32>,
+        /// The ban.
+        sanction: Sanction,
     },
     /// Lifts a ban.
     Unban {
         /// The user.
         user_id: UserId,
     },
-    /// Mutes a user.
+    /// Mutes a user. The reason alone keeps the number.
     Mute {
         /// The user.
         user_id: UserId,
-        /// For how long, by the database's clock; `None`: until it is lifted.
-        seconds: Option<u32>,
+        /// The mute.
+        sanction: Sanction,
     },
     /// Lifts a mute.
     Unmute {
@@ -198,6 +239,62 @@ pub struct MemberPage {
     pub members: Vec<Member>,
     /// Whether there are more.
     pub has_more: bool,
+}
+
+/// The state after members were set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MembersSet {
+    /// The number of the rules from now on.
+    pub rules: RulesNumber,
+    /// The members, ascending by user id.
+    pub members: Vec<SetMember>,
+}
+
+/// A member that was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetMember {
+    /// The member from now on.
+    pub member: Member,
+    /// Whether it was not a member before, or had another role.
+    pub has_changed: bool,
+}
+
+/// A part of all rooms with settings.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct RoomPage {
+    /// The rooms, ascending by number.
+    pub rooms: Vec<(RoomId, RoomSettings)>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// What a room does to a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SanctionKind {
+    /// It excludes the user.
+    Ban,
+    /// The user may not write.
+    Mute,
+}
+
+/// A part of the users that a room has banned, or muted.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct SanctionPage {
+    /// The users, ascending by id.
+    pub users: Vec<SanctionedUser>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
+/// A user that a room has banned or muted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SanctionedUser {
+    /// The user, under the latest stored name, or under its id if none is stored.
+    pub user: User,
+    /// Until when.
+    pub until: Until,
+    /// Why.
+    pub reason: Option<Reason>,
 }
 
 /// The result of taking a turn.

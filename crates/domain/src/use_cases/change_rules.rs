@@ -1,8 +1,13 @@
 //! A user or the product changes a room's rules, its members, bans or mutes.
 
 use super::Permits;
-use crate::ports::{ChangeError, Changed, RoomChange, RoomSnapshot, SettingsPatch, UserRecord};
-use crate::{AccessDenied, Action, Identity, Role, RoomId, RoomKind, StorageError, UserId};
+use crate::ports::{
+    ChangeError, Changed, MembersSet, RoomChange, RoomSnapshot, SettingsPatch, UserRecord,
+};
+use crate::{
+    AccessDenied, Action, Identity, NewMember, Role, RoomId, RoomKind, RulesNumber, Sanction,
+    StorageError, UserId,
+};
 
 /// How often a change is decided again because the rules changed meanwhile.
 const ATTEMPTS: usize = 10;
@@ -36,19 +41,28 @@ pub enum RulesRequest {
     },
 }
 
-/// What is to become of a user in a room.
+/// What a request for a room's settings has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The room had no settings before.
+    Created,
+    /// It had settings before, perhaps the same.
+    Changed,
+}
+
+/// What is to become of a user in a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RulesChange {
     /// A member with this role.
     Role(Role),
     /// Not a member.
     Remove,
-    /// Banned, for this many seconds or until the ban is lifted.
-    Ban(Option<u32>),
+    /// Banned.
+    Ban(Sanction),
     /// Not banned.
     Unban,
-    /// Muted, for this many seconds or until the mute is lifted.
-    Mute(Option<u32>),
+    /// Muted.
+    Mute(Sanction),
     /// Not muted.
     Unmute,
 }
@@ -76,6 +90,64 @@ impl ChangeRules {
         Self { permits }
     }
 
+    /// Gives a room these settings at the product's request, and returns whether it had any
+    /// before.
+    ///
+    /// # Errors
+    /// [`ChangeRulesError::Storage`].
+    pub async fn put_room(
+        &self,
+        room_id: RoomId,
+        patch: SettingsPatch,
+    ) -> Result<(Changed, Put), ChangeRulesError> {
+        let request = RulesRequest::Settings(patch);
+        let (snapshot, changed) = self.decide(Actor::Product, room_id, &request).await?;
+        let put = match snapshot.settings {
+            Some(_) => Put::Changed,
+            None => Put::Created,
+        };
+        Ok((changed, put))
+    }
+
+    /// Adds these members at the product's request, or changes their roles: all of them, or
+    /// none. They are in ascending order of their ids, each once.
+    ///
+    /// # Errors
+    /// [`ChangeRulesError`], except for [`ChangeRulesError::Denied`].
+    pub async fn set_members(
+        &self,
+        room_id: RoomId,
+        members: &[NewMember],
+    ) -> Result<MembersSet, ChangeRulesError> {
+        let users: Vec<UserId> = members.iter().map(|new| new.user_id.clone()).collect();
+        for _ in 0..ATTEMPTS {
+            let snapshot = self.permits.directory().snapshot(room_id, &users).await;
+            let snapshot = snapshot.map_err(ChangeRulesError::Storage)?;
+            keep_owner(&snapshot, members)?;
+            match self.try_to_set(room_id, &snapshot, members).await {
+                Ok(set) => return Ok(set),
+                Err(ChangeError::RulesChanged) => {}
+                Err(ChangeError::Storage(error)) => return Err(ChangeRulesError::Storage(error)),
+            }
+        }
+        Err(busy())
+    }
+
+    /// Sets members as was decided by this snapshot.
+    async fn try_to_set(
+        &self,
+        room_id: RoomId,
+        snapshot: &RoomSnapshot,
+        members: &[NewMember],
+    ) -> Result<MembersSet, ChangeError> {
+        let decided_by = match self.needs_kind(snapshot) {
+            Some(kind) => self.set_kind(room_id, snapshot.rules, kind).await?,
+            None => snapshot.rules,
+        };
+        let directory = self.permits.directory();
+        directory.set_members(room_id, decided_by, members).await
+    }
+
     /// Makes the change if the actor may. When it returns, no process stores what the change
     /// forbids. What is so already is not changed, and the room keeps its number.
     ///
@@ -87,6 +159,17 @@ impl ChangeRules {
         room_id: RoomId,
         request: &RulesRequest,
     ) -> Result<Changed, ChangeRulesError> {
+        let (_, changed) = self.decide(actor, room_id, request).await?;
+        Ok(changed)
+    }
+
+    /// Makes the change, and returns by which snapshot it was decided.
+    async fn decide(
+        &self,
+        actor: Actor<'_>,
+        room_id: RoomId,
+        request: &RulesRequest,
+    ) -> Result<(RoomSnapshot, Changed), ChangeRulesError> {
         let own_id = match actor {
             Actor::User(identity) if !identity.may_join(room_id) => {
                 return Err(AccessDenied::NotFound.into());
@@ -111,20 +194,19 @@ impl ChangeRules {
                 permit.decide(match request {
                     RulesRequest::Settings(_) => Action::ChangeRoom,
                     RulesRequest::User { change, .. } if own_id == target_id => {
-                        own_action(own, *change)
+                        own_action(own, change)
                     }
-                    RulesRequest::User { change, .. } => action(target, *change),
+                    RulesRequest::User { change, .. } => action(target, change),
                 })?;
             }
             keep_order(&snapshot, target, request)?;
             match self.change(room_id, &snapshot, request).await {
-                Ok(changed) => return Ok(changed),
+                Ok(changed) => return Ok((snapshot, changed)),
                 Err(ChangeError::RulesChanged) => {}
                 Err(ChangeError::Storage(error)) => return Err(ChangeRulesError::Storage(error)),
             }
         }
-        let busy = StorageError::unavailable("others change the room's rules without pause");
-        Err(ChangeRulesError::Storage(busy))
+        Err(busy())
     }
 
     /// Makes the change that was decided by this snapshot. A room's first change makes it open
@@ -138,28 +220,64 @@ impl ChangeRules {
         let directory = self.permits.directory();
         let mut decided_by = snapshot.rules;
         let mut change = change(request);
-        let kind = self.permits.default_kind();
-        if snapshot.settings.is_none() && kind == RoomKind::Private {
+        if let Some(kind) = self.needs_kind(snapshot) {
             if let RoomChange::Settings(patch) = &mut change {
                 patch.kind.get_or_insert(kind);
             } else {
-                let first = RoomChange::Settings(SettingsPatch {
-                    kind: Some(kind),
-                    ..SettingsPatch::default()
-                });
-                // The decision holds for the number that follows: nothing else has changed.
-                decided_by = directory.change(room_id, decided_by, &first).await?.rules;
+                decided_by = self.set_kind(room_id, decided_by, kind).await?;
             }
         }
         directory.change(room_id, decided_by, &change).await
     }
+
+    /// Returns the kind that the room's first change has to give it, if it must.
+    fn needs_kind(&self, snapshot: &RoomSnapshot) -> Option<RoomKind> {
+        let kind = self.permits.default_kind();
+        (snapshot.settings.is_none() && kind == RoomKind::Private).then_some(kind)
+    }
+
+    /// Gives a room without settings its kind. What was decided by the previous number holds for
+    /// the one that this returns: nothing else has changed.
+    async fn set_kind(
+        &self,
+        room_id: RoomId,
+        decided_by: RulesNumber,
+        kind: RoomKind,
+    ) -> Result<RulesNumber, ChangeError> {
+        let first = RoomChange::Settings(SettingsPatch {
+            kind: Some(kind),
+            ..SettingsPatch::default()
+        });
+        let directory = self.permits.directory();
+        Ok(directory.change(room_id, decided_by, &first).await?.rules)
+    }
+}
+
+fn busy() -> ChangeRulesError {
+    let busy = StorageError::unavailable("others change the room's rules without pause");
+    ChangeRulesError::Storage(busy)
+}
+
+/// Checks that these members may be set: none is banned, and an owner is left.
+fn keep_owner(snapshot: &RoomSnapshot, members: &[NewMember]) -> Result<(), ChangeRulesError> {
+    if snapshot.users.iter().any(|record| record.banned.is_some()) {
+        return Err(ChangeRulesError::Banned);
+    }
+    let is_owner = |role: Option<Role>| u64::from(role == Some(Role::Owner));
+    let named: u64 = members.iter().map(|new| is_owner(Some(new.role))).sum();
+    let before: u64 = snapshot.users.iter().map(|user| is_owner(user.role)).sum();
+    let others = snapshot.owners.saturating_sub(before);
+    match snapshot.owners > 0 && named + others == 0 {
+        true => Err(ChangeRulesError::LastOwner),
+        false => Ok(()),
+    }
 }
 
 /// Returns what a user does that changes its own standing.
-fn own_action(own: UserRecord, change: RulesChange) -> Action {
+fn own_action(own: UserRecord, change: &RulesChange) -> Action {
     match change {
-        RulesChange::Role(role) if own.role == Some(role) => Action::Read,
-        RulesChange::Role(role) if own.role.is_none() => Action::JoinAs(role),
+        RulesChange::Role(role) if own.role == Some(*role) => Action::Read,
+        RulesChange::Role(role) if own.role.is_none() => Action::JoinAs(*role),
         RulesChange::Role(_) => Action::ChangeRole,
         RulesChange::Remove => Action::Leave,
         RulesChange::Ban(_) | RulesChange::Unban | RulesChange::Mute(_) | RulesChange::Unmute => {
@@ -170,12 +288,12 @@ fn own_action(own: UserRecord, change: RulesChange) -> Action {
 
 /// Returns what a user does that changes the standing of another one. A user may repeat a request
 /// that it could make, as long as its own role is the same.
-fn action(target: UserRecord, change: RulesChange) -> Action {
+fn action(target: UserRecord, change: &RulesChange) -> Action {
     match (change, target.role) {
-        (RulesChange::Role(role), None) => Action::Add(role),
+        (RulesChange::Role(role), None) => Action::Add(*role),
         // Owners are not added, but made by a change of their role.
-        (RulesChange::Role(role), Some(current)) if role == current && role < Role::Owner => {
-            Action::Add(role)
+        (RulesChange::Role(role), Some(current)) if *role == current && *role < Role::Owner => {
+            Action::Add(*role)
         }
         (RulesChange::Role(_), Some(_)) => Action::ChangeRole,
         (RulesChange::Remove, role) => Action::Remove(role.unwrap_or(Role::Reader)),
@@ -209,14 +327,14 @@ fn keep_order(
 fn change(request: &RulesRequest) -> RoomChange {
     let (user_id, change) = match request {
         RulesRequest::Settings(patch) => return RoomChange::Settings(patch.clone()),
-        RulesRequest::User { user_id, change } => (user_id.clone(), *change),
+        RulesRequest::User { user_id, change } => (user_id.clone(), change.clone()),
     };
     match change {
         RulesChange::Role(role) => RoomChange::SetMember { user_id, role },
         RulesChange::Remove => RoomChange::RemoveMember { user_id },
-        RulesChange::Ban(seconds) => RoomChange::Ban { user_id, seconds },
+        RulesChange::Ban(sanction) => RoomChange::Ban { user_id, sanction },
         RulesChange::Unban => RoomChange::Unban { user_id },
-        RulesChange::Mute(seconds) => RoomChange::Mute { user_id, seconds },
+        RulesChange::Mute(sanction) => RoomChange::Mute { user_id, sanction },
         RulesChange::Unmute => RoomChange::Unmute { user_id },
     }
 }

@@ -143,6 +143,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms,
+            issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
         }

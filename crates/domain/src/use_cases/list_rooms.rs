@@ -1,10 +1,10 @@
-//! A user lists the rooms in which it has membership.
+//! The rooms in which a user has membership are listed, for the user or for the product.
 
 use std::sync::Arc;
 
-use super::ListMessages;
+use super::{ListMessages, PageLimit};
 use crate::ports::{Inbox, InboxPosition};
-use crate::{Identity, RoomId, StorageError, Summary};
+use crate::{Identity, RoomAccess, RoomId, StorageError, Summary, UserId};
 
 /// Returns pages of a user's inbox.
 #[derive(Clone)]
@@ -85,7 +85,42 @@ impl ListRooms {
         after: Option<InboxPosition>,
         limit: InboxLimit,
     ) -> Result<RoomsPage, ListRoomsError> {
-        let (user_id, access) = (&identity.user.id, &identity.rooms);
+        self.page(&identity.user.id, &identity.rooms, after, limit)
+            .await
+    }
+
+    /// Returns the rooms of any user after this position, as the product sees them: it presents no
+    /// token that could hide some. A page has at most [`InboxLimit::MAX`] of them, also if the
+    /// limit is larger.
+    ///
+    /// # Errors
+    /// [`ListRoomsError`].
+    pub async fn execute_for_product(
+        &self,
+        user_id: &UserId,
+        after: Option<InboxPosition>,
+        limit: PageLimit,
+    ) -> Result<RoomsPage, ListRoomsError> {
+        let limit = InboxLimit(limit.get().min(InboxLimit::MAX));
+        self.page(user_id, &RoomAccess::All, after, limit).await
+    }
+
+    /// Returns the number of unread messages in all rooms of any user, as the product sees them.
+    ///
+    /// # Errors
+    /// [`ListRoomsError`].
+    pub async fn unread_total_for_product(&self, user_id: &UserId) -> Result<u64, ListRoomsError> {
+        let total = self.inbox.unread_total(user_id, &RoomAccess::All).await;
+        total.map_err(ListRoomsError::Storage)
+    }
+
+    async fn page(
+        &self,
+        user_id: &UserId,
+        access: &RoomAccess,
+        after: Option<InboxPosition>,
+        limit: InboxLimit,
+    ) -> Result<RoomsPage, ListRoomsError> {
         let page = self.inbox.page(user_id, access, after, limit.0).await;
         let page = page.map_err(ListRoomsError::Storage)?;
         let (mut rooms, mut bytes, mut last) = (Vec::new(), 0, None);
@@ -222,6 +257,36 @@ mod tests {
             assert_eq!((page.rooms.len(), page.next), (length, next.map(position)));
         }
         assert_eq!(list(&[3], huge).await.next, None);
+    }
+
+    #[pollster::test]
+    async fn the_product_sees_all_rooms_in_pages_of_at_most_100() {
+        for (limit, asked) in [(1, 1), (100, 100), (101, 100), (200, 100)] {
+            let mut inbox = MockInbox::new();
+            inbox
+                .expect_page()
+                .once()
+                .withf(move |user_id, access, after, limit| {
+                    let after_is_kept = *after == Some(position(9));
+                    user_id.as_str() == "42"
+                        && *access == RoomAccess::All
+                        && after_is_kept
+                        && *limit == asked
+                })
+                .return_once(|_, _, _, _| Ok(InboxPage::default()));
+            inbox
+                .expect_unread_total()
+                .once()
+                .withf(|user_id, access| user_id.as_str() == "42" && *access == RoomAccess::All)
+                .return_once(|_, _| Ok(7));
+            let list = ListRooms::new(Arc::new(inbox), number);
+            let user_id = UserId::new("42").unwrap();
+            let limit = PageLimit::new(limit).unwrap();
+            let page = list.execute_for_product(&user_id, Some(position(9)), limit);
+            assert!(page.await.unwrap().rooms.is_empty());
+            let total = list.unread_total_for_product(&user_id).await;
+            assert_eq!(total.unwrap(), 7);
+        }
     }
 
     #[pollster::test]

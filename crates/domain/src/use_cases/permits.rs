@@ -90,14 +90,9 @@ impl Permits {
         snapshot: &RoomSnapshot,
         record: UserRecord,
     ) -> Permit {
-        let without_rules = RoomRules {
-            kind: self.default_kind,
-            ..Permit::OPEN.rules
-        };
-        let settings = snapshot.settings.as_ref();
         Permit {
             number: snapshot.rules,
-            rules: settings.map_or(without_rules, |settings| settings.rules),
+            rules: self.rules_of(snapshot),
             standing: Standing {
                 role: record.role,
                 is_banned: record.banned.is_some(),
@@ -105,6 +100,16 @@ impl Permits {
                 is_allowed_by_token: identity.may_join(room_id),
             },
         }
+    }
+
+    /// Returns the rules that apply in the room of the snapshot.
+    pub fn rules_of(&self, snapshot: &RoomSnapshot) -> RoomRules {
+        let without_rules = RoomRules {
+            kind: self.default_kind,
+            ..Permit::OPEN.rules
+        };
+        let settings = snapshot.settings.as_ref();
+        settings.map_or(without_rules, |settings| settings.rules)
     }
 
     /// Returns where the rules of rooms are stored.
@@ -139,6 +144,7 @@ pub(super) mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::Only([room(1)].into()),
+            issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
         }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use super::known_rules::KnownRules;
 use crate::{
-    AccessDenied, Action, Caller, ClientMessageId, Content, EncodeMessage, NewMessage, Permit,
-    RoomEntry, RoomId, StorageError, StoredMessage,
+    AccessDenied, Action, Caller, ClientMessageId, Content, DisplayName, EncodeMessage, NewMessage,
+    Permit, RoomEntry, RoomId, RulesNumber, StorageError, StoredMessage, User, UserId,
     ports::{
         AppendError, Appended, Clock, Hint, MessageRepository, RoomDirectory, RoomEvents, Turn,
     },
@@ -18,6 +19,7 @@ pub struct SendMessage {
     events: Arc<dyn RoomEvents>,
     clock: Arc<dyn Clock>,
     encode: EncodeMessage,
+    known_rules: Arc<KnownRules>,
 }
 
 /// How current the permit is by which a message is sent.
@@ -69,6 +71,29 @@ pub struct SentMessage {
     pub client_message_id: Option<ClientMessageId>,
 }
 
+/// A message that the product sends as a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProductMessage {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name from now on; `None`: the latest stored one.
+    pub name: Option<DisplayName>,
+    /// The message.
+    pub sent: SentMessage,
+}
+
+/// What has become of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Posted {
+    /// It is stored now.
+    Stored(Arc<StoredMessage>),
+    /// It had been stored before, like this.
+    Repeat(Arc<StoredMessage>),
+}
+
+/// How often a message of the product is sent again because the rules change meanwhile.
+const ATTEMPTS: usize = 5;
+
 impl SendMessage {
     /// Creates the use case over this log, these rules, these hints and this clock.
     pub fn new(
@@ -84,6 +109,7 @@ impl SendMessage {
             events,
             clock,
             encode,
+            known_rules: Arc::default(),
         }
     }
 
@@ -102,16 +128,74 @@ impl SendMessage {
     ) -> Result<Arc<StoredMessage>, SendMessageError> {
         let permit = caller.access.require_joined()?;
         let has_turn = self.decide(caller, &sent, permit, attempt).await?;
+        let posted = self.post(caller.user.clone(), sent, permit.number, stored);
+        match posted.await {
+            Ok(Posted::Stored(message) | Posted::Repeat(message)) => Ok(message),
+            Err(error) => Err(SendMessageError::of(error, has_turn)),
+        }
+    }
+
+    /// Stores a message that the product sends as a user, whom no rule binds, and announces it.
+    /// A message under an id that the user has already used, over whatever transport, is a
+    /// repeat. `stored` is called once the message is stored, but not for a repeat.
+    ///
+    /// # Errors
+    /// [`SendMessageError::Conflict`], [`SendMessageError::Storage`], and
+    /// [`SendMessageError::Outdated`] if the rules change without pause.
+    pub async fn execute_as_product(
+        &self,
+        message: ProductMessage,
+        stored: impl Fn(),
+    ) -> Result<Posted, SendMessageError> {
+        let ProductMessage {
+            user_id,
+            name,
+            sent,
+        } = message;
+        let name = match name {
+            Some(name) => name,
+            None => self.name_of(&user_id).await?,
+        };
+        let author = User { id: user_id, name };
+        let mut number = self.known_rules.get(sent.room_id);
+        for _ in 0..ATTEMPTS {
+            let posted = self.post(author.clone(), sent.clone(), number, &stored);
+            match posted.await {
+                Err(AppendError::RulesChanged) => {}
+                outcome => return outcome.map_err(|error| SendMessageError::of(error, false)),
+            }
+            let snapshot = self.directory.snapshot(sent.room_id, &[]).await;
+            number = snapshot.map_err(SendMessageError::Storage)?.rules;
+            self.known_rules.set(sent.room_id, number);
+        }
+        Err(SendMessageError::Outdated { has_turn: false })
+    }
+
+    /// Returns the user's latest stored name, or else its id. The append stores the author's
+    /// name, and must not replace one that is known.
+    async fn name_of(&self, user_id: &UserId) -> Result<DisplayName, SendMessageError> {
+        let name = self.directory.user_name(user_id).await;
+        let name = name.map_err(SendMessageError::Storage)?;
+        Ok(name.unwrap_or_else(|| DisplayName::from_text(user_id.as_str())))
+    }
+
+    /// Appends a message that was decided by this number of rules, and announces it.
+    async fn post(
+        &self,
+        author: User,
+        sent: SentMessage,
+        number: RulesNumber,
+        stored: impl FnOnce(),
+    ) -> Result<Posted, AppendError> {
         let message = NewMessage {
             room_id: sent.room_id,
-            author: caller.user.clone(),
+            author,
             content: sent.content,
             client_message_id: sent.client_message_id,
             created_at: self.clock.now(),
-            rules: permit.number,
+            rules: number,
         };
-        let appended = self.messages.append(message).await;
-        match appended.map_err(|error| SendMessageError::of(error, has_turn))? {
+        match self.messages.append(message).await? {
             Appended::Stored(message) => {
                 stored();
                 let message = Arc::new(StoredMessage::encode(&message, self.encode));
@@ -119,9 +203,12 @@ impl SendMessage {
                     room_id: sent.room_id,
                     entry: RoomEntry::Message(message.clone()),
                 });
-                Ok(message)
+                Ok(Posted::Stored(message))
             }
-            Appended::Repeat(message) => Ok(Arc::new(StoredMessage::encode(&message, self.encode))),
+            Appended::Repeat(message) => {
+                let message = StoredMessage::encode(&message, self.encode);
+                Ok(Posted::Repeat(Arc::new(message)))
+            }
         }
     }
 
@@ -402,5 +489,137 @@ mod tests {
                 retry_after_ms: 1500
             })
         ));
+    }
+
+    /// Sends a message of the product, which gives this name, as user 42.
+    async fn post(
+        use_case: &SendMessage,
+        name: Option<&str>,
+    ) -> Result<(Posted, usize), SendMessageError> {
+        let message = ProductMessage {
+            user_id: UserId::new("42").unwrap(),
+            name: name.map(DisplayName::from_text),
+            sent: SentMessage {
+                room_id: RoomId::new(1).unwrap(),
+                content: Content::new("hello").unwrap(),
+                client_message_id: None,
+            },
+        };
+        let stored = std::cell::Cell::new(0);
+        let posted = use_case.execute_as_product(message, || stored.set(stored.get() + 1));
+        let posted = posted.await?;
+        Ok((posted, stored.get()))
+    }
+
+    fn use_case(world: World) -> SendMessage {
+        let mut clock = MockClock::new();
+        let now = Timestamp::from_unix_millis(1000);
+        clock.expect_now().return_const(now);
+        SendMessage::new(
+            Arc::new(world.messages),
+            Arc::new(world.directory),
+            Arc::new(world.events),
+            Arc::new(clock),
+            |message| message.author.name.as_str().into(),
+        )
+    }
+
+    fn decided_by(number: u64) -> impl Fn(&NewMessage) -> bool {
+        move |message| message.rules == RulesNumber::new(number)
+    }
+
+    fn stored_as_first(message: NewMessage) -> Result<Appended, AppendError> {
+        let seq = Seq::new(1).unwrap();
+        Ok(Appended::Stored(message.stored(MessageId::new(7), seq)))
+    }
+
+    /// The room is frozen, and nothing looks whether the user may write.
+    #[pollster::test]
+    async fn the_product_is_bound_by_no_rule_but_its_messages_are_decided_by_the_newest() {
+        let mut world = World::new();
+        let mut order = Sequence::new();
+        let append = world
+            .messages
+            .expect_append()
+            .once()
+            .in_sequence(&mut order);
+        append
+            .withf(decided_by(0))
+            .returning(|_| Err(AppendError::RulesChanged));
+        let snapshot = world
+            .directory
+            .expect_snapshot()
+            .once()
+            .in_sequence(&mut order);
+        snapshot
+            .withf(|_, users| users.is_empty())
+            .returning(|_, _| Ok(snapshot_at(3)));
+        // The number is remembered: the second message needs no read.
+        let append = world
+            .messages
+            .expect_append()
+            .times(2)
+            .in_sequence(&mut order);
+        append.withf(decided_by(3)).returning(stored_as_first);
+        world.events.expect_announce().times(2).return_const(());
+        let use_case = use_case(world);
+        for _ in 0..2 {
+            let (posted, stored) = post(&use_case, Some("Ada")).await.unwrap();
+            assert!(matches!(posted, Posted::Stored(_)));
+            assert_eq!(stored, 1);
+        }
+    }
+
+    fn snapshot_at(number: u64) -> crate::ports::RoomSnapshot {
+        crate::ports::RoomSnapshot {
+            rules: RulesNumber::new(number),
+            settings: None,
+            owners: 0,
+            users: Vec::new(),
+        }
+    }
+
+    #[pollster::test]
+    async fn rules_that_change_without_pause_end_the_attempts() {
+        let mut world = World::new();
+        let append = world.messages.expect_append().times(ATTEMPTS);
+        append.returning(|_| Err(AppendError::RulesChanged));
+        let snapshot = world.directory.expect_snapshot();
+        snapshot.returning(|_, _| Ok(snapshot_at(3)));
+        let refused = post(&use_case(world), Some("Ada")).await;
+        assert!(matches!(refused, Err(SendMessageError::Outdated { .. })));
+    }
+
+    #[pollster::test]
+    async fn a_user_without_a_given_name_keeps_the_known_one_or_has_its_id() {
+        for (known, expected) in [(Some("Ada"), "Ada"), (None, "42")] {
+            let mut world = World::new();
+            let name = world.directory.expect_user_name().once();
+            name.returning(move |_| Ok(known.map(DisplayName::from_text)));
+            world.messages.expect_append().returning(stored_as_first);
+            world.events.expect_announce().return_const(());
+            let (posted, _) = post(&use_case(world), None).await.unwrap();
+            let Posted::Stored(message) = posted else {
+                panic!("it was not stored before");
+            };
+            assert_eq!(message.encoded(), expected);
+        }
+        let mut world = World::new();
+        let name = world.directory.expect_user_name();
+        name.returning(|_| Err(StorageError::unavailable("down")));
+        let refused = post(&use_case(world), None).await;
+        assert!(matches!(refused, Err(SendMessageError::Storage(_))));
+    }
+
+    #[pollster::test]
+    async fn a_repeat_of_the_product_is_not_announced() {
+        let mut world = World::new();
+        world.messages.expect_append().returning(|message| {
+            let seq = Seq::new(1).unwrap();
+            Ok(Appended::Repeat(message.stored(MessageId::new(7), seq)))
+        });
+        let (posted, stored) = post(&use_case(world), Some("Ada")).await.unwrap();
+        assert!(matches!(posted, Posted::Repeat(_)));
+        assert_eq!(stored, 0);
     }
 }

@@ -7,8 +7,10 @@ mod client;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use chat_adapters::{LocalRoomEvents, NoRevocations};
-use chat_domain::ports::{Clock, MockInbox, MockRoomDirectory};
+use chat_adapters::LocalRoomEvents;
+use chat_domain::ports::{
+    Clock, MockInbox, MockRoomDirectory, MockSanctions, RecentSanctions, SanctionsCursor,
+};
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
     AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
@@ -129,7 +131,7 @@ impl Served {
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),
                 authenticator: Arc::new(tokens::authenticator()),
-                revocations: Arc::new(NoRevocations),
+                sanctions: Arc::new(no_sanctions()),
                 tasks: Vec::new(),
                 clock: Arc::new(StoppedClock),
                 origins: AllowedOrigins::new(Vec::new()),
@@ -143,6 +145,7 @@ impl Served {
                 metrics: Arc::default(),
                 traces: Traces::Off,
                 draining: Draining::AtOnce,
+                api: None,
                 demo: None,
             });
             let listener = TcpListener::bind("127.0.0.1:0").await;
@@ -157,6 +160,19 @@ impl Served {
             token: tokens::token(),
         }
     }
+}
+
+/// No token is revoked.
+fn no_sanctions() -> MockSanctions {
+    let mut sanctions = MockSanctions::new();
+    sanctions.expect_sanctions_since().returning(|_| {
+        Ok(RecentSanctions {
+            cursor: SanctionsCursor::new(""),
+            revocations: Some(Vec::new()),
+            disconnections: Vec::new(),
+        })
+    });
+    sanctions
 }
 
 /// Messages arrive at the same time, so that they have the same length.

@@ -45,15 +45,15 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     logging::start(log.filter, log.format, exporter.as_ref());
     open_files::raise_limit();
 
-    let socket = serve::bind(&config).await?;
+    let sockets = serve::bind(&config).await?;
     let database = serve::prepare_database(&config).await?;
-    let listener = socket.listen(serve::BACKLOG)?;
+    let (listener, api_listener) = sockets.listen()?;
     let jwt = config.jwt.clone();
     let demo = Demo {
         mint: Arc::new(move |user| wiring::mint_token(&jwt, user, TOKEN_TTL)),
     };
     let stop = serve::stop_signal()?;
-    let app = wiring::app(config, database, Some(demo.clone()))?;
+    let app = wiring::app(config, database, Some(demo.clone()), api_listener)?;
     let url = format!("http://{}", listener.local_addr()?);
     let database_url = redacted_url(settings.get("DATABASE_URL").unwrap_or_default());
     print_greeting(&url, &database_url, &demo)?;

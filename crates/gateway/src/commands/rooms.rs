@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use chat_domain::ports::{RoomSettings, SettingsPatch};
 use chat_domain::use_cases::{Actor, ChangeRules, Permits, RulesChange, RulesRequest};
 use chat_domain::{
-    BoxError, Member, Role, RoomId, RoomKind, RoomName, RoomRules, UserId, one_line,
+    BoxError, Member, Role, RoomId, RoomKind, RoomName, RoomRules, Sanction, UserId, one_line,
 };
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -112,7 +112,7 @@ pub(super) async fn run(
         ("member", _) => user_request(arguments, RulesChange::Remove)?,
         _ => {
             let seconds = arguments.get_one::<u32>("seconds").copied();
-            user_request(arguments, RulesChange::Ban(seconds))?
+            user_request(arguments, RulesChange::Ban(Sanction::lasting(seconds)))?
         }
     };
     let change_rules = ChangeRules::new(permits);

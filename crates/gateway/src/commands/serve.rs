@@ -1,11 +1,12 @@
 //! `chat-gateway serve`: serves in production.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use chat_domain::{BoxError, one_line};
 use clap::Command;
-use tokio::net::TcpSocket;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::config::{Config, LogConfig, Migrate, Settings};
 use crate::traces::Exporter;
@@ -13,7 +14,7 @@ use crate::wiring::{self, Database};
 use crate::{logging, open_files, server};
 
 /// How many connections the kernel queues until they are accepted.
-pub(super) const BACKLOG: u32 = 4096;
+const BACKLOG: u32 = 4096;
 
 pub(super) fn command() -> Command {
     Command::new("serve").about("Serve in production, configured by environment variables or flags")
@@ -25,13 +26,13 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     let exporter = config.traces.as_ref().map(Exporter::start).transpose()?;
     logging::start(log.filter, log.format, exporter.as_ref());
     open_files::raise_limit();
-    let socket = bind(&config).await?;
+    let sockets = bind(&config).await?;
     if let Some(redis) = &config.redis {
         wiring::check_redis(redis).await?;
     }
     let database = prepare_database(&config).await?;
-    let listener = socket.listen(BACKLOG)?;
-    let app = wiring::app(config, database, None)?;
+    let (listener, api_listener) = sockets.listen()?;
+    let app = wiring::app(config, database, None, api_listener)?;
     let served = server::serve(listener, app, stop_signal()?).await;
     flush(exporter).await;
     served?;
@@ -99,10 +100,36 @@ pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError>
     Ok(database)
 }
 
-/// Binds the port without listening yet, so that a port in use is found before the
+/// The ports that are bound.
+pub(super) struct Sockets {
+    clients: TcpSocket,
+    /// `None` if the server API has no port of its own.
+    api: Option<TcpSocket>,
+}
+
+impl Sockets {
+    /// Begins to listen: where the clients are, and where the server API alone is.
+    pub(super) fn listen(self) -> io::Result<(TcpListener, Option<TcpListener>)> {
+        let api = self.api.map(|socket| socket.listen(BACKLOG));
+        Ok((self.clients.listen(BACKLOG)?, api.transpose()?))
+    }
+}
+
+/// Binds the ports without listening yet, so that a port in use is found before the
 /// database is changed.
-pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
-    let (host, port) = (config.host.as_str(), config.port);
+pub(super) async fn bind(config: &Config) -> Result<Sockets, BoxError> {
+    let host = config.host.as_str();
+    let api_port = config.api.as_ref().and_then(|api| api.port);
+    Ok(Sockets {
+        clients: bind_port(host, config.port, "PORT").await?,
+        api: match api_port {
+            Some(port) => Some(bind_port(host, port, "API_PORT").await?),
+            None => None,
+        },
+    })
+}
+
+async fn bind_port(host: &str, port: u16, setting: &str) -> Result<TcpSocket, BoxError> {
     let bound = async {
         let mut addresses = tokio::net::lookup_host((host, port)).await?;
         let address = addresses
@@ -119,7 +146,7 @@ pub(super) async fn bind(config: &Config) -> Result<TcpSocket, BoxError> {
         Ok::<_, std::io::Error>(socket)
     };
     bound.await.map_err(|error| {
-        format!("cannot listen on {host}:{port}: {error}: check HOST and PORT").into()
+        format!("cannot listen on {host}:{port}: {error}: check HOST and {setting}").into()
     })
 }
 

@@ -13,13 +13,14 @@ use chat_domain::RoomKind;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    DatabaseUrl, LogConfig, Problem, Problems, SETTINGS, Settings, Source, StorageConfig, Support,
+    ApiConfig, DatabaseUrl, LogConfig, Problem, Problems, SETTINGS, Settings, Source,
+    StorageConfig, Support,
 };
 use crate::logging::LogFormat;
 use crate::open_files;
 use crate::origin::{AllowedOrigins, InvalidOrigin, Origin};
 use crate::traces::{InvalidEndpoint, TraceEndpoint};
-use crate::{Limits, TrustedProxies};
+use crate::{ApiKeys, Limits, TrustedProxies};
 
 /// A commit waits for the disk, not for a processor core.
 const POSTGRES_POOL_SIZE: usize = 16;
@@ -139,6 +140,36 @@ impl<'a> Reader<'a> {
     pub(super) fn room_default(&mut self) -> Option<RoomKind> {
         let kinds = RoomKind::ALL.map(|kind| (kind.as_str(), kind));
         self.choice("ROOM_DEFAULT", &kinds)
+    }
+
+    /// Returns `Some(None)` if there is no server API. `port` is that of the clients.
+    pub(super) fn api(&mut self, port: Option<u16>) -> Option<Option<ApiConfig>> {
+        const KEYS: &str = "API_KEYS";
+        const PORT: &str = "API_PORT";
+        let has_port = self.settings.get(PORT).is_some();
+        let own_port = has_port.then(|| self.parse(PORT, "a port from 0 to 65535"));
+        let Some(text) = self.settings.get(KEYS) else {
+            if has_port && !self.is_unreadable(KEYS) {
+                let text = "has no effect, because API_KEYS is not set: unset it, or set \
+                     API_KEYS_FILE";
+                return self.problem(PORT, text);
+            }
+            return Some(None);
+        };
+        let keys = match text.parse::<ApiKeys>() {
+            Ok(keys) => Some(keys),
+            Err(error) => self.problem(KEYS, error.to_string()),
+        };
+        let own_port = own_port.map_or(Some(None), |port: Option<u16>| port.map(Some))?;
+        Some(Some(ApiConfig {
+            keys: keys?,
+            file: match self.settings.source(KEYS) {
+                Source::File(path) => Some(path.into()),
+                _ => None,
+            },
+            // Each 0 is a port of its own.
+            port: own_port.filter(|own| *own == 0 || Some(*own) != port),
+        }))
     }
 
     /// Returns `Some(None)` if there is no Redis.

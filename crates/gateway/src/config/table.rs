@@ -104,8 +104,14 @@ pub const SETTINGS: &[Setting] = &[
         "open",
         "kind of a room without rules: open or private",
     ),
-    planned_secret("API_KEYS", "keys of the server API"),
-    planned("API_PORT", "port of the server API"),
+    secret(
+        "API_KEYS",
+        "keys of the server API, one name:key per line; without keys, it does not exist",
+    ),
+    optional(
+        "API_PORT",
+        "port of the server API alone; PORT if unset; 0: any free port",
+    ),
     planned("ACCESS_URL", "access hook"),
     planned("WEBHOOK_URL", "receiver of webhooks"),
     planned_secret("WEBHOOK_SECRET", "secret that signs webhooks"),

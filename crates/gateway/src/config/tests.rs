@@ -258,8 +258,6 @@ fn keys_that_cannot_be_used_are_refused_by_name() {
 #[test]
 fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
     for name in [
-        "API_KEYS",
-        "API_PORT",
         "ACCESS_URL",
         "WEBHOOK_URL",
         "WEBHOOK_SECRET",
@@ -272,7 +270,7 @@ fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
         assert!(reported.starts_with(&expected), "{reported}");
     }
     // The setting is refused without reading the file.
-    for name in ["API_KEYS", "WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"] {
+    for name in ["WEBHOOK_SECRET", "WEBHOOK_SECRET_PREVIOUS"] {
         let file = format!("{name}_FILE");
         assert_eq!(
             problem(&[(&file, "/nowhere/secret")]),

@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-use super::labels::{EventName, Label, Outcome};
+use super::labels::{ApiStatus, EventName, Label, Outcome};
 use super::register;
+use crate::api::Operation;
 
 /// One counter for each value of a label.
 pub(super) struct Counters<L> {
@@ -51,6 +52,20 @@ pub(super) fn of_events(registry: &Registry) -> Box<[Counters<Outcome>]> {
         Counters::from_values(|outcome| all.with_label_values(&[&*event.value(), outcome]))
     });
     events.collect()
+}
+
+/// Returns the counters of all requests of the server API, by operation and status.
+pub(super) fn of_api_requests(registry: &Registry) -> Box<[Counters<ApiStatus>]> {
+    let options = Opts::new(
+        "chat_api_requests_total",
+        "Requests of the server API, by operation and HTTP status.",
+    );
+    let all = IntCounterVec::new(options, &[Operation::NAME, ApiStatus::NAME]);
+    let all = register(registry, all);
+    let operations = Operation::all().into_iter().map(|operation| {
+        Counters::from_values(|status| all.with_label_values(&[&*operation.value(), status]))
+    });
+    operations.collect()
 }
 
 /// Returns a counter without labels.

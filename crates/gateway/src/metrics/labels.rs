@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use http::StatusCode;
+
+use crate::api::Operation;
 use crate::socket::handshake::Refusal;
 use crate::socket::reply::Code;
 use crate::storage_watch::Kind;
@@ -209,6 +212,7 @@ pub(crate) enum DisconnectReason {
     /// A request of the client takes too long.
     SlowRequest,
     TokenExpired,
+    TokenRevoked,
     /// At the operator's request.
     Kicked,
     /// The gateway drains.
@@ -223,6 +227,7 @@ impl Label for DisconnectReason {
             Self::Stalled,
             Self::SlowRequest,
             Self::TokenExpired,
+            Self::TokenRevoked,
             Self::Kicked,
             Self::Draining,
         ]
@@ -233,6 +238,7 @@ impl Label for DisconnectReason {
             Self::Stalled => "stalled",
             Self::SlowRequest => "slow_request",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::Kicked => "kicked",
             Self::Draining => "draining",
         })
@@ -268,6 +274,54 @@ impl Label for Delivery {
 
     fn index(self) -> usize {
         self as usize
+    }
+}
+
+impl Label for Operation {
+    const NAME: &'static str = "operation";
+
+    fn all() -> Vec<Self> {
+        Self::ALL.to_vec()
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Cow::Borrowed(self.name())
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// The status with which a request of the server API was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ApiStatus(usize);
+
+impl ApiStatus {
+    /// All statuses that occur; the last one stands for any other.
+    const ALL: [u16; 14] = [
+        200, 201, 204, 400, 401, 403, 404, 405, 409, 413, 415, 429, 503, 500,
+    ];
+
+    pub(crate) fn of(status: StatusCode) -> Self {
+        let found = Self::ALL.iter().position(|known| *known == status.as_u16());
+        Self(found.unwrap_or(Self::ALL.len() - 1))
+    }
+}
+
+impl Label for ApiStatus {
+    const NAME: &'static str = "status";
+
+    fn all() -> Vec<Self> {
+        (0..Self::ALL.len()).map(Self).collect()
+    }
+
+    fn value(self) -> Cow<'static, str> {
+        Self::ALL[self.0].to_string().into()
+    }
+
+    fn index(self) -> usize {
+        self.0
     }
 }
 
@@ -315,5 +369,7 @@ mod tests {
         check::<DisconnectReason>();
         check::<Delivery>();
         check::<Kind>();
+        check::<Operation>();
+        check::<ApiStatus>();
     }
 }

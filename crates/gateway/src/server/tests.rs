@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockClock, MockInbox, MockRevocations, MockRoomDirectory, MockRoomEvents, MockRoomRepository,
-    PoolStatus, ReadLimit, StorageHealth,
+    MockClock, MockInbox, MockRoomDirectory, MockRoomEvents, MockRoomRepository, MockSanctions,
+    PoolStatus, ReadLimit, RecentSanctions, SanctionsCursor, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -74,12 +74,19 @@ fn app() -> App {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            issued_at: None,
             expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
         })
     });
-    let mut revocations = MockRevocations::new();
-    revocations.expect_is_revoked().returning(|_| Ok(false));
+    let mut sanctions = MockSanctions::new();
+    sanctions.expect_sanctions_since().returning(|_| {
+        Ok(RecentSanctions {
+            cursor: SanctionsCursor::new(""),
+            revocations: Some(Vec::new()),
+            disconnections: Vec::new(),
+        })
+    });
     let mut clock = MockClock::new();
     let now = Timestamp::from_unix_millis(0);
     clock.expect_now().return_const(now);
@@ -111,7 +118,7 @@ fn app() -> App {
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),
         authenticator: Arc::new(authenticator),
-        revocations: Arc::new(revocations),
+        sanctions: Arc::new(sanctions),
         tasks: Vec::new(),
         clock: Arc::new(clock),
         origins: AllowedOrigins::default(),
@@ -125,6 +132,7 @@ fn app() -> App {
         metrics: Arc::default(),
         traces: Traces::Off,
         draining: Draining::AtOnce,
+        api: None,
         demo: None,
     })
 }

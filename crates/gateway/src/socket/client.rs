@@ -34,6 +34,7 @@ pub(crate) struct Client {
     /// Taken by the task that serves the inbox, while there is one.
     pub(super) membership: Mutex<Membership>,
     pub(crate) exclusions: Exclusions,
+    connected_at: tokio::time::Instant,
     /// When the client first asked for its rooms.
     listed_rooms: OnceLock<Moment>,
 }
@@ -103,6 +104,7 @@ impl Client {
             trace,
             membership: Mutex::default(),
             exclusions: Exclusions::default(),
+            connected_at: tokio::time::Instant::now(),
             listed_rooms: OnceLock::new(),
             gateway,
         })
@@ -111,6 +113,11 @@ impl Client {
     /// Returns the connection's id.
     pub(crate) fn id(&self) -> ConnectionId {
         self.session.connection_id()
+    }
+
+    /// Returns when the client connected.
+    pub(crate) fn connected_at(&self) -> tokio::time::Instant {
+        self.connected_at
     }
 
     /// Returns what the client's token states.

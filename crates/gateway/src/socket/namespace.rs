@@ -20,6 +20,7 @@ use super::serving;
 use crate::clients::{Clients, Draining, NotAdded};
 use crate::gateway::Gateway;
 use crate::refusals::Limit;
+use crate::sanctions::IsRevoked;
 use crate::session::Session;
 use crate::wire::Ending;
 
@@ -81,14 +82,21 @@ async fn admit(
             clients.clone(),
             trace,
         );
-        match clients.add(&client) {
-            Ok(()) => Ok(client),
-            Err(NotAdded::TooManyOfUser) => {
+        let identity = client.identity();
+        let sanctions = &gateway.sanctions;
+        match sanctions.register(&identity, || clients.add(&client)) {
+            Ok(Ok(())) => Ok(client),
+            // It was revoked after it was checked.
+            Err(IsRevoked(_)) => {
+                clients.remove(&client);
+                Err(Refusal::TokenRevoked)
+            }
+            Ok(Err(NotAdded::TooManyOfUser)) => {
                 let client = session.client_address();
                 gateway.refusals.count(Limit::ConnectionsPerUser, client);
                 Err(Refusal::TooManyConnections)
             }
-            Err(NotAdded::IsDraining) => {
+            Ok(Err(NotAdded::IsDraining)) => {
                 if gateway.closing != Draining::AtOnce {
                     // The client gets no answer, because after a CONNECT_ERROR the standard
                     // client would not try another node.

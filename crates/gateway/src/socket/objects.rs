@@ -6,32 +6,56 @@ mod rules;
 use chat_delivery::Admission;
 use chat_domain::{ClientMessageId, Identity, Message, ReadState, RoomId, Seq, UserId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 pub(crate) use self::inbox::{
     EncodedOverview, NotifyAck, RoomRemoved, WatchAck, next_of, position_of, summary_json,
 };
 pub(crate) use self::rules::{
     MemberAck, MemberChanged, MemberObject, MembersAck, RoomAck, RoomChanged, RoomObject,
+    SanctionedObject,
 };
 
-/// `newMessage`, and `message` in an acknowledgement.
-#[derive(Serialize)]
+/// A message.
+// `newMessage`, and `message` in an acknowledgement.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct WireMessage<'a> {
+#[schema(as = Message)]
+pub(crate) struct WireMessage<'a> {
+    /// Unique among the messages of all rooms.
+    #[schema(example = 812)]
     id: i64,
+    #[schema(minimum = 1, maximum = 9007199254740991u64, example = 7)]
     room_id: u64,
+    /// The message's number in its room: 1, 2, 3 … without gaps.
+    #[schema(minimum = 1, maximum = 9007199254740991u64, example = 57)]
     seq: u64,
+    #[schema(min_length = 1, max_length = 4000, example = "hello")]
     content: &'a str,
+    #[schema(format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     created_at: String,
+    #[schema(min_length = 1, max_length = 255, example = "42")]
     user_id: &'a str,
     user: WireUser<'a>,
+    /// Present if the sender chose one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 64,
+        pattern = "^[A-Za-z0-9_.:-]+$"
+    )]
     client_message_id: Option<&'a str>,
 }
 
-#[derive(Serialize)]
+/// A user, under the latest known name.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 struct WireUser<'a> {
+    #[schema(min_length = 1, max_length = 255, example = "42")]
     id: &'a str,
+    /// The id, if no name is known.
+    #[schema(max_length = 255, example = "Ada")]
     name: &'a str,
 }
 

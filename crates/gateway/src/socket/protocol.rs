@@ -26,9 +26,12 @@ pub(crate) struct Received<E> {
 /// Why an event is malformed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    /// States what is wrong, and names the field.
+    /// States what is wrong with the payload as a whole.
     #[error("{0}")]
     Payload(Cow<'static, str>),
+    /// Names the field, and states what is wrong with it.
+    #[error("{0} {1}")]
+    Field(&'static str, Cow<'static, str>),
     #[error("unknown event")]
     UnknownEvent,
     #[error("the token must be a string")]
@@ -53,6 +56,10 @@ impl fmt::Debug for Token {
 
 fn malformed(what: impl Into<Cow<'static, str>>) -> Malformed {
     Malformed::Payload(what.into())
+}
+
+fn malformed_field(name: &'static str, what: impl Into<Cow<'static, str>>) -> Malformed {
+    Malformed::Field(name, what.into())
 }
 
 /// Reads an event packet's array, `["sendMessage",{…}]`. `parse` turns the name and the

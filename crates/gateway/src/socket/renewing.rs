@@ -19,6 +19,12 @@ pub(super) async fn renew(
         .execute(context.identity, token.as_str())
         .await?;
     let renewed = client.renew(renewed)?;
+    let sanctions = &gateway.sanctions;
+    if sanctions.register(&renewed, || ()).is_err() {
+        // It was revoked after it was checked.
+        sanctions.end_revoked(&renewed.user.id);
+        return Err(Failure::token_revoked());
+    }
     let excluded = gateway
         .leave_room
         .execute_for_excluded(client.id(), membership, &renewed);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_domain::use_cases::{
     ChangeRulesError, ConnectError, GetRoomError, JoinRoomError, ListMembersError,
-    ListMessagesError, ListRoomsError, MarkReadError, Page, RenewTokenError, RoomsPage,
-    SendMessageError, SetNotifyError, WatchRoomsError,
+    ListMessagesError, ListRoomsError, MarkReadError, Page, ProductViewError, RenewTokenError,
+    RoomsPage, SendMessageError, SetNotifyError, WatchRoomsError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -40,6 +40,16 @@ impl Failure {
     /// Returns the wire's code.
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// Returns what is wrong, for people.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Returns after how long another attempt may succeed, if that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The connection has too many events in progress.
@@ -77,6 +87,14 @@ impl Failure {
         )
     }
 
+    /// The connection's token is revoked.
+    pub(crate) fn token_revoked() -> Self {
+        Self::new(
+            Code::TokenRevoked,
+            "the token is revoked: connect with a new one",
+        )
+    }
+
     /// The task of an event panicked with this payload.
     pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
         let text = payload
@@ -89,7 +107,7 @@ impl Failure {
 
     /// An error that is not the client's and that no retry repairs. It is logged here with
     /// its cause, under an id that the client receives.
-    fn internal(cause: &str) -> Self {
+    pub(crate) fn internal(cause: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = format!(
             "{:x}-{}",
@@ -140,6 +158,17 @@ impl Failure {
         Self::new(Code::Unavailable, "the rooms change without pause")
     }
 
+    /// What the product imposes on a user, or lifts, is not stored, or may not be.
+    pub(crate) fn sanction(error: &StorageError) -> Self {
+        match error {
+            StorageError::OutcomeUnknown(_) => Self::new(
+                Code::OutcomeUnknown,
+                "the connection to storage broke during the commit: it may be in force",
+            ),
+            error => Self::storage(error, "the request was not stored"),
+        }
+    }
+
     /// Storage failed. The cause is not sent; `storage_watch` logs outages.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
         match error {
@@ -156,7 +185,7 @@ impl Failure {
 impl From<Malformed> for Failure {
     fn from(error: Malformed) -> Self {
         let code = match &error {
-            Malformed::Payload(_) => Code::InvalidPayload,
+            Malformed::Payload(_) | Malformed::Field(..) => Code::InvalidPayload,
             Malformed::UnknownEvent => Code::UnknownEvent,
             Malformed::Token => Code::TokenInvalid,
         };
@@ -272,6 +301,17 @@ impl From<ListMembersError> for Failure {
             ListMembersError::Denied(denied) => denied.into(),
             ListMembersError::Storage(storage) => {
                 Self::storage(storage, "the members cannot be read now")
+            }
+        }
+    }
+}
+
+impl From<ProductViewError> for Failure {
+    fn from(error: ProductViewError) -> Self {
+        match &error {
+            ProductViewError::NotFound => Self::new(Code::NotFound, error.to_string()),
+            ProductViewError::Storage(storage) => {
+                Self::storage(storage, "the room cannot be read now")
             }
         }
     }

@@ -20,6 +20,7 @@ use super::inbox::{Pushed, Refused, Rest};
 use super::reply::{Failure, Request};
 use super::sending::{self, Outgoing};
 use super::{Event, packet, protocol};
+use crate::limits::{ENDED_AT_ONCE, ENDING_INTERVAL};
 use crate::lock;
 use crate::metrics::{DisconnectReason, EventName};
 use crate::rates::RetryAfter;
@@ -111,11 +112,45 @@ pub(crate) fn expire(client: &Arc<Client>) {
     );
 }
 
+/// Ends a connection whose token is revoked, like one [whose token has expired](expire).
+pub(crate) fn revoke(client: &Arc<Client>) {
+    end(
+        client,
+        DisconnectReason::TokenRevoked,
+        Request::default().failure(&Failure::token_revoked()),
+    );
+}
+
 /// Ends a connection at the operator's request: the client is disconnected from the
 /// namespace, so that the standard client does not reconnect by itself, and its transport is
 /// closed. What has begun is finished.
 pub(crate) fn disconnect(client: &Arc<Client>) {
     end(client, DisconnectReason::Kicked, []);
+}
+
+/// Ends a user's clients. If they are many, a few at a time, so that the others are served
+/// meanwhile and each receives its last packets before its transport is closed.
+pub(crate) fn end_all(clients: Vec<Arc<Client>>, end: fn(&Arc<Client>)) {
+    let first = clients.len().min(ENDED_AT_ONCE);
+    clients[..first].iter().for_each(end);
+    if first == clients.len() {
+        return;
+    }
+    let tasks = clients[first].gateway.tasks.clone();
+    tasks.spawn(async move {
+        let mut chunks = clients.chunks(ENDED_AT_ONCE);
+        let mut ending = chunks.next().unwrap_or_default();
+        for next in chunks {
+            let flushed = async {
+                for client in ending {
+                    client.outbox().flushed().await;
+                }
+            };
+            tokio::time::timeout(ENDING_INTERVAL, flushed).await.ok();
+            next.iter().for_each(end);
+            ending = next;
+        }
+    });
 }
 
 /// Sends the last packets, disconnects the client from the namespace, and closes its

@@ -1,6 +1,8 @@
 //! No log line contains a token, the content of a message or a secret, even at the most
 //! detailed level and while everything fails.
 
+use std::net::SocketAddr;
+
 use chat_test_support::{
     Answer, Cluster, ClusterOptions, JwksServer, Redis, RedisOptions, RedisUser, SigningKey,
 };
@@ -12,6 +14,7 @@ use crate::support::{DEADLINE, Database, Gateway, command, now, sign_with};
 
 const SECRET: &str = "canary-secret-of-thirty-two-bytes-and-more";
 const PREVIOUS: &str = "canary-previous-secret-of-thirty-two-bytes";
+const API_KEY: &str = "canary-key-of-the-server-api-0123456789";
 const CONTENT: &str = "canary-content";
 const DATABASE_PASSWORD: &str = "canary-database-password";
 const REDIS_PASSWORD: &str = "canaryredispassword";
@@ -142,6 +145,7 @@ async fn send_everything(
         .await;
     while large.packet().await.is_ok() {}
 
+    send_to_api(address).await;
     let polling = Polling::connect(address, &valid).await;
     polling
         .post(&format!("420{}", json!(["joinRoom", {"roomId": 1}])))
@@ -174,6 +178,40 @@ async fn send_everything(
     }
 }
 
+/// Sends correct, malformed and refused requests of the server API.
+async fn send_to_api(address: SocketAddr) {
+    let message = json!({"userId": "canary-user", "name": "canary-name", "content": CONTENT});
+    let sanction = json!({"reason": "canary-reason"});
+    for key in [API_KEY, "canary-key-that-is-not-configured-0123"] {
+        for (method, path, body) in [
+            ("POST", "/rooms/1/messages", message.to_string()),
+            ("POST", "/rooms/1/messages", CONTENT.to_owned()),
+            (
+                "POST",
+                "/rooms/1/messages?canary-query",
+                format!("{{{CONTENT}}}"),
+            ),
+            ("PUT", "/rooms/1/mutes/canary-user", sanction.to_string()),
+            (
+                "PUT",
+                "/rooms/1",
+                json!({"name": "canary-name"}).to_string(),
+            ),
+            ("PUT", "/rooms/canary-room", json!({}).to_string()),
+            ("GET", "/rooms?after=canary-query", String::new()),
+            ("GET", "/canary-path", String::new()),
+        ] {
+            let request = format!(
+                "{method} /api/v1{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                 Authorization: Bearer {key}\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            http(address, &request).await;
+        }
+    }
+}
+
 /// Starts `serve` with these settings at the most detailed level.
 fn start(settings: &[(&str, &str)]) -> Gateway {
     let mut serve = command("serve");
@@ -181,6 +219,7 @@ fn start(settings: &[(&str, &str)]) -> Gateway {
         .env("HOST", "127.0.0.1")
         .env("PORT", "0")
         .env("RUST_LOG", "trace")
+        .env("API_KEYS", format!("backend:{API_KEY}"))
         .envs(settings.iter().copied());
     Gateway::spawn(serve)
 }

@@ -7,6 +7,7 @@
 mod support;
 
 mod admission;
+mod api;
 mod backpressure;
 mod canaries;
 mod client_addresses;
@@ -41,6 +42,7 @@ mod read_pointers;
 mod rejoins;
 mod renewal;
 mod repeats;
+mod revocation;
 mod rolling_restarts;
 mod rooms;
 mod rules;

@@ -104,9 +104,6 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
 #[test]
 fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
     for (variable, value) in [
-        ("API_KEYS", "backend:hunter2"),
-        ("API_KEYS_FILE", "/run/api-keys"),
-        ("API_PORT", "3002"),
         ("ACCESS_URL", "https://x/access"),
         ("WEBHOOK_URL", "https://x/webhook"),
         ("WEBHOOK_SECRET", "whsec_hunter2"),

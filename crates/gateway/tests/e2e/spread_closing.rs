@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, Secret};
-use chat_adapters::{LocalRoomEvents, NoRevocations, SystemClock, postgres};
+use chat_adapters::{LocalRoomEvents, SystemClock, postgres};
 use chat_domain::RoomKind;
 use chat_gateway::{
     AllowedOrigins, App, AppOptions, Draining, Limits, Traces, TrustedProxies, server,
@@ -51,10 +51,10 @@ impl Node {
             directory: database.clone(),
             inbox: database.clone(),
             room_default: RoomKind::Open,
+            sanctions: database.clone(),
             storage: database,
             events: Arc::new(LocalRoomEvents::default()),
             authenticator: Arc::new(authenticator),
-            revocations: Arc::new(NoRevocations),
             tasks: Vec::new(),
             clock: Arc::new(SystemClock),
             origins: AllowedOrigins::default(),
@@ -68,6 +68,7 @@ impl Node {
             metrics: Arc::default(),
             traces: Traces::Off,
             draining: Draining::Spread(SPREAD),
+            api: None,
             demo: None,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

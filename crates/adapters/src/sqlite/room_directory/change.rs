@@ -2,7 +2,7 @@
 //! PostgreSQL. Every statement writes nothing if it changes nothing.
 
 use chat_domain::ports::{Changed, RoomChange, SettingsPatch};
-use chat_domain::{Metadata, Role, RoomKind, RoomName, StorageError, UserId};
+use chat_domain::{Metadata, NewMember, Reason, Role, RoomKind, RoomName, StorageError, UserId};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
@@ -56,6 +56,75 @@ impl Outcome {
             has_changed: self.has_changed,
         })
     }
+}
+
+const COUNT_MEMBERS: &str = "UPDATE room_settings SET member_count = member_count + ?, \
+     owner_count = owner_count + ? WHERE room_id = ?";
+
+const SET_NAME: &str = "INSERT INTO users (id, name) VALUES (?, ?) \
+     ON CONFLICT (id) DO UPDATE SET name = excluded.name WHERE name <> excluded.name";
+
+/// Members that were set: each, and whether it has changed.
+pub(super) struct SetOutcome {
+    pub(super) rules: i64,
+    pub(super) members: Vec<(MemberRow, bool)>,
+}
+
+/// Sets these members, if the room has this number of rules. It does what the function
+/// `set_members` does on PostgreSQL.
+pub(super) fn set_members(
+    connection: &mut SqliteConnection,
+    room: i64,
+    decided_by: i64,
+    new_members: &[NewMember],
+) -> QueryResult<Option<SetOutcome>> {
+    // It compares the number and creates the settings.
+    let settings = RoomChange::Settings(SettingsPatch::default());
+    let Some(created) = change(connection, room, decided_by, &settings)? else {
+        return Ok(None);
+    };
+    let moment = created.moment;
+    let (mut changes, mut members, mut owners) = (Vec::new(), 0, 0);
+    for new in new_members {
+        let before = record(connection, room, &new.user_id, &moment)?.role;
+        let role = new.role.as_str();
+        let has_changed = before.as_deref() != Some(role);
+        changes.push(has_changed);
+        if has_changed {
+            set_role(connection, room, &new.user_id, Some(role), &moment)?;
+        }
+        members += i64::from(before.is_none());
+        let owner = Role::Owner.as_str();
+        owners += i64::from(role == owner) - i64::from(before.as_deref() == Some(owner));
+        if let Some(name) = &new.name {
+            diesel::sql_query(SET_NAME)
+                .bind::<Text, _>(new.user_id.as_str())
+                .bind::<Text, _>(name.as_str())
+                .execute(connection)?;
+        }
+    }
+    let mut rules = created.rules;
+    if changes.contains(&true) {
+        diesel::sql_query(COUNT_MEMBERS)
+            .bind::<BigInt, _>(members)
+            .bind::<BigInt, _>(owners)
+            .bind::<BigInt, _>(room)
+            .execute(connection)?;
+        if rules == decided_by {
+            let next = diesel::sql_query(NEXT_NUMBER).bind::<BigInt, _>(room);
+            next.execute(connection)?;
+            rules += 1;
+        }
+    }
+    let mut set = Vec::new();
+    for (new, has_changed) in new_members.iter().zip(changes) {
+        let found = member(connection, room, &new.user_id, &moment)?;
+        set.extend(found.map(|row| (row, has_changed)));
+    }
+    Ok(Some(SetOutcome {
+        rules,
+        members: set,
+    }))
 }
 
 /// Makes the change, if the room has this number of rules. The transaction holds the write
@@ -158,9 +227,9 @@ fn sanction(
     moment: &str,
 ) -> QueryResult<bool> {
     let (table, user_id, imposed) = match change {
-        RoomChange::Ban { user_id, seconds } => ("bans", user_id, Some(*seconds)),
+        RoomChange::Ban { user_id, sanction } => ("bans", user_id, Some(sanction)),
         RoomChange::Unban { user_id } => ("bans", user_id, None),
-        RoomChange::Mute { user_id, seconds } => ("mutes", user_id, Some(*seconds)),
+        RoomChange::Mute { user_id, sanction } => ("mutes", user_id, Some(sanction)),
         RoomChange::Unmute { user_id } => ("mutes", user_id, None),
         RoomChange::Settings(_)
         | RoomChange::SetMember { .. }
@@ -168,17 +237,29 @@ fn sanction(
     };
     let written = match imposed {
         // Without seconds, the time is NULL.
-        Some(seconds) => diesel::sql_query(format!(
-            "INSERT INTO {table} (room_id, user_id, until) \
-             VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', ?, ? || ' seconds')) \
-             ON CONFLICT (room_id, user_id) DO UPDATE SET until = excluded.until \
-             WHERE until IS NOT excluded.until"
-        ))
-        .bind::<BigInt, _>(room)
-        .bind::<Text, _>(user_id.as_str())
-        .bind::<Text, _>(moment)
-        .bind::<Nullable<BigInt>, _>(seconds.map(i64::from))
-        .execute(connection)?,
+        Some(sanction) => {
+            let written = diesel::sql_query(format!(
+                "INSERT INTO {table} (room_id, user_id, until) \
+                 VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', ?, ? || ' seconds')) \
+                 ON CONFLICT (room_id, user_id) DO UPDATE SET until = excluded.until \
+                 WHERE until IS NOT excluded.until"
+            ))
+            .bind::<BigInt, _>(room)
+            .bind::<Text, _>(user_id.as_str())
+            .bind::<Text, _>(moment)
+            .bind::<Nullable<BigInt>, _>(sanction.seconds.map(i64::from))
+            .execute(connection)?;
+            // It does not count as a change: it decides nothing.
+            diesel::sql_query(format!(
+                "UPDATE {table} SET reason = ?1 \
+                 WHERE room_id = ?2 AND user_id = ?3 AND reason IS NOT ?1"
+            ))
+            .bind::<Nullable<Text>, _>(sanction.reason.as_ref().map(Reason::as_str))
+            .bind::<BigInt, _>(room)
+            .bind::<Text, _>(user_id.as_str())
+            .execute(connection)?;
+            written
+        }
         None => diesel::sql_query(format!(
             "DELETE FROM {table} \
              WHERE room_id = ? AND user_id = ? AND (until IS NULL OR until > ?)"

@@ -30,9 +30,9 @@ const CHANGES: [(&str, RulesChange); 9] = [
     ("moderator", RulesChange::Role(Role::Moderator)),
     ("owner", RulesChange::Role(Role::Owner)),
     ("remove", RulesChange::Remove),
-    ("ban", RulesChange::Ban(Some(60))),
+    ("ban", RulesChange::Ban(Sanction::lasting(Some(60)))),
     ("unban", RulesChange::Unban),
-    ("mute", RulesChange::Mute(None)),
+    ("mute", RulesChange::Mute(Sanction::lasting(None))),
     ("unmute", RulesChange::Unmute),
 ];
 
@@ -177,7 +177,7 @@ async fn roles_decide_what_becomes_of_another_user() {
     for ((row, cells), (name, change)) in rows(OF_ANOTHER).zip(CHANGES) {
         assert_eq!(row, name);
         for (cell, target) in cells.into_iter().zip(ROLES) {
-            let (request, others) = (of(other(), change), [with_role(target)]);
+            let (request, others) = (of(other(), change.clone()), [with_role(target)]);
             let open = outcomes(RoomKind::Open, &others, &request).await;
             assert_eq!(open, cell, "{name} for {target:?}");
             let private = outcomes(RoomKind::Private, &others, &request).await;
@@ -190,9 +190,9 @@ async fn roles_decide_what_becomes_of_another_user() {
 async fn roles_decide_what_users_make_of_themselves() {
     for ((row, cells), (name, change)) in rows(OF_ONESELF).zip(CHANGES) {
         assert_eq!(row, name);
-        let open = outcomes(RoomKind::Open, &[], &own(change)).await;
+        let open = outcomes(RoomKind::Open, &[], &own(change.clone())).await;
         assert_eq!([&*open], *cells, "{name}");
-        let private = outcomes(RoomKind::Private, &[], &own(change)).await;
+        let private = outcomes(RoomKind::Private, &[], &own(change.clone())).await;
         assert_eq!(private, in_private(cells[0]), "{name}");
     }
 }
@@ -210,7 +210,7 @@ async fn the_product_may_do_what_no_role_permits() {
     for (name, change) in CHANGES {
         for target in ROLES {
             let found = snapshot(RoomKind::Private, vec![with_role(target)]);
-            let made = outcome(found, Actor::Product, &of(other(), change)).await;
+            let made = outcome(found, Actor::Product, &of(other(), change.clone())).await;
             assert_eq!(made, '+', "{name} for {target:?}");
         }
     }
@@ -238,10 +238,11 @@ async fn the_last_owner_stays_whoever_asks_and_a_second_one_need_not() {
                 owners,
                 ..snapshot(RoomKind::Open, vec![with_role(Some(Role::Owner))])
             };
-            let removed = outcome(found.clone(), Actor::Product, &of(other(), change)).await;
+            let removed =
+                outcome(found.clone(), Actor::Product, &of(other(), change.clone())).await;
             assert_eq!(removed, expected, "{name}, by the product");
             let expected = if is_own { expected } else { '-' };
-            let left = outcome(found, Actor::User(&user), &own(change)).await;
+            let left = outcome(found, Actor::User(&user), &own(change.clone())).await;
             assert_eq!(left, expected, "{name}, by itself");
         }
     }
@@ -252,7 +253,10 @@ async fn users_whose_role_is_too_low_do_not_learn_who_is_the_last_owner_or_banne
     let user = identity();
     for (target, change) in [
         (with_role(Some(Role::Owner)), RulesChange::Remove),
-        (with_role(Some(Role::Owner)), RulesChange::Ban(None)),
+        (
+            with_role(Some(Role::Owner)),
+            RulesChange::Ban(Sanction::lasting(None)),
+        ),
         (BANNED, RulesChange::Role(Role::Moderator)),
     ] {
         let moderator = with_role(Some(Role::Moderator));
@@ -260,7 +264,7 @@ async fn users_whose_role_is_too_low_do_not_learn_who_is_the_last_owner_or_banne
             owners: 1,
             ..snapshot(RoomKind::Open, vec![moderator, target])
         };
-        let denied = outcome(found, Actor::User(&user), &of(other(), change)).await;
+        let denied = outcome(found, Actor::User(&user), &of(other(), change.clone())).await;
         assert_eq!(denied, '-', "{change:?}");
     }
 }
@@ -275,16 +279,16 @@ async fn a_banned_user_becomes_no_member_until_the_ban_is_lifted() {
             _ => '+',
         };
         let found = snapshot(RoomKind::Open, vec![BANNED]);
-        let made = outcome(found, Actor::Product, &of(other(), change)).await;
+        let made = outcome(found, Actor::Product, &of(other(), change.clone())).await;
         assert_eq!(made, expected, "{name}");
         // Owners add no other owners.
         if change != RulesChange::Role(Role::Owner) {
             let found = snapshot(RoomKind::Open, vec![owner, BANNED]);
-            let made = outcome(found, Actor::User(&user), &of(other(), change)).await;
+            let made = outcome(found, Actor::User(&user), &of(other(), change.clone())).await;
             assert_eq!(made, expected, "{name}");
         }
         let found = snapshot(RoomKind::Open, vec![BANNED]);
-        let hidden = outcome(found, Actor::User(&user), &own(change)).await;
+        let hidden = outcome(found, Actor::User(&user), &own(change.clone())).await;
         assert_eq!(hidden, 'n', "{name}");
     }
 }

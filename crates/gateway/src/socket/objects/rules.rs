@@ -1,26 +1,39 @@
 //! The objects of rooms with rules.
 
-use chat_domain::ports::{Changed, MemberPage, RoomSettings};
+use chat_domain::ports::{Changed, MemberPage, RoomSettings, SanctionedUser};
 use chat_domain::use_cases::RoomView;
-use chat_domain::{Member, RoomId, RoomName, RoomRules, Until, UserId};
+use chat_domain::{Member, Reason, RoomId, RoomName, RoomRules, Until, UserId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use super::WireUser;
+use crate::api::schemas::{Kind, RoleName};
 
 /// `mutedUntil` of a mute that lasts until it is lifted.
 const FOREVER: &str = "9999-12-31T23:59:59.999Z";
 
-/// `Room`.
-#[derive(Serialize)]
+/// A room.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Room)]
 pub(crate) struct RoomObject<'a> {
+    #[schema(minimum = 1, maximum = 9007199254740991u64, example = 7)]
     room_id: u64,
+    #[schema(value_type = Kind)]
     kind: &'static str,
+    #[schema(required, min_length = 1, max_length = 255, example = "Support")]
     name: Option<&'a str>,
+    /// Whether only moderators and owners may write.
     frozen: bool,
+    /// The pause between two messages of a user, in seconds; 0 for none.
+    #[schema(maximum = 86400)]
     slow_mode_seconds: u32,
+    /// A JSON object that only the product understands, as it was given.
+    #[schema(value_type = Object)]
     metadata: &'a RawValue,
+    /// When the room got its first setting or member; null if it has only messages.
+    #[schema(required, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     created_at: Option<String>,
     member_count: u64,
 }
@@ -81,16 +94,24 @@ impl<'a> RoomChanged<'a> {
     }
 }
 
-/// `Member`, or a user without membership, whose `role` is `null`.
-#[derive(Serialize)]
+/// A member of a room.
+// To clients, also a user without membership, whose `role` is `null`.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Member)]
 pub(crate) struct MemberObject<'a> {
+    #[schema(min_length = 1, max_length = 255, example = "42")]
     user_id: &'a str,
     user: WireUser<'a>,
+    #[schema(value_type = RoleName)]
     role: Option<&'static str>,
+    /// Present while the member is muted; in the year 9999 if until the mute is lifted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     muted_until: Option<String>,
+    /// Since when the user has membership.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required, nullable = false, format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     joined_at: Option<String>,
 }
 
@@ -103,7 +124,8 @@ impl<'a> MemberObject<'a> {
         }
     }
 
-    fn of_member(member: &'a Member) -> Self {
+    /// Describes a member.
+    pub(crate) fn of_member(member: &'a Member) -> Self {
         Self {
             user_id: member.user.id.as_str(),
             user: WireUser {
@@ -111,10 +133,7 @@ impl<'a> MemberObject<'a> {
                 name: member.user.name.as_str(),
             },
             role: Some(member.role.as_str()),
-            muted_until: member.muted.map(|until| match until {
-                Until::Time(until) => until.to_string(),
-                Until::Lifted => FOREVER.to_owned(),
-            }),
+            muted_until: member.muted.map(until_text),
             joined_at: Some(member.joined_at.to_string()),
         }
     }
@@ -128,6 +147,46 @@ impl<'a> MemberObject<'a> {
             role: None,
             muted_until: None,
             joined_at: None,
+        }
+    }
+}
+
+/// Writes an end that may be absent as one far in the future.
+fn until_text(until: Until) -> String {
+    match until {
+        Until::Time(until) => until.to_string(),
+        Until::Lifted => FOREVER.to_owned(),
+    }
+}
+
+/// A user that a room has banned or muted.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SanctionedUser)]
+pub(crate) struct SanctionedObject<'a> {
+    #[schema(min_length = 1, max_length = 255, example = "42")]
+    user_id: &'a str,
+    user: WireUser<'a>,
+    /// Until when; in the year 9999 if until it is lifted.
+    #[schema(format = DateTime, example = "2026-01-31T12:00:00.000Z")]
+    until: String,
+    /// Present if one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_length = 1, max_length = 500, example = "spam")]
+    reason: Option<&'a str>,
+}
+
+impl<'a> SanctionedObject<'a> {
+    pub(crate) fn new(sanctioned: &'a SanctionedUser) -> Self {
+        let user = &sanctioned.user;
+        Self {
+            user_id: user.id.as_str(),
+            user: WireUser {
+                id: user.id.as_str(),
+                name: user.name.as_str(),
+            },
+            until: until_text(sanctioned.until),
+            reason: sanctioned.reason.as_ref().map(Reason::as_str),
         }
     }
 }

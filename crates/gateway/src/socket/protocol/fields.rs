@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 use chat_domain::ports::{InboxPosition, SettingsPatch};
 use chat_domain::use_cases::{InboxLimit, PageLimit, PageStart};
 use chat_domain::{
-    ClientMessageId, Content, MAX_NUMBER, Metadata, Notify, Role, RoomId, RoomKind, RoomName, Seq,
-    UserId,
+    ClientMessageId, Content, DisplayName, MAX_NUMBER, Metadata, NewMember, Notify, Reason, Role,
+    RoomId, RoomKind, RoomName, Sanction, Seq, Timestamp, UserId,
 };
 use serde::Deserializer;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
@@ -16,12 +16,15 @@ use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::super::objects::position_of;
-use super::{Malformed, Text, Token, malformed, metadata};
+use super::{Malformed, Text, Token, malformed, malformed_field, metadata};
 
 /// Ten years, in seconds. For longer, a client leaves the time out.
 const MAX_SECONDS: u64 = 315_360_000;
 /// A day, in seconds.
 const MAX_SLOW_MODE_SECONDS: u64 = 86_400;
+
+/// How many members one request of the server API adds.
+const MAX_NEW_MEMBERS: usize = 1000;
 
 /// The fields of a payload that the contract defines, as they were sent.
 #[derive(Default)]
@@ -44,6 +47,9 @@ pub(crate) struct Fields<'a> {
     metadata: Option<&'a RawValue>,
     after: Option<&'a RawValue>,
     notify: Option<&'a RawValue>,
+    issued_before: Option<&'a RawValue>,
+    reason: Option<&'a RawValue>,
+    members: Option<&'a RawValue>,
     pub(super) has_duplicates: bool,
 }
 
@@ -52,6 +58,20 @@ impl<'a> Fields<'a> {
         serde_json::Deserializer::from_str(payload.get())
             .deserialize_map(FieldsVisitor)
             .map_err(|_| malformed("the payload must be an object"))
+    }
+
+    /// Reads an object without duplicate keys.
+    ///
+    /// # Errors
+    /// [`Malformed`].
+    pub(crate) fn read_unique(object: &'a RawValue) -> Result<Self, Malformed> {
+        let fields = serde_json::Deserializer::from_str(object.get())
+            .deserialize_map(FieldsVisitor)
+            .map_err(|_| malformed("must be a JSON object"))?;
+        match fields.has_duplicates {
+            true => Err(malformed("contains a duplicate key")),
+            false => Ok(fields),
+        }
     }
 
     /// Returns `roomId`.
@@ -96,7 +116,7 @@ impl<'a> Fields<'a> {
     pub(crate) fn content(&self) -> Result<Content, Malformed> {
         let content = required("content", self.content)?;
         Content::new(text("content", content)?)
-            .map_err(|error| malformed(format!("content {error}")))
+            .map_err(|error| malformed_field("content", error.to_string()))
     }
 
     /// Returns `token`. One that is not a string is an invalid token, as in the handshake.
@@ -112,10 +132,10 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         let text: String = serde_json::from_str(field.get())
-            .map_err(|_| malformed("clientMessageId must be a string"))?;
+            .map_err(|_| malformed_field("clientMessageId", "must be a string"))?;
         match ClientMessageId::new(text) {
             Ok(id) => Ok(Some(id)),
-            Err(error) => Err(malformed(format!("clientMessageId {error}"))),
+            Err(error) => Err(malformed_field("clientMessageId", error.to_string())),
         }
     }
 
@@ -123,14 +143,11 @@ impl<'a> Fields<'a> {
     pub(crate) fn user_id(&self) -> Result<UserId, Malformed> {
         let user_id = required("userId", self.user_id)?;
         let text = serde_json::from_str::<String>(user_id.get()).ok();
-        let text = text.or_else(|| {
-            let number = serde_json::from_str::<Number>(user_id.get()).ok()?;
-            (!number.is_f64()).then(|| number.to_string())
-        });
+        let text = text.or_else(|| whole_number(user_id.get()));
         match text.map(UserId::new) {
             Some(Ok(user_id)) => Ok(user_id),
-            Some(Err(error)) => Err(malformed(format!("userId {error}"))),
-            None => Err(malformed("userId must be a string or an integer")),
+            Some(Err(error)) => Err(malformed_field("userId", error.to_string())),
+            None => Err(malformed_field("userId", "must be a string or an integer")),
         }
     }
 
@@ -141,7 +158,7 @@ impl<'a> Fields<'a> {
         };
         match UserId::new(text("after", after)?) {
             Ok(after) => Ok(Some(after)),
-            Err(error) => Err(malformed(format!("after {error}"))),
+            Err(error) => Err(malformed_field("after", error.to_string())),
         }
     }
 
@@ -163,6 +180,18 @@ impl<'a> Fields<'a> {
         Ok(limit.unwrap_or_default())
     }
 
+    /// Returns `issuedBefore`.
+    pub(crate) fn issued_before(&self) -> Result<Option<Timestamp>, Malformed> {
+        const NAME: &str = "issuedBefore";
+        let Some(field) = present(self.issued_before) else {
+            return Ok(None);
+        };
+        match text(NAME, field)?.parse() {
+            Ok(time) => Ok(Some(time)),
+            Err(_) => Err(malformed_field(NAME, "must be a time as in createdAt")),
+        }
+    }
+
     /// Returns `notify`.
     pub(crate) fn notify(&self) -> Result<Notify, Malformed> {
         let notify = required("notify", self.notify)?;
@@ -174,13 +203,76 @@ impl<'a> Fields<'a> {
     pub(crate) fn role(&self) -> Result<Role, Malformed> {
         let role = required("role", self.role)?;
         let role = name(role).and_then(|name| Role::from_name(&name));
-        role.ok_or_else(|| malformed("role must be reader, member, moderator or owner"))
+        role.ok_or_else(|| malformed_field("role", "must be reader, member, moderator or owner"))
     }
 
     /// Returns `seconds`.
     pub(crate) fn seconds(&self) -> Result<Option<u32>, Malformed> {
         let seconds = integer_in("seconds", self.seconds, 1..=MAX_SECONDS)?;
         Ok(seconds.map(|seconds| seconds as u32))
+    }
+
+    /// Returns the ban or mute that a client imposes: one without a reason.
+    pub(crate) fn lasting(&self) -> Result<Sanction, Malformed> {
+        Ok(Sanction::lasting(self.seconds()?))
+    }
+
+    /// Returns the ban or mute that the product imposes.
+    pub(crate) fn sanction(&self) -> Result<Sanction, Malformed> {
+        let reason = present(self.reason).map(|reason| {
+            let reason = Reason::new(text("reason", reason)?);
+            reason.map_err(|error| malformed_field("reason", error.to_string()))
+        });
+        Ok(Sanction {
+            seconds: self.seconds()?,
+            reason: reason.transpose()?,
+        })
+    }
+
+    /// Returns `name`, a user's.
+    pub(crate) fn display_name(&self) -> Result<Option<DisplayName>, Malformed> {
+        let Some(name) = present(self.name) else {
+            return Ok(None);
+        };
+        match DisplayName::new(&text("name", name)?) {
+            Ok(name) => Ok(Some(name)),
+            Err(error) => Err(malformed_field("name", error.to_string())),
+        }
+    }
+
+    /// Returns `members`, in ascending order of their ids, each once.
+    pub(crate) fn members(&self) -> Result<Vec<NewMember>, Malformed> {
+        const NAME: &str = "members";
+        let wrong = || {
+            let most = MAX_NEW_MEMBERS;
+            malformed_field(NAME, format!("must be an array of 1 to {most} objects"))
+        };
+        let members = required(NAME, self.members)?;
+        let members: Vec<&RawValue> = serde_json::from_str(members.get()).map_err(|_| wrong())?;
+        if !(1..=MAX_NEW_MEMBERS).contains(&members.len()) {
+            return Err(wrong());
+        }
+        let members = members.into_iter().enumerate().map(|(place, member)| {
+            let member = Fields::read_unique(member).and_then(|fields| fields.new_member());
+            member.map_err(|error| malformed_field(NAME, format!("[{place}]: {error}")))
+        });
+        let mut members = members.collect::<Result<Vec<NewMember>, Malformed>>()?;
+        members.sort_unstable_by(|one, other| one.user_id.cmp(&other.user_id));
+        match members
+            .windows(2)
+            .any(|pair| pair[0].user_id == pair[1].user_id)
+        {
+            true => Err(malformed_field(NAME, "contains a user twice")),
+            false => Ok(members),
+        }
+    }
+
+    fn new_member(&self) -> Result<NewMember, Malformed> {
+        Ok(NewMember {
+            user_id: self.user_id()?,
+            role: self.role()?,
+            name: self.display_name()?,
+        })
     }
 
     /// Returns the settings that a room is to have.
@@ -200,7 +292,7 @@ impl<'a> Fields<'a> {
         };
         match RoomName::new(text("name", name)?) {
             Ok(name) => Ok(Some(name)),
-            Err(error) => Err(malformed(format!("name {error}"))),
+            Err(error) => Err(malformed_field("name", error.to_string())),
         }
     }
 
@@ -210,7 +302,7 @@ impl<'a> Fields<'a> {
         };
         match name(kind).and_then(|name| RoomKind::from_name(&name)) {
             Some(kind) => Ok(Some(kind)),
-            None => Err(malformed("kind must be open or private")),
+            None => Err(malformed_field("kind", "must be open or private")),
         }
     }
 
@@ -219,7 +311,7 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some("true") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(_) => Err(malformed("frozen must be true or false")),
+            Some(_) => Err(malformed_field("frozen", "must be true or false")),
         }
     }
 
@@ -246,12 +338,12 @@ fn required<'a>(
     name: &'static str,
     field: Option<&'a RawValue>,
 ) -> Result<&'a RawValue, Malformed> {
-    present(field).ok_or_else(|| malformed(format!("{name} is missing")))
+    present(field).ok_or_else(|| malformed_field(name, "is missing"))
 }
 
-fn text(name: &str, field: &RawValue) -> Result<String, Malformed> {
+fn text(name: &'static str, field: &RawValue) -> Result<String, Malformed> {
     serde_json::from_str(field.get())
-        .map_err(|_| malformed(format!("{name} must be a string of Unicode text")))
+        .map_err(|_| malformed_field(name, "must be a string of Unicode text"))
 }
 
 /// Returns a name out of a fixed set, if the field is a string.
@@ -260,13 +352,17 @@ fn name(field: &RawValue) -> Option<String> {
 }
 
 /// Returns a position of at least `least`.
-fn position(name: &str, field: Option<&RawValue>, least: u64) -> Result<Option<Seq>, Malformed> {
+fn position(
+    name: &'static str,
+    field: Option<&RawValue>,
+    least: u64,
+) -> Result<Option<Seq>, Malformed> {
     let number = integer_in(name, field, least..=MAX_NUMBER)?;
     Ok(number.and_then(|number| Seq::new(number).ok()))
 }
 
 fn integer_in(
-    name: &str,
+    name: &'static str,
     field: Option<&RawValue>,
     range: RangeInclusive<u64>,
 ) -> Result<Option<u64>, Malformed> {
@@ -279,9 +375,9 @@ fn integer_in(
     }
 }
 
-fn out_of_range(name: &str, range: &RangeInclusive<u64>) -> Malformed {
+fn out_of_range(name: &'static str, range: &RangeInclusive<u64>) -> Malformed {
     let (least, most) = (range.start(), range.end());
-    malformed(format!("{name} must be an integer from {least} to {most}"))
+    malformed_field(name, format!("must be an integer from {least} to {most}"))
 }
 
 /// Returns a JSON number's value if it is a non-negative integer: `1`, and also `1.0` and
@@ -293,6 +389,18 @@ fn integer(json: &str) -> Option<u64> {
     let number = serde_json::from_str::<f64>(json).ok()?;
     let exact = number.fract() == 0.0 && (0.0..=MAX_NUMBER as f64).contains(&number);
     exact.then_some(number as u64)
+}
+
+/// Returns a JSON number in decimal digits if it is an integer. One that is written with a
+/// fraction or an exponent must be so small that no digit is lost.
+fn whole_number(json: &str) -> Option<String> {
+    let number = serde_json::from_str::<Number>(json).ok()?;
+    if !number.is_f64() {
+        return Some(number.to_string());
+    }
+    let number = number.as_f64()?;
+    let exact = number.fract() == 0.0 && number.abs() <= MAX_NUMBER as f64;
+    exact.then(|| (number as i64).to_string())
 }
 
 struct FieldsVisitor;
@@ -327,6 +435,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "metadata" => &mut fields.metadata,
                 "after" => &mut fields.after,
                 "notify" => &mut fields.notify,
+                "issuedBefore" => &mut fields.issued_before,
+                "reason" => &mut fields.reason,
+                "members" => &mut fields.members,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

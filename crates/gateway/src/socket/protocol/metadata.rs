@@ -9,19 +9,22 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{Malformed, Text, malformed};
+use super::{Malformed, Text, malformed_field};
+
+const NAME: &str = "metadata";
 
 /// Checks that the value is an object without duplicate keys, of valid values that are not
 /// nested more deeply than parsers permit.
 pub(super) fn parse(json: &RawValue) -> Result<Metadata, Malformed> {
     // Its size bounds the work of what follows.
     let metadata = Metadata::new(json.get());
-    let metadata = metadata.map_err(|error| malformed(format!("metadata {error}")))?;
+    let metadata = metadata.map_err(|error| malformed_field(NAME, error.to_string()))?;
     match serde_json::Deserializer::from_str(json.get()).deserialize_map(ObjectVisitor) {
         Ok(Keys::Unique) => Ok(metadata),
-        Ok(Keys::Duplicate) => Err(malformed("metadata contains a duplicate key")),
-        Err(_) => Err(malformed(
-            "metadata must be an object of Unicode text, without deep nesting",
+        Ok(Keys::Duplicate) => Err(malformed_field(NAME, "contains a duplicate key")),
+        Err(_) => Err(malformed_field(
+            NAME,
+            "must be an object of Unicode text, without deep nesting",
         )),
     }
 }

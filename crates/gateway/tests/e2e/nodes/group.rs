@@ -17,19 +17,25 @@ pub(crate) struct Group {
 impl Group {
     /// Starts gateways on the Redis that `cargo xtask test` provides.
     pub(crate) async fn start(size: usize) -> Self {
-        let group = Self::with(Exchange::shared(), size);
+        Self::start_with(size, &[]).await
+    }
+
+    /// Starts gateways with these settings as well.
+    pub(crate) async fn start_with(size: usize, settings: &[(&str, &str)]) -> Self {
+        let group = Self::with(Exchange::shared(), size, settings);
         group.until_connected(1).await;
         group
     }
 
     /// Starts gateways on this Redis, whether it is there or not.
     pub(crate) fn start_on(redis_url: &str, size: usize) -> Self {
-        Self::with(Exchange::on(redis_url), size)
+        Self::with(Exchange::on(redis_url), size, &[])
     }
 
-    fn with(exchange: Exchange, size: usize) -> Self {
+    fn with(exchange: Exchange, size: usize, settings: &[(&str, &str)]) -> Self {
         let database = Database::postgres();
-        let start = |_| Gateway::start_with(&database, &exchange.settings());
+        let settings = [&exchange.settings(), settings].concat();
+        let start = |_| Gateway::start_with(&database, &settings);
         let nodes = (0..size).map(start).collect();
         Self {
             database,

@@ -3,6 +3,7 @@
 use mockall::Sequence;
 
 use super::*;
+use crate::Reason;
 
 /// Adds that the room is found like this once, with the standing of the users in order.
 fn find(directory: &mut MockRoomDirectory, order: &mut Sequence, found: RoomSnapshot) {
@@ -36,7 +37,7 @@ fn expect(
 
 #[pollster::test]
 async fn a_change_is_decided_again_when_the_rules_have_changed() {
-    let ban = of(other(), RulesChange::Ban(Some(60)));
+    let ban = of(other(), RulesChange::Ban(Sanction::lasting(Some(60))));
     let found = |number, role| RoomSnapshot {
         rules: RulesNumber::new(number),
         ..snapshot(RoomKind::Open, vec![with_role(Some(role)), with_role(None)])
@@ -151,7 +152,10 @@ async fn a_room_that_is_private_by_default_stays_private_at_its_first_change() {
 /// The tests above derive the expected change from the request by the same function.
 #[test]
 fn each_request_becomes_the_change_of_that_name() {
-    let seconds = Some(60);
+    let sanction = Sanction {
+        seconds: Some(60),
+        reason: Reason::new("spam").ok(),
+    };
     let role = Role::Owner;
     for (asked, expected) in [
         (
@@ -166,18 +170,18 @@ fn each_request_becomes_the_change_of_that_name() {
             RoomChange::RemoveMember { user_id: other() },
         ),
         (
-            RulesChange::Ban(seconds),
+            RulesChange::Ban(sanction.clone()),
             RoomChange::Ban {
                 user_id: other(),
-                seconds,
+                sanction: sanction.clone(),
             },
         ),
         (RulesChange::Unban, RoomChange::Unban { user_id: other() }),
         (
-            RulesChange::Mute(seconds),
+            RulesChange::Mute(sanction.clone()),
             RoomChange::Mute {
                 user_id: other(),
-                seconds,
+                sanction: sanction.clone(),
             },
         ),
         (RulesChange::Unmute, RoomChange::Unmute { user_id: other() }),

@@ -2,7 +2,7 @@
 
 use chat_domain::ports::SettingsPatch;
 use chat_domain::use_cases::{RulesChange, RulesRequest};
-use chat_domain::{Metadata, Role, RoomKind, RoomName, UserId};
+use chat_domain::{Metadata, Role, RoomKind, RoomName, Sanction, UserId};
 
 use super::*;
 
@@ -54,16 +54,24 @@ fn each_event_about_a_user_is_one_change() {
             r#","seconds":"ignored""#,
             RulesChange::Remove,
         ),
-        ("banMember", "", RulesChange::Ban(None)),
-        ("banMember", r#","seconds":null"#, RulesChange::Ban(None)),
-        ("banMember", r#","seconds":1"#, RulesChange::Ban(Some(1))),
+        ("banMember", "", RulesChange::Ban(Sanction::lasting(None))),
+        (
+            "banMember",
+            r#","seconds":null"#,
+            RulesChange::Ban(Sanction::lasting(None)),
+        ),
+        (
+            "banMember",
+            r#","seconds":1"#,
+            RulesChange::Ban(Sanction::lasting(Some(1))),
+        ),
         ("unbanMember", "", RulesChange::Unban),
         (
             "muteMember",
             r#","seconds":315360000"#,
-            RulesChange::Mute(Some(315_360_000)),
+            RulesChange::Mute(Sanction::lasting(Some(315_360_000))),
         ),
-        ("muteMember", "", RulesChange::Mute(None)),
+        ("muteMember", "", RulesChange::Mute(Sanction::lasting(None))),
         ("unmuteMember", "", RulesChange::Unmute),
     ] {
         let fields = format!(r#","userId":"42"{fields}"#);

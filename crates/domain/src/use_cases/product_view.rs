@@ -1,0 +1,136 @@
+//! The product reads rooms. Their rules do not bind it.
+
+use std::sync::Arc;
+
+use super::{ListMessages, ListMessagesError, Page, PageLimit, PageStart, Permits, RoomView};
+use crate::ports::{MemberPage, RoomPage, RoomRepository, SanctionKind, SanctionPage};
+use crate::{Access, Permit, RoomId, Seq, StorageError, UserId};
+
+/// Reads rooms for the product's backend. A room exists if it has a message or settings.
+#[derive(Clone)]
+pub struct ProductView {
+    permits: Permits,
+    rooms: Arc<dyn RoomRepository>,
+    list_messages: ListMessages,
+}
+
+/// Why the product does not get what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ProductViewError {
+    /// The room has neither messages nor settings.
+    #[error("room not found")]
+    NotFound,
+    /// Storage failed.
+    #[error("the room cannot be read now")]
+    Storage(#[from] StorageError),
+}
+
+impl ProductView {
+    /// Creates the use case over these rules, rooms and messages.
+    pub fn new(
+        permits: Permits,
+        rooms: Arc<dyn RoomRepository>,
+        list_messages: ListMessages,
+    ) -> Self {
+        Self {
+            permits,
+            rooms,
+            list_messages,
+        }
+    }
+
+    /// Returns a room.
+    ///
+    /// # Errors
+    /// [`ProductViewError`].
+    pub async fn room(&self, room_id: RoomId) -> Result<RoomView, ProductViewError> {
+        let snapshot = self.permits.snapshot(room_id, &[]).await?;
+        if snapshot.settings.is_none() {
+            self.require_message(room_id).await?;
+        }
+        Ok(RoomView {
+            rules: self.permits.rules_of(&snapshot),
+            settings: snapshot.settings,
+        })
+    }
+
+    /// Returns the rooms with settings after this one.
+    ///
+    /// # Errors
+    /// [`ProductViewError::Storage`].
+    pub async fn rooms(
+        &self,
+        after: Option<RoomId>,
+        limit: PageLimit,
+    ) -> Result<RoomPage, ProductViewError> {
+        Ok(self.permits.directory().rooms(after, limit.get()).await?)
+    }
+
+    /// Returns a room's members after this user.
+    ///
+    /// # Errors
+    /// [`ProductViewError`].
+    pub async fn members(
+        &self,
+        room_id: RoomId,
+        after: Option<UserId>,
+        limit: PageLimit,
+    ) -> Result<MemberPage, ProductViewError> {
+        let page = self.permits.members(room_id, after, limit.get()).await?;
+        if page.members.is_empty() {
+            self.room(room_id).await?;
+        }
+        Ok(page)
+    }
+
+    /// Returns the users that a room has banned or muted, after this user.
+    ///
+    /// # Errors
+    /// [`ProductViewError`].
+    pub async fn sanctions(
+        &self,
+        room_id: RoomId,
+        kind: SanctionKind,
+        after: Option<UserId>,
+        limit: PageLimit,
+    ) -> Result<SanctionPage, ProductViewError> {
+        let directory = self.permits.directory();
+        let page = directory.sanctions(room_id, kind, after, limit.get());
+        let page = page.await?;
+        if page.users.is_empty() {
+            self.room(room_id).await?;
+        }
+        Ok(page)
+    }
+
+    /// Returns a page of a room's messages.
+    ///
+    /// # Errors
+    /// [`ProductViewError`].
+    pub async fn messages(
+        &self,
+        room_id: RoomId,
+        start: PageStart,
+        limit: PageLimit,
+    ) -> Result<Page, ProductViewError> {
+        let access = Access::Joined(Permit::OPEN);
+        let page = self.list_messages.execute(access, room_id, start, limit);
+        let page = page.await.map_err(|error| match error {
+            ListMessagesError::Storage(error) => ProductViewError::Storage(error),
+            // It is not: the product may read every room.
+            ListMessagesError::Denied(_) => ProductViewError::NotFound,
+        })?;
+        if page.messages.is_empty() {
+            self.room(room_id).await?;
+        }
+        Ok(page)
+    }
+
+    async fn require_message(&self, room_id: RoomId) -> Result<(), ProductViewError> {
+        let found = self.rooms.newest(&[room_id]).await?;
+        match found.iter().any(|room| room.newest > Seq::START) {
+            true => Ok(()),
+            false => Err(ProductViewError::NotFound),
+        }
+    }
+}

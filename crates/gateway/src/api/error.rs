@@ -1,0 +1,294 @@
+//! The errors of the server API, in the codes of the wire.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use chat_domain::use_cases::{
+    ChangeRulesError, ListMessagesError, ListRoomsError, ProductViewError, SendMessageError,
+};
+use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer;
+use crate::socket::protocol::Malformed;
+use crate::socket::reply::{Code, Failure};
+
+/// How long a client should wait after an answer that storage is unavailable.
+const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A request that failed, as the product's backend sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    code: ErrorCode,
+    message: Cow<'static, str>,
+    field: Option<&'static str>,
+    retry_after: Option<Duration>,
+    /// Whether the connection cannot be used again.
+    closes: bool,
+}
+
+/// The code of an error: those of the wire contract, and `unauthorized`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ErrorCode {
+    InvalidPayload,
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    Conflict,
+    RateLimited,
+    LimitExceeded,
+    Unavailable,
+    OutcomeUnknown,
+    Internal,
+}
+
+/// The body of every answer that is not a success.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ErrorBody)]
+pub(super) struct ErrorBody<'a> {
+    error: ErrorObject<'a>,
+}
+
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+struct ErrorObject<'a> {
+    code: ErrorCode,
+    /// For people. It may change.
+    #[schema(example = "room not found")]
+    message: &'a str,
+    /// Whether the same request may succeed later.
+    retryable: bool,
+    /// The field of the body, the query or the path that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    field: Option<&'static str>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+            field: None,
+            retry_after: None,
+            closes: false,
+        }
+    }
+
+    /// A field of the body, the query or the path is wrong.
+    pub(super) fn field(name: &'static str, what: impl std::fmt::Display) -> Self {
+        Self {
+            field: Some(name),
+            ..Self::invalid(format!("{name} {what}"))
+        }
+    }
+
+    /// The request as a whole is malformed.
+    pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidPayload, message)
+    }
+
+    /// The request presents none of the keys.
+    pub(super) fn unauthorized() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            ErrorCode::Unauthorized,
+            "a valid key is required: send Authorization: Bearer <key>",
+        )
+    }
+
+    /// Too many requests from this address presented none of the keys.
+    pub(super) fn too_many_refused(retry_after: Duration) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                ErrorCode::RateLimited,
+                "too many requests without a valid key",
+            )
+        }
+    }
+
+    /// There is nothing at this path.
+    pub(super) fn no_such_path() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            ErrorCode::NotFound,
+            "there is nothing at this path",
+        )
+    }
+
+    /// The path does not have this method. The router adds those that it has.
+    pub(super) fn no_such_method() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorCode::NotFound,
+            "the path does not have this method",
+        )
+    }
+
+    /// The body is too large. The rest of it is not read.
+    pub(super) fn too_large(max_bytes: usize) -> Self {
+        Self {
+            closes: true,
+            ..Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                ErrorCode::InvalidPayload,
+                format!("the body must have at most {max_bytes} bytes"),
+            )
+        }
+    }
+
+    /// The body is not declared as JSON.
+    pub(super) fn not_json() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            ErrorCode::InvalidPayload,
+            "the body must be JSON: send Content-Type: application/json",
+        )
+    }
+
+    /// The body did not arrive in time, or not whole. Nothing was done.
+    pub(super) fn body_incomplete() -> Self {
+        Self {
+            closes: true,
+            ..Self::unavailable("the body did not arrive in time")
+        }
+    }
+
+    /// The node drains. Nothing was done.
+    pub(super) fn draining() -> Self {
+        Self {
+            closes: true,
+            ..Self::unavailable("this node is shutting down")
+        }
+    }
+
+    /// The request has not been answered in time. Nothing was done, or was to be done.
+    pub(super) fn unavailable(message: &'static str) -> Self {
+        Self {
+            retry_after: Some(UNAVAILABLE_RETRY_AFTER),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::Unavailable,
+                message,
+            )
+        }
+    }
+
+    /// The request has not been answered in time, and may have an effect later.
+    pub(super) fn outcome_unknown() -> Self {
+        Self {
+            retry_after: Some(UNAVAILABLE_RETRY_AFTER),
+            ..Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ErrorCode::OutcomeUnknown,
+                "the request took too long: it may have been carried out",
+            )
+        }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let (status, code) = match failure.code() {
+            Code::InvalidPayload | Code::UnknownEvent => {
+                (StatusCode::BAD_REQUEST, ErrorCode::InvalidPayload)
+            }
+            Code::NotFound | Code::NotInRoom => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
+            Code::Forbidden => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
+            Code::Conflict => (StatusCode::CONFLICT, ErrorCode::Conflict),
+            Code::RateLimited => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
+            Code::LimitExceeded => (StatusCode::CONFLICT, ErrorCode::LimitExceeded),
+            Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
+            Code::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::OutcomeUnknown),
+            Code::TokenExpired | Code::TokenInvalid | Code::TokenRevoked => {
+                (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
+            }
+            Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal),
+        };
+        let retry_after = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER),
+            _ => failure.retry_after(),
+        };
+        Self {
+            retry_after,
+            ..Self::new(status, code, failure.message().to_owned())
+        }
+    }
+}
+
+impl From<Malformed> for ApiError {
+    fn from(error: Malformed) -> Self {
+        match error {
+            Malformed::Field(name, what) => Self::field(name, what),
+            other => Self::invalid(other.to_string()),
+        }
+    }
+}
+
+macro_rules! from_failures {
+    ($($error:ty),*) => {$(
+        impl From<$error> for ApiError {
+            fn from(error: $error) -> Self {
+                Failure::from(error).into()
+            }
+        }
+    )*};
+}
+from_failures!(
+    ChangeRulesError,
+    ListMessagesError,
+    ListRoomsError,
+    ProductViewError,
+    SendMessageError
+);
+
+impl ErrorCode {
+    fn is_retryable(self) -> bool {
+        match self {
+            Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown => true,
+            Self::InvalidPayload
+            | Self::Unauthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::Conflict
+            | Self::LimitExceeded
+            | Self::Internal => false,
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let body = ErrorBody {
+            error: ErrorObject {
+                code: self.code,
+                message: &self.message,
+                retryable: self.code.is_retryable(),
+                field: self.field,
+            },
+        };
+        let mut response = answer::json(self.status, &body);
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after {
+            // The header counts whole seconds.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds as u64));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.closes {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}

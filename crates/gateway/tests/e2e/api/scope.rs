@@ -1,0 +1,66 @@
+//! Which requests exist: what a later version may add is neither served nor described.
+
+use serde_json::Value;
+
+use super::{Api, start};
+use crate::support::Database;
+
+/// Requests of which other documents speak, and which this version does not have.
+const ABSENT: [(&str, &str); 7] = [
+    ("GET", "/rooms/{roomId}/changes"),
+    ("PATCH", "/rooms/{roomId}/messages/{seq}"),
+    ("DELETE", "/rooms/{roomId}/messages/{seq}"),
+    ("GET", "/rooms/{roomId}/messages/{seq}"),
+    ("POST", "/rooms/{roomId}/import"),
+    ("DELETE", "/users/{userId}"),
+    ("GET", "/users/{userId}/export"),
+];
+
+/// Returns the methods and paths of the description, with `{}` for every parameter.
+fn described(description: &Value) -> Vec<(String, String)> {
+    let paths = description["paths"].as_object().unwrap().iter();
+    let operations = paths.flat_map(|(path, operations)| {
+        let methods = operations.as_object().unwrap().keys();
+        methods.map(|method| (method.to_uppercase(), anonymous(path)))
+    });
+    operations.collect()
+}
+
+/// Replaces the names of a path's parameters.
+fn anonymous(path: &str) -> String {
+    let segments = path.split('/');
+    let segments = segments.map(|segment| match segment.starts_with('{') {
+        true => "{}",
+        false => segment,
+    });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_version_does_not_have_is_neither_served_nor_described() {
+    let database = Database::sqlite();
+    let gateway = start(&database);
+    let api = Api::of(&gateway);
+    let described = described(&api.get("/openapi.json").await.body(200));
+    assert!(
+        described.contains(&("GET".into(), "/rooms/{}".into())),
+        "{described:?}"
+    );
+    // A room in which the requests would find something.
+    api.put("/rooms/7", &serde_json::json!({})).await.body(201);
+    for (method, path) in ABSENT {
+        let template = anonymous(path);
+        let operation = (method.to_owned(), template);
+        assert!(!described.contains(&operation), "{operation:?}");
+        let requested = path
+            .replace("{roomId}", "7")
+            .replace("{seq}", "1")
+            .replace("{userId}", "42");
+        let answer = api.with_body(method, &requested, "{}").await;
+        assert_eq!(
+            answer.error(),
+            (404, "not_found".to_owned()),
+            "{operation:?}"
+        );
+    }
+}

@@ -1,0 +1,3 @@
+-- Revoked tokens are accepted again.
+DROP TABLE disconnections;
+DROP TABLE revocations;

@@ -1,0 +1,2 @@
+ALTER TABLE mutes DROP COLUMN reason;
+ALTER TABLE bans DROP COLUMN reason;
