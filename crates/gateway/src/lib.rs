@@ -19,7 +19,8 @@
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
 //! - `api`: the server API of the product's backend, and its keys;
-//! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the demo page's users;
+//! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the users and
+//!   rooms of the demo page;
 //! - `traces`: spans, if they are exported;
 //! - `commands`: the commands of the binary.
 

@@ -99,14 +99,28 @@ fn a_rust_client_works() {
 /// `dev` runs without any configuration, as for a new user.
 #[test]
 fn demo_page_works_on_sqlite() {
-    run_demo_page(&[], "demo-page.png");
+    run_demo_page("demo_page.mjs", &[], "demo-page");
 }
 
 #[test]
 fn demo_page_works_on_postgres() {
     let database = Database::postgres();
     let url = database.url();
-    run_demo_page(&[("DATABASE_URL", &url)], "demo-page-postgres.png");
+    let environment = [("DATABASE_URL", url.as_str())];
+    run_demo_page("demo_page.mjs", &environment, "demo-page-postgres");
+}
+
+#[test]
+fn demo_page_shows_rooms_with_rules_on_sqlite() {
+    run_demo_page("demo_rules.mjs", &[], "demo-page");
+}
+
+#[test]
+fn demo_page_shows_rooms_with_rules_on_postgres() {
+    let database = Database::postgres();
+    let url = database.url();
+    let environment = [("DATABASE_URL", url.as_str())];
+    run_demo_page("demo_rules.mjs", &environment, "demo-page-postgres");
 }
 
 /// Runs on one database only, because the origin check does not depend on it.
@@ -151,9 +165,9 @@ fn reconnects_after_a_restart(database: Database) {
     finish(client);
 }
 
-/// Runs `dev` in a new folder on a free port and drives its page in a browser, which saves a
-/// screenshot in `target/`.
-fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
+/// Runs `dev` in a new folder on a free port and drives its page in a browser, which saves
+/// screenshots in `target/` whose names begin like this.
+fn run_demo_page(script: &str, environment: &[(&str, &str)], screenshots: &str) {
     let folder = tempfile::tempdir().unwrap();
     let mut dev = command("dev");
     dev.current_dir(&folder)
@@ -161,10 +175,10 @@ fn run_demo_page(environment: &[(&str, &str)], screenshot: &str) {
         .envs(environment.iter().copied());
     let gateway = Gateway::spawn(dev);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let mut browser = browser_program("demo_page.mjs");
+    let mut browser = browser_program(script);
     browser
         .env("GATEWAY_URL", gateway.url())
-        .env("SCREENSHOT", target.join(screenshot));
+        .env("SCREENSHOTS", target.join(screenshots));
     finish(ChildProcess::start(&mut browser).unwrap());
 }
 

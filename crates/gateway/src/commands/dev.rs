@@ -7,13 +7,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_domain::BoxError;
+use chat_domain::{BoxError, one_line};
 use clap::Command;
 
 use super::check_config::redacted_url;
-use super::serve;
+use super::serve::{self, Prepared};
 use crate::config::{Config, LogConfig, Settings};
-use crate::demo::{Demo, demo_users};
+use crate::demo::{Demo, create_demo_rooms, demo_users};
 use crate::traces::Exporter;
 use crate::{logging, open_files, server, wiring};
 
@@ -21,6 +21,8 @@ use crate::{logging, open_files, server, wiring};
 const SECRET_FILE: &str = "data/dev-secret";
 /// How long the printed tokens and those of the demo page are valid.
 const TOKEN_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Enough for a conversation. The page has one for each of its users.
+const PRINTED_TOKENS: usize = 2;
 
 pub(super) fn command() -> Command {
     Command::new("dev").about("Serve this machine only, with a demo page at /")
@@ -46,7 +48,7 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     open_files::raise_limit();
 
     let sockets = serve::bind(&config).await?;
-    let database = serve::prepare_database(&config).await?;
+    let Prepared { database, is_new } = serve::prepare_database(&config).await?;
     let (listener, api_listener) = sockets.listen()?;
     let jwt = config.jwt.clone();
     let demo = Demo {
@@ -54,6 +56,13 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
     };
     let stop = serve::stop_signal()?;
     let app = wiring::app(config, database, Some(demo.clone()), api_listener)?;
+    if is_new {
+        create_demo_rooms(&app.gateway.change_rules)
+            .await
+            .map_err(|error| {
+                format!("the demo's rooms cannot be created: {}", one_line(&*error))
+            })?;
+    }
     let url = format!("http://{}", listener.local_addr()?);
     let database_url = redacted_url(settings.get("DATABASE_URL").unwrap_or_default());
     print_greeting(&url, &database_url, &demo)?;
@@ -64,7 +73,7 @@ pub(super) async fn run(mut settings: Settings) -> Result<ExitCode, BoxError> {
 }
 
 /// Refuses addresses that other machines can reach: every client that can load the demo
-/// page gets the tokens of two users.
+/// page gets the tokens of the demo's users.
 fn refuse_public_addresses(config: &Config) -> Result<(), BoxError> {
     let mut addresses = (config.host.as_str(), config.port)
         .to_socket_addrs()
@@ -116,8 +125,8 @@ fn print_greeting(url: &str, database_url: &str, demo: &Demo) -> Result<(), BoxE
         "\n  demo page  {url}/\n  Socket.IO  {url}\n  database   {database_url}\n\n  \
          Two tokens, valid for a day:\n"
     );
-    for user in demo_users() {
-        let token = (demo.mint)(&user)?;
+    for user in demo_users().iter().take(PRINTED_TOKENS) {
+        let token = (demo.mint)(user)?;
         text += &format!("  {} (user {})\n  {token}\n", user.name.as_str(), user.id);
     }
     text += "\nready\n";

@@ -15,6 +15,8 @@ use crate::{logging, open_files, server};
 
 /// How many connections the kernel queues until they are accepted.
 const BACKLOG: u32 = 4096;
+/// Begins the name of the migration that only a new database lacks.
+const FIRST_MIGRATION: &str = "0001_";
 
 pub(super) fn command() -> Command {
     Command::new("serve").about("Serve in production, configured by environment variables or flags")
@@ -30,7 +32,7 @@ pub(super) async fn run(settings: &Settings) -> Result<ExitCode, BoxError> {
     if let Some(redis) = &config.redis {
         wiring::check_redis(redis).await?;
     }
-    let database = prepare_database(&config).await?;
+    let database = prepare_database(&config).await?.database;
     let (listener, api_listener) = sockets.listen()?;
     let app = wiring::app(config, database, None, api_listener)?;
     let served = server::serve(listener, app, stop_signal()?).await;
@@ -46,12 +48,21 @@ pub(super) async fn flush(exporter: Option<Exporter>) {
     }
 }
 
+/// A database with the current schema.
+pub(super) struct Prepared {
+    pub(super) database: Database,
+    /// Whether it had no schema before.
+    pub(super) is_new: bool,
+}
+
 /// Opens the database and applies pending migrations, or refuses if `MIGRATE` is off.
-pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxError> {
+pub(super) async fn prepare_database(config: &Config) -> Result<Prepared, BoxError> {
     let database = open_database(config).await?;
+    let mut is_new = false;
     match config.migrate {
         Migrate::On => {
             for name in apply_migrations(&database).await? {
+                is_new |= name.starts_with(FIRST_MIGRATION);
                 tracing::info!(name, "migration applied");
             }
         }
@@ -62,7 +73,7 @@ pub(super) async fn prepare_database(config: &Config) -> Result<Database, BoxErr
             }
         }
     }
-    Ok(database)
+    Ok(Prepared { database, is_new })
 }
 
 /// Applies the pending migrations and returns their names.

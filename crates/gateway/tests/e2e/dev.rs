@@ -57,6 +57,47 @@ fn dev_refuses_an_address_that_other_machines_can_reach() {
     assert!(error.contains("loopback addresses only"), "{error}");
 }
 
+/// Runs a command of the operator's on the database of `dev`.
+fn operate(folder: &Path, arguments: &[&str]) -> String {
+    let (name, arguments) = arguments.split_first().unwrap();
+    let mut command = command(name);
+    let (code, printed, error) = run(command
+        .env("DATABASE_URL", "sqlite://data/chat.db")
+        .current_dir(folder)
+        .args(arguments));
+    assert_eq!(code, 0, "{error}");
+    printed
+}
+
+#[test]
+fn dev_creates_the_rooms_of_its_page_in_a_new_database_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = ["member", "list", "--room", "2"];
+    printed_by_dev(folder.path());
+    let room = operate(folder.path(), &["room", "show", "--room", "2"]);
+    assert!(room.contains("kind private"), "{room}");
+    assert_eq!(
+        operate(folder.path(), &members),
+        "1 owner\n2 moderator\n3 member\n"
+    );
+    operate(
+        folder.path(),
+        &["member", "remove", "--room", "2", "--user", "3"],
+    );
+    printed_by_dev(folder.path());
+    assert_eq!(operate(folder.path(), &members), "1 owner\n2 moderator\n");
+}
+
+#[test]
+fn dev_leaves_the_rooms_of_an_existing_database_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    operate(folder.path(), &["migrate"]);
+    printed_by_dev(folder.path());
+    let room = operate(folder.path(), &["room", "show", "--room", "2"]);
+    assert_eq!(room, "room 2 has no rules\n");
+}
+
 const POLL: &str = "/socket.io/?EIO=4&transport=polling";
 
 fn gateway() -> (Gateway, TempDir) {
