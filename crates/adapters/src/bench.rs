@@ -47,11 +47,11 @@ impl Store for NullStore {
         Ok(Vec::new())
     }
 
-    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         let moved = MarkedRead {
             state: ReadState::default(),
             moved: false,
         };
-        Ok(vec![moved; marks.len()])
+        Ok(vec![Some(moved); marks.len()])
     }
 }

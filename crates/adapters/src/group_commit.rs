@@ -64,7 +64,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use chat_domain::ports::{AppendError, Appended, MarkedRead};
-use chat_domain::{BoxError, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId};
+use chat_domain::{
+    BoxError, Generation, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
+};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
@@ -144,11 +146,12 @@ pub(crate) trait Store: Send + 'static {
     /// written. Marks may be stored twice without harm, and are never a
     /// [`StoreError::Repeat`].
     ///
-    /// Returns the result of each mark, in the order of the marks.
+    /// Returns the result of each mark, in the order of the marks: `None` if the room is of
+    /// another generation.
     fn mark(
         &mut self,
         marks: &[Mark],
-    ) -> impl Future<Output = Result<Vec<MarkedRead>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Vec<Option<MarkedRead>>, StoreError>> + Send;
 }
 
 /// Observes the batches of messages.
@@ -201,6 +204,7 @@ impl StoreError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) room_id: RoomId,
+    pub(crate) generation: Generation,
     pub(crate) user_id: UserId,
     pub(crate) position: Seq,
 }
@@ -276,18 +280,8 @@ impl GroupCommit {
     }
 
     /// Moves a read pointer; see the port.
-    pub(crate) async fn mark_read(
-        &self,
-        room_id: RoomId,
-        user_id: UserId,
-        position: Seq,
-    ) -> Result<MarkedRead, StorageError> {
+    pub(crate) async fn mark_read(&self, mark: Mark) -> Result<Option<MarkedRead>, StorageError> {
         let (answer, outcome) = oneshot::channel();
-        let mark = Mark {
-            room_id,
-            user_id,
-            position,
-        };
         let pending = PendingMark::new(mark, answer);
         let sent = self.marks.try_send(pending);
         sent.map_err(|error| refused(&error, "too many read marks are waiting to be stored"))?;

@@ -1,7 +1,7 @@
 //! Cuts what was read from the log to one page.
 
 use chat_domain::ports::{LogPage, ReadLimit};
-use chat_domain::{Message, Seq};
+use chat_domain::{Generation, Message, Seq};
 
 /// Returns the number of rows to read for a page: one more than it contains at most,
 /// which shows whether there are more.
@@ -10,18 +10,26 @@ pub(crate) fn rows_to_read(limit: ReadLimit) -> i64 {
     messages.map_or(i64::MAX, |messages| messages.saturating_add(1))
 }
 
+/// The state of the room in which its messages were read.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct ReadOf {
+    pub(crate) newest: Seq,
+    pub(crate) generation: Generation,
+}
+
 /// Builds the page of a forward read from the messages that follow each other. Takes at
 /// most one message more than the page contains, so that a lazy source is read no further.
 ///
 /// # Errors
 /// The first error of the source.
 pub(crate) fn forward<E>(
-    newest: Seq,
+    read: ReadOf,
     messages: impl IntoIterator<Item = Result<Message, E>>,
     limit: ReadLimit,
 ) -> Result<LogPage, E> {
     let mut page = LogPage {
-        newest,
+        newest: read.newest,
+        generation: read.generation,
         ..LogPage::default()
     };
     let mut bytes = 0_usize;
@@ -44,11 +52,11 @@ pub(crate) fn forward<E>(
 /// # Errors
 /// The first error of the source.
 pub(crate) fn backward<E>(
-    newest: Seq,
+    read: ReadOf,
     messages: impl IntoIterator<Item = Result<Message, E>>,
     limit: ReadLimit,
 ) -> Result<LogPage, E> {
-    let mut page = forward(newest, messages, limit)?;
+    let mut page = forward(read, messages, limit)?;
     page.messages.reverse();
     Ok(page)
 }
@@ -65,6 +73,13 @@ mod tests {
 
     fn seq(number: u64) -> Seq {
         Seq::new(number).unwrap()
+    }
+
+    fn at(newest: u64) -> ReadOf {
+        ReadOf {
+            newest: seq(newest),
+            generation: Generation::new(7),
+        }
     }
 
     /// A message of four bytes.
@@ -100,21 +115,22 @@ mod tests {
             (limit(5, 11), &[1, 2], true),
             (limit(5, 20), &[1, 2, 3, 4, 5], false),
         ] {
-            let Ok(page) = forward(seq(9), (1..=5).map(message), limit);
+            let Ok(page) = forward(at(9), (1..=5).map(message), limit);
             assert_eq!(
                 (numbers(&page), page.has_more),
                 (expected.to_vec(), has_more)
             );
             assert_eq!(page.newest, seq(9));
+            assert_eq!(page.generation, Generation::new(7));
         }
     }
 
     #[test]
     fn a_page_contains_one_message_however_small_its_limit() {
         for limit in [limit(10, 0), limit(0, 100), limit(0, 0)] {
-            let Ok(page) = forward(seq(9), (1..=2).map(message), limit);
+            let Ok(page) = forward(at(9), (1..=2).map(message), limit);
             assert_eq!((numbers(&page), page.has_more), (vec![1], true));
-            let Ok(page) = forward(seq(9), (1..=1).map(message), limit);
+            let Ok(page) = forward(at(9), (1..=1).map(message), limit);
             assert_eq!((numbers(&page), page.has_more), (vec![1], false));
             assert!(rows_to_read(limit) >= 2);
         }
@@ -123,14 +139,14 @@ mod tests {
     #[test]
     fn one_message_beyond_the_page_is_taken_from_the_source() {
         let mut source = (1..=5).map(message);
-        let Ok(page) = forward(seq(9), source.by_ref(), limit(5, 8));
+        let Ok(page) = forward(at(9), source.by_ref(), limit(5, 8));
         assert_eq!(numbers(&page), [1, 2]);
         assert_eq!(source.next().unwrap().unwrap().seq, seq(4));
     }
 
     #[test]
     fn a_backward_page_is_ascending_and_ends_where_the_read_began() {
-        let Ok(page) = backward(seq(9), (1..=5).rev().map(message), limit(2, 100));
+        let Ok(page) = backward(at(9), (1..=5).rev().map(message), limit(2, 100));
         assert_eq!((numbers(&page), page.has_more), (vec![4, 5], true));
     }
 }

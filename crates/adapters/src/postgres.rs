@@ -14,6 +14,7 @@ mod migrations;
 mod page_query;
 mod pool;
 mod room_changes;
+mod room_deletion;
 mod room_directory;
 mod room_repository;
 mod rows;

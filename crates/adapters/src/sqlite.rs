@@ -12,6 +12,7 @@ mod message_repository;
 mod migrations;
 mod pool;
 mod room_changes;
+mod room_deletion;
 mod room_directory;
 mod room_repository;
 mod rows;

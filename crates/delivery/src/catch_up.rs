@@ -44,6 +44,9 @@ impl<R: Recipient> Rooms<R> {
         while member.recipient.space().await.is_ok() {
             let (missing, recent) = {
                 let state = lock(&room.state);
+                if state.is_closed {
+                    break;
+                }
                 let released = state.order.released();
                 let NextRead::After(cursor) = member.catch_up(released) else {
                     break;
@@ -56,6 +59,11 @@ impl<R: Recipient> Rooms<R> {
                 Some(recent) => known_page(recent, missing.end),
                 None => match self.messages.after(room.id, missing.start, PAGE).await {
                     Ok(page) => {
+                        let mut state = lock(&room.state);
+                        if !self.is_current(room.id, &mut state, page.generation) {
+                            break;
+                        }
+                        drop(state);
                         let complete_to = page.complete_to();
                         let frames = page.messages.into_iter();
                         let encode =
@@ -108,6 +116,10 @@ impl<R: Recipient> Rooms<R> {
             let page = self.messages.after(room.id, missing.start, ROOM_PAGE).await;
             let mut state = lock(&room.state);
             match page {
+                // The room was closed, and may have begun anew meanwhile.
+                Ok(page) if !self.is_current(room.id, &mut state, page.generation) => {
+                    return drop(claim);
+                }
                 Ok(page) if page.complete_to() > missing.start => {
                     state.is_log_ahead = page.has_more;
                     state.order.fill(missing.start, page, &*self.encoder);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_domain::ports::RoomDelivery as _;
 use chat_domain::use_cases::{CatchUp, Joining};
-use chat_domain::{Membership, RoomId, Seq, one_line};
+use chat_domain::{Generation, Membership, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
 use crate::lock;
@@ -52,6 +52,10 @@ pub enum NotAdmitted {
     /// has opened another entrance to the room meanwhile.
     #[error("the join was ended")]
     Excluded,
+    /// The room is of another generation than the permit, or has members of an earlier one that
+    /// have to be [excluded](Rooms::exclude_closed) first.
+    #[error("the room was deleted meanwhile")]
+    Outdated,
 }
 
 impl From<HasLeft> for NotAdmitted {
@@ -107,7 +111,8 @@ impl<R: Recipient> Entrance<'_, R> {
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> Result<(), NotAdmitted> {
         let newest = joining.state.newest;
-        self.start(newest);
+        let generation = joining.permit.generation;
+        self.start(newest, generation)?;
         let (cursor, missed) = match joining.catch_up {
             CatchUp::None => (None, None),
             CatchUp::Missed { after } => (None, Some(after)),
@@ -116,17 +121,22 @@ impl<R: Recipient> Entrance<'_, R> {
                 self.rooms.leave(self.room.id, self.entering.recipient.id());
                 membership.leave(self.room.id);
                 let target = self.released().max(newest).max(after);
-                let replayed = self.replay(after, target).await?;
+                let replayed = self.replay(after, target, generation).await?;
                 let rest = (replayed < target).then_some(replayed);
                 (Some(replayed.max(target)), rest)
             }
         };
-        self.enter(newest, cursor, missed, welcome)
+        self.enter(generation, newest, cursor, missed, welcome)
     }
 
     /// Gives the connection the messages after `cursor` up to `target`, or as far as the
     /// log can be read, as the client takes them. Returns how far it came.
-    async fn replay(&self, mut cursor: Seq, target: Seq) -> Result<Seq, NotAdmitted> {
+    async fn replay(
+        &self,
+        mut cursor: Seq,
+        target: Seq,
+        generation: Generation,
+    ) -> Result<Seq, NotAdmitted> {
         let recipient = &self.entering.recipient;
         while cursor < target {
             recipient.space().await?;
@@ -141,6 +151,7 @@ impl<R: Recipient> Entrance<'_, R> {
                     break;
                 }
             };
+            self.check(page.generation, generation)?;
             let complete_to = page.complete_to();
             if complete_to <= cursor {
                 tracing::debug!(room = %self.room.id, "a replay ends early at a stale read");
@@ -162,6 +173,7 @@ impl<R: Recipient> Entrance<'_, R> {
     /// Lets the connection in after `cursor`, or after the newest known position.
     fn enter(
         &self,
+        generation: Generation,
         newest: Seq,
         cursor: Option<Seq>,
         missed_after: Option<Seq>,
@@ -171,6 +183,9 @@ impl<R: Recipient> Entrance<'_, R> {
         let mut state = lock(&self.room.state);
         if self.entering.has_left() {
             return Err(NotAdmitted::Excluded);
+        }
+        if !self.rooms.is_current(self.room.id, &mut state, generation) {
+            return Err(NotAdmitted::Outdated);
         }
         let released = state.order.released();
         // What is stored may not be released yet.
@@ -199,14 +214,27 @@ impl<R: Recipient> Entrance<'_, R> {
         Ok(())
     }
 
+    /// Checks that a page that was read, and the room, are of this generation.
+    fn check(&self, page: Generation, generation: Generation) -> Result<(), NotAdmitted> {
+        let mut state = lock(&self.room.state);
+        match self.rooms.is_current(self.room.id, &mut state, page) && page == generation {
+            true => Ok(()),
+            false => Err(NotAdmitted::Outdated),
+        }
+    }
+
     fn released(&self) -> Seq {
         lock(&self.room.state).order.released()
     }
 
-    fn start(&self, newest: Seq) {
+    fn start(&self, newest: Seq, generation: Generation) -> Result<(), NotAdmitted> {
         let mut state = lock(&self.room.state);
+        if !self.rooms.is_current(self.room.id, &mut state, generation) {
+            return Err(NotAdmitted::Outdated);
+        }
         state.order.start(newest);
         self.rooms.hand_out(&self.room, state);
+        Ok(())
     }
 }
 

@@ -35,6 +35,7 @@ mod catch_up;
 mod claim;
 mod encoder;
 mod entrance;
+mod generation;
 mod member;
 mod members;
 mod observer;

@@ -38,6 +38,10 @@ impl<R: Recipient> Members<R> {
         self.groups_by_id.len()
     }
 
+    pub(crate) fn contains(&self, id: ConnectionId) -> bool {
+        self.groups_by_id.contains_key(&id)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.groups_by_id.is_empty()
     }

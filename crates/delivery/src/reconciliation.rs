@@ -84,6 +84,10 @@ impl<R: Recipient> Rooms<R> {
         for position in positions {
             let room_id = position.room_id;
             self.advance(room_id, |state| {
+                let generation = position.generation.unwrap_or(state.generation);
+                if !self.is_current(room_id, state, generation) {
+                    return;
+                }
                 is_behind |= state.order.reaches(position.newest);
                 self.note_rules(room_id, state, position.rules, None);
             });

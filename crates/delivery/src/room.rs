@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use chat_domain::RoomId;
+use chat_domain::{Generation, RoomId};
 use tokio::sync::Notify;
 
 use crate::claim::Claimed;
@@ -28,6 +28,12 @@ pub(crate) struct Room<R> {
 
 /// A room's state. Lock order: the map of rooms, then a room's state.
 pub(crate) struct State<R> {
+    /// The newest generation that is known. Everything else here is of it, unless the room was
+    /// closed.
+    pub(crate) generation: Generation,
+    /// Whether the members are of an earlier generation, and have to be excluded. Nothing is
+    /// handed out meanwhile.
+    pub(crate) is_closed: bool,
     pub(crate) order: Order,
     pub(crate) members: Members<R>,
     pub(crate) reads: ReadPointers,
@@ -49,6 +55,8 @@ impl<R: Recipient> Room<R> {
         Self {
             id,
             state: Mutex::new(State {
+                generation: Generation::FIRST,
+                is_closed: false,
                 order: Order::default(),
                 members: Members::default(),
                 reads: ReadPointers::default(),

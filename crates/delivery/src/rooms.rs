@@ -94,7 +94,7 @@ impl<R: Recipient> Rooms<R> {
         lock(&self.active).keys().copied().collect()
     }
 
-    fn find(&self, room_id: RoomId) -> Option<Arc<Room<R>>> {
+    pub(crate) fn find(&self, room_id: RoomId) -> Option<Arc<Room<R>>> {
         lock(&self.active).get(&room_id).cloned()
     }
 
@@ -120,11 +120,25 @@ impl<R: Recipient> Rooms<R> {
     ///
     /// Returns whether it was in the room or about to join. Otherwise it gets no farewell.
     pub fn exclude(&self, room_id: RoomId, connection: ConnectionId, farewell: Bytes) -> bool {
+        self.exclude_if(room_id, connection, farewell, |_| true)
+    }
+
+    /// Excludes a connection if the room's state meets the condition.
+    pub(crate) fn exclude_if(
+        &self,
+        room_id: RoomId,
+        connection: ConnectionId,
+        farewell: Bytes,
+        condition: impl FnOnce(&State<R>) -> bool,
+    ) -> bool {
         let mut active = lock(&self.active);
         let Some(room) = active.get(&room_id).cloned() else {
             return false;
         };
         let mut state = lock(&room.state);
+        if !condition(&state) {
+            return false;
+        }
         let stay = state.members.leave(connection);
         let entering = state.entering.leave(connection);
         let Some(member) = stay.or(entering) else {
@@ -132,6 +146,7 @@ impl<R: Recipient> Rooms<R> {
         };
         // Under the lock under which it could enter again.
         member.recipient.give(farewell);
+        state.renew_if_left();
         let is_idle = state.is_idle();
         drop(state);
         self.close_if_idle(&mut active, &room, is_idle);
@@ -149,7 +164,7 @@ impl<R: Recipient> Rooms<R> {
 
     /// Hands out what can be released, and reads what is missing.
     pub(crate) fn hand_out(&self, room: &Arc<Room<R>>, mut state: MutexGuard<'_, State<R>>) {
-        if room.claimed.is_handing_out() {
+        if room.claimed.is_handing_out() || state.is_closed {
             return;
         }
         if state.order.has_next() && state.members.len() > FEW_MEMBERS {
@@ -212,6 +227,9 @@ impl<R: Recipient> Rooms<R> {
 
     /// Starts the tasks for which the state has work and that do not run.
     fn resume_work(&self, room: &Arc<Room<R>>, state: &mut State<R>) {
+        if state.is_closed {
+            return;
+        }
         if state.order.missing().is_some()
             && let Some(claim) = Claim::take(room, state, Job::FillGap)
         {
@@ -232,7 +250,7 @@ impl<R: Recipient> Rooms<R> {
         loop {
             let (due, groups, next_look) = {
                 let mut state = lock(&room.state);
-                if !state.reads.has_waiting() || state.is_idle() {
+                if !state.reads.has_waiting() || state.is_idle() || state.is_closed {
                     claim.release(&mut state);
                     return;
                 }
@@ -315,6 +333,9 @@ impl<R: Recipient> Rooms<R> {
 
 /// Releases the next messages; also returns when the first of them was announced.
 fn next_batch<R: Recipient>(state: &mut State<R>) -> Option<(Batch, Option<Instant>)> {
+    if state.is_closed {
+        return None;
+    }
     let members = state.members.len();
     let batch = state.order.next_batch(members)?;
     let announced = state.announced.take();
@@ -333,6 +354,7 @@ impl<R: Recipient> RoomDelivery for Rooms<R> {
         };
         let mut state = lock(&room.state);
         state.members.leave(connection);
+        state.renew_if_left();
         let is_idle = state.is_idle();
         drop(state);
         self.close_if_idle(&mut active, &room, is_idle);
@@ -345,6 +367,9 @@ impl<R: Recipient> HintListener for Rooms<R> {
             return;
         };
         let mut state = lock(&room.state);
+        if !self.is_current(hint.room_id, &mut state, hint.generation) {
+            return;
+        }
         match hint.entry {
             RoomEntry::Message(message) => {
                 state.announced.get_or_insert_with(Instant::now);
@@ -362,6 +387,8 @@ impl<R: Recipient> HintListener for Rooms<R> {
             RoomEntry::Rules { number, change } => {
                 self.change_rules(&room, &mut state, number, &change);
             }
+            // It says no more than its generation.
+            RoomEntry::Closed => {}
         }
     }
 }

@@ -37,11 +37,18 @@ pub trait RulesListener: Send + Sync + 'static {
     ///
     /// It is called under the room's lock: it must neither block nor call [`Rooms`].
     fn rules_changed(&self, room_id: RoomId, number: RulesNumber, user: Option<&UserId>);
+
+    /// Called when a room here is found to have been closed, because it is being deleted or was:
+    /// its members have to be [excluded](Rooms::exclude_closed). Called as
+    /// [`rules_changed`](Self::rules_changed) is.
+    fn room_closed(&self, room_id: RoomId);
 }
 
 /// Ignores all changes.
 impl RulesListener for () {
     fn rules_changed(&self, _: RoomId, _: RulesNumber, _: Option<&UserId>) {}
+
+    fn room_closed(&self, _: RoomId) {}
 }
 
 /// The rules of one room, as far as this node has heard of them.
@@ -133,7 +140,11 @@ impl<R: Recipient> Rooms<R> {
         loop {
             let (frames, groups) = {
                 let mut state = lock(&room.state);
-                let Some(frames) = state.rules.take() else {
+                let frames = match state.is_closed {
+                    true => None,
+                    false => state.rules.take(),
+                };
+                let Some(frames) = frames else {
                     return claim.release(&mut state);
                 };
                 (frames, state.members.snapshot())
@@ -145,5 +156,51 @@ impl<R: Recipient> Rooms<R> {
                 yield_now().await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::StoredMessage;
+
+    use super::*;
+
+    struct Plain;
+
+    impl Encoder for Plain {
+        fn message(&self, message: &StoredMessage) -> Bytes {
+            Bytes::copy_from_slice(message.encoded().as_bytes())
+        }
+
+        fn logged_message(&self, _: chat_domain::Message) -> Bytes {
+            Bytes::new()
+        }
+
+        fn read_pointer(&self, _: RoomId, _: &UserId, _: chat_domain::Seq) -> Bytes {
+            Bytes::new()
+        }
+
+        fn rules_change(&self, change: &StoredChange) -> Bytes {
+            Bytes::copy_from_slice(change.encoded().as_bytes())
+        }
+    }
+
+    fn offer(rules: &mut Rules, number: u64, user: usize) -> bool {
+        let number = RulesNumber::new(number);
+        rules.reaches(number);
+        let subject = ChangeSubject::Member(UserId::new(user.to_string()).unwrap());
+        rules.offer(number, &StoredChange::new(subject, "{}".into()), &Plain);
+        rules.take().is_some()
+    }
+
+    #[test]
+    fn changes_of_many_users_under_one_number_are_handed_out_beyond_what_is_remembered() {
+        let mut rules = Rules::default();
+        assert!((0..MAX_REMEMBERED / 2).all(|user| offer(&mut rules, 5, user)));
+        let many = MAX_REMEMBERED..2 * MAX_REMEMBERED;
+        assert!(many.clone().all(|user| offer(&mut rules, 6, user)));
+        // What is older than the newest number is dropped, also if it was forgotten.
+        assert!(!offer(&mut rules, 5, 0));
+        assert!(offer(&mut rules, 7, 0));
     }
 }

@@ -11,6 +11,7 @@
 //! rooms and users, however often they change: the newest summary wins. A connection that cannot
 //! take more is owed the room, not a packet.
 
+mod batch;
 mod history;
 mod loading;
 mod registry;

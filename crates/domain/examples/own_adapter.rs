@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
-    Access, Caller, Content, DisplayName, Message, MessageId, NewMember, NewMessage, Permit,
-    RoomEntry, RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
+    Access, Caller, Content, DisplayName, Generation, Message, MessageId, NewMember, NewMessage,
+    Permit, RoomEntry, RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
     ports::{
         AppendError, Appended, ChangeError, Changed, Clock, Hint, HintListener, LogPage,
         MemberPage, MembersSet, MessageRepository, ReadLimit, RoomChange, RoomDirectory,
@@ -74,6 +74,7 @@ impl MessageRepository for Notebook {
                 messages,
                 has_more,
                 newest,
+                generation: Generation::FIRST,
             }
         })
     }
@@ -93,6 +94,7 @@ impl MessageRepository for Notebook {
                 messages: messages.split_off(start),
                 has_more: start > 0,
                 newest,
+                generation: Generation::FIRST,
             }
         })
     }
@@ -115,6 +117,7 @@ impl RoomDirectory for OpenRooms {
     async fn snapshot(&self, _: RoomId, users: &[UserId]) -> Result<RoomSnapshot, StorageError> {
         Ok(RoomSnapshot {
             rules: RulesNumber::NONE,
+            generation: Generation::FIRST,
             settings: None,
             owners: 0,
             users: vec![UserRecord::default(); users.len()],

@@ -17,8 +17,8 @@
 //!   with its own error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
 //!   [`use_cases::MarkRead`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
-//!   [`use_cases::ChangeRules`], [`use_cases::ListRooms`], [`use_cases::SetNotify`],
-//!   [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
+//!   [`use_cases::ChangeRules`], [`use_cases::DeleteRoom`], [`use_cases::ListRooms`],
+//!   [`use_cases::SetNotify`], [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
 //!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
@@ -75,7 +75,8 @@ pub use room::{
     StoredChange,
 };
 pub use rules::{
-    Action, Forbidden, Permit, Role, RoomKind, RoomRules, RulesNumber, Standing, Until, decide,
+    Action, Forbidden, Generation, Permit, Role, RoomKind, RoomRules, RulesNumber, Standing, Until,
+    decide,
 };
 pub use sanctions::{Disconnection, Revocation};
 pub use sequencer::RoomSequencer;

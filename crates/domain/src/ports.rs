@@ -14,6 +14,7 @@ mod inbox;
 mod message_repository;
 mod node_commands;
 mod revocations;
+mod room_deletion;
 mod room_delivery;
 mod room_directory;
 mod room_events;
@@ -28,6 +29,7 @@ pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use revocations::{Revocations, RevocationsUnreachable};
+pub use room_deletion::{Closing, DeletedBatch, RoomDeletion};
 pub use room_delivery::RoomDelivery;
 pub use room_directory::{
     ChangeError, Changed, MemberPage, MembersSet, RoomChange, RoomDirectory, RoomPage,
@@ -52,6 +54,7 @@ pub use self::{
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     revocations::MockRevocations,
+    room_deletion::MockRoomDeletion,
     room_delivery::MockRoomDelivery,
     room_directory::MockRoomDirectory,
     room_events::{MockHintListener, MockRoomEvents},

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Forbidden, Permit, RoomId, RulesNumber, Seq, StoredMessage, User, UserId};
+use crate::{Forbidden, Generation, Permit, RoomId, RulesNumber, Seq, StoredMessage, User, UserId};
 
 /// A change in a room. A new kind of change is a new variant here, not a new path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum RoomEntry {
         /// What changed.
         change: Arc<StoredChange>,
     },
+    /// The room is being deleted, or was: what precedes the generation of the hint is gone.
+    Closed,
 }
 
 /// A stored change of a room's rules in the form that clients receive. It is encoded once;
@@ -97,10 +99,24 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// Records that the connection has joined the room, or what its user may do there from
-    /// now on.
+    /// Records that the connection has joined the room, and what its user may do there.
     pub fn join(&mut self, room: RoomId, permit: Permit) {
         self.joined.insert(room, permit);
+    }
+
+    /// Records what the user may do from now on in a room that the connection has joined: nothing
+    /// if the permit is of another generation than that which it joined.
+    pub fn renew(&mut self, room: RoomId, permit: Permit) {
+        if let Some(joined) = self.joined.get_mut(&room) {
+            let generation = match permit.generation == joined.generation {
+                true => permit.generation,
+                false => Generation::new(u64::MAX),
+            };
+            *joined = Permit {
+                generation,
+                ..permit
+            };
+        }
     }
 
     /// Records that the connection has left the room.
@@ -177,7 +193,7 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Permit;
+    use crate::{Action, Permit};
 
     #[test]
     fn a_room_is_joined_until_it_is_left() {
@@ -191,5 +207,25 @@ mod tests {
         membership.leave(one);
         assert!(!membership.has_joined(one));
         assert_eq!(membership.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_permit_of_another_generation_allows_nothing_in_a_room_that_was_joined() {
+        let room = RoomId::new(1).unwrap();
+        let number = RulesNumber::new(9);
+        let permit = |generation| Permit {
+            number,
+            generation: Generation::new(generation),
+            ..Permit::OPEN
+        };
+        let mut membership = Membership::default();
+        membership.renew(room, permit(7));
+        assert!(!membership.has_joined(room));
+        membership.join(room, permit(7));
+        membership.renew(room, permit(7));
+        assert_eq!(membership.permit(room), Some(permit(7)));
+        membership.renew(room, permit(9));
+        let denied = membership.permit(room).unwrap().decide(Action::Write);
+        assert_eq!(denied, Err(AccessDenied::NotFound));
     }
 }

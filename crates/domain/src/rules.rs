@@ -83,6 +83,33 @@ impl RulesNumber {
     }
 }
 
+/// A generation of a room: its number may be used again after the room was deleted. The value is
+/// the number of rules with which the generation begins, so that a later one is greater. While a
+/// room is being deleted, it is of the generation that follows, which has not begun.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(u64);
+
+impl Generation {
+    /// The generation of a room that never was deleted.
+    pub const FIRST: Self = Self(0);
+
+    /// Wraps the number that the database assigned.
+    pub fn new(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// Returns the number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Returns whether it has begun in a room whose rules have this number. Otherwise the room
+    /// is being deleted.
+    pub fn has_begun(self, rules: RulesNumber) -> bool {
+        self.0 <= rules.0
+    }
+}
+
 /// The rules of a room that every user in it is subject to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RoomRules {
@@ -161,6 +188,9 @@ pub enum Forbidden {
 pub struct Permit {
     /// The number.
     pub number: RulesNumber,
+    /// The room's generation. If it has not begun, the room is being deleted, and does not exist
+    /// for any user.
+    pub generation: Generation,
     /// The room's rules.
     pub rules: RoomRules,
     /// The user's standing.
@@ -172,6 +202,7 @@ impl Permit {
     /// rules.
     pub const OPEN: Self = Self {
         number: RulesNumber::NONE,
+        generation: Generation::FIRST,
         rules: RoomRules {
             kind: RoomKind::Open,
             frozen: false,
@@ -188,8 +219,11 @@ impl Permit {
     /// Decides whether the user may do this.
     ///
     /// # Errors
-    /// As [`decide`].
+    /// As [`decide`]. While the room is being deleted: [`AccessDenied::NotFound`].
     pub fn decide(&self, action: Action) -> Result<(), AccessDenied> {
+        if !self.generation.has_begun(self.number) {
+            return Err(AccessDenied::NotFound);
+        }
         decide(self.rules, self.standing, action)
     }
 }

@@ -204,6 +204,7 @@ mod tests {
             messages: numbers.into_iter().map(message).collect(),
             has_more,
             newest: seq(newest),
+            generation: crate::Generation::FIRST,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod change_rules;
 mod connect;
+mod delete_room;
 mod disconnect_user;
 mod every_node;
 mod get_room;
@@ -22,6 +23,7 @@ mod watch_rooms;
 
 pub use change_rules::{Actor, ChangeRules, ChangeRulesError, Put, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
+pub use delete_room::{DeleteRoom, DeleteRoomError, RoomDeleted};
 pub use disconnect_user::DisconnectUser;
 pub use every_node::{EveryNode, Imposed};
 pub use get_room::{GetRoom, GetRoomError, RoomView};

@@ -1,6 +1,6 @@
 //! The server API: what the product's backend asks for over HTTP, below `/api/v1`.
 //!
-//! A request is refused unless it presents one of the [keys](keys). Then its body is read, and a
+//! A request is refused unless it presents one of the [keys]. Then its body is read, and a
 //! task carries it out to the end, whatever becomes of its connection: what it changes is always
 //! announced, and a shutdown waits for it. The handlers parse, call the use cases that sockets
 //! call as well, and answer.

@@ -7,12 +7,12 @@ use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
-    RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::{
-    ChangeRules, Connect, DisconnectUser, EveryNode, GetRoom, JoinRoom, LeaveRoom, ListMembers,
-    ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage,
-    SetNotify, WatchRooms,
+    ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom, LeaveRoom,
+    ListMembers, ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens,
+    SendMessage, SetNotify, WatchRooms,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,6 +45,8 @@ pub struct AppOptions {
     pub rooms: Arc<dyn RoomRepository>,
     /// The rules of rooms.
     pub directory: Arc<dyn RoomDirectory>,
+    /// Closes rooms, and deletes what they contain.
+    pub deletion: Arc<dyn RoomDeletion>,
     /// The rooms of users.
     pub inbox: Arc<dyn Inbox>,
     /// The kind of rooms without rules.
@@ -174,6 +176,7 @@ impl App {
             list_messages: list_messages.clone(),
             mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
             change_rules: ChangeRules::new(permits.clone()),
+            delete_room: DeleteRoom::new(options.deletion, options.events.clone()),
             get_room: GetRoom::new(permits.clone()),
             list_members: ListMembers::new(permits.clone()),
             product_view: ProductView::new(permits.clone(), options.rooms.clone(), list_messages),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use chat_delivery::{Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    ChangeRules, Connect, DisconnectUser, GetRoom, JoinRoom, LeaveRoom, ListMembers, ListMessages,
-    ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify,
-    WatchRooms,
+    ChangeRules, Connect, DeleteRoom, DisconnectUser, GetRoom, JoinRoom, LeaveRoom, ListMembers,
+    ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage,
+    SetNotify, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,6 +32,7 @@ pub(crate) struct Gateway {
     pub(crate) list_messages: ListMessages,
     pub(crate) mark_read: MarkRead,
     pub(crate) change_rules: ChangeRules,
+    pub(crate) delete_room: DeleteRoom,
     pub(crate) get_room: GetRoom,
     pub(crate) list_members: ListMembers,
     pub(crate) product_view: ProductView,

@@ -33,6 +33,7 @@ mod client_address;
 mod clients;
 pub mod commands;
 pub mod config;
+mod deletion;
 mod demo;
 mod free_memory;
 #[doc(hidden)]

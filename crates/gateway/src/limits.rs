@@ -152,6 +152,22 @@ pub(crate) const FREE_MEMORY_DELAY: Duration = Duration::from_secs(5);
 /// How much free memory it keeps for the next peak.
 pub(crate) const KEPT_FREE_BYTES: usize = 512 * 1024;
 
+/// How often a node looks for closed rooms to delete, and counts them.
+pub(crate) const DELETION_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long one batch of a deletion should take, which is how long others may have to wait for
+/// it: its size follows.
+pub(crate) const DELETION_BATCH_TIME: Duration = Duration::from_millis(20);
+
+/// How many rows a batch of a deletion has at least, and at first.
+pub(crate) const DELETION_MIN_ROWS: usize = 100;
+
+/// How many rows a batch of a deletion has at most.
+pub(crate) const DELETION_MAX_ROWS: usize = 5000;
+
+/// The pause after a batch of a deletion, in relation to the time that the batch took.
+pub(crate) const DELETION_PAUSE_FACTOR: u32 = 4;
+
 /// After how long changed rules are read again that could not be read.
 pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 

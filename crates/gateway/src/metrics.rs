@@ -13,7 +13,7 @@ use chat_delivery::{HandedOut, Observer, Why};
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
 use self::counters::Counters;
 use self::labels::ApiStatus;
@@ -53,6 +53,8 @@ pub struct Metrics {
     differences: IntCounter,
     api_requests: Box<[Counters<ApiStatus>]>,
     api_request: Histogram,
+    closed_rooms: IntGauge,
+    deleted_rows: IntCounter,
 }
 
 impl Default for Metrics {
@@ -112,6 +114,15 @@ impl Default for Metrics {
             ),
             api_requests: counters::of_api_requests(&registry),
             api_request: histogram(&registry, times(api_request, COMMIT_BUCKETS)),
+            closed_rooms: register(
+                &registry,
+                IntGauge::new("chat_closed_rooms", "Rooms that are being deleted."),
+            ),
+            deleted_rows: counters::counter(
+                &registry,
+                "chat_deleted_rows_total",
+                "Rows of closed rooms that this node has deleted.",
+            ),
             registry,
         }
     }
@@ -157,6 +168,17 @@ impl Metrics {
             self.stored.inc_by(messages as u64);
             self.batches.observe(messages as f64);
         }
+    }
+
+    /// Notes how many rooms are being deleted, on whichever node.
+    pub(crate) fn closed_rooms(&self, rooms: u64) {
+        self.closed_rooms
+            .set(i64::try_from(rooms).unwrap_or(i64::MAX));
+    }
+
+    /// Counts rows of closed rooms that were deleted.
+    pub(crate) fn deleted_rows(&self, rows: u64) {
+        self.deleted_rows.inc_by(rows);
     }
 
     /// Notes that a message that arrived at this time is stored.

@@ -1,15 +1,15 @@
 //! What follows a change of rules: connections whose users may not see the room any longer are
 //! excluded from it, and all nodes are notified.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use chat_delivery::{Recipient as _, RulesListener};
 use chat_domain::ports::{Changed, Hint, MembersSet, RoomSettings, RoomSnapshot, SetMember};
 use chat_domain::use_cases::{Actor, RulesRequest};
 use chat_domain::{
-    Action, ChangeSubject, RoomEntry, RoomId, RoomKind, RulesNumber, StorageError, StoredChange,
-    UserId, one_line,
+    Action, ChangeSubject, Generation, RoomEntry, RoomId, RoomKind, RulesNumber, StorageError,
+    StoredChange, UserId, one_line,
 };
 use tokio::sync::Notify;
 
@@ -65,17 +65,23 @@ impl Concerned {
     }
 }
 
-/// The rooms whose rules have changed and that this node has not looked at since. At most one
-/// entry for each active room.
+/// The rooms whose rules have changed, and those that were closed, and that this node has not
+/// looked at since. At most one entry of each for each active room.
 #[derive(Default)]
 pub(crate) struct ChangedRules {
     rooms: Mutex<HashMap<RoomId, Concerned>>,
+    closed: Mutex<HashSet<RoomId>>,
     has_rooms: Notify,
 }
 
 impl RulesListener for ChangedRules {
     fn rules_changed(&self, room_id: RoomId, _: RulesNumber, user: Option<&UserId>) {
         self.add(room_id, user.map_or(Concerned::Everyone, Concerned::user));
+    }
+
+    fn room_closed(&self, room_id: RoomId) {
+        lock(&self.closed).insert(room_id);
+        self.has_rooms.notify_one();
     }
 }
 
@@ -122,7 +128,7 @@ pub(crate) async fn changed(
             StoredChange::new(ChangeSubject::Member(user_id.clone()), json(&event))
         }
     };
-    announce(gateway, room_id, changed.rules, change);
+    announce(gateway, room_id, changed.generation, changed.rules, change);
 }
 
 /// Lets members that the product has set take effect: all nodes are notified. No connection is
@@ -137,7 +143,7 @@ pub(crate) async fn members_set(gateway: &Gateway, room_id: RoomId, set: &Member
         let event = MemberChanged::new(room_id, object, None);
         let subject = ChangeSubject::Member(member.user.id.clone());
         let change = StoredChange::new(subject, json(&event));
-        announce(gateway, room_id, set.rules, change);
+        announce(gateway, room_id, set.generation, set.rules, change);
         if place % ANNOUNCED_AT_ONCE == ANNOUNCED_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
@@ -150,9 +156,16 @@ async fn announce_settings(gateway: &Gateway, room_id: RoomId) {
     match gateway.permits.snapshot(room_id, &[]).await {
         Ok(RoomSnapshot {
             rules,
+            generation,
             settings: Some(settings),
             ..
-        }) => announce(gateway, room_id, rules, room_changed(room_id, &settings)),
+        }) => announce(
+            gateway,
+            room_id,
+            generation,
+            rules,
+            room_changed(room_id, &settings),
+        ),
         Ok(_) => {}
         Err(error) => {
             tracing::warn!(error = %one_line(&error), room = %room_id, "changed rules cannot be read");
@@ -176,9 +189,16 @@ fn room_changed(room_id: RoomId, settings: &RoomSettings) -> StoredChange {
     StoredChange::new(ChangeSubject::Room, json(&event))
 }
 
-fn announce(gateway: &Gateway, room_id: RoomId, number: RulesNumber, change: StoredChange) {
+fn announce(
+    gateway: &Gateway,
+    room_id: RoomId,
+    generation: Generation,
+    number: RulesNumber,
+    change: StoredChange,
+) {
     gateway.events.announce(Hint {
         room_id,
+        generation,
         entry: RoomEntry::Rules {
             number,
             change: Arc::new(change),
@@ -192,6 +212,10 @@ pub(crate) async fn apply_changes(gateway: Arc<Gateway>, clients: Arc<Clients>) 
     let changed = &gateway.changed_rules;
     loop {
         changed.has_rooms.notified().await;
+        let closed = std::mem::take(&mut *lock(&changed.closed));
+        for room_id in closed {
+            exclude_from_closed(&gateway, &clients, room_id);
+        }
         let rooms = std::mem::take(&mut *lock(&changed.rooms));
         let mut has_failed = false;
         for (room_id, concerned) in rooms {
@@ -223,6 +247,19 @@ pub(crate) async fn apply(
     outcome.is_ok()
 }
 
+/// Excludes the connections of this node that are in a room which was closed. Nothing is read:
+/// whatever the room with its number is now, it is not the one that they joined.
+pub(crate) fn exclude_from_closed(gateway: &Gateway, clients: &Clients, room_id: RoomId) {
+    let members = gateway.rooms.members_of_closed(room_id);
+    let ids = members.iter().map(|member| member.id()).collect();
+    for client in clients.with_ids(&ids) {
+        let farewell = packet::event("leftRoom", &LeftRoom::closed(room_id));
+        client.exclusions.add(room_id, || {
+            gateway.rooms.exclude_closed(room_id, client.id(), farewell)
+        });
+    }
+}
+
 async fn exclude(
     gateway: &Gateway,
     clients: &Clients,
@@ -241,12 +278,18 @@ async fn exclude(
     let users: Vec<UserId> = inside.keys().cloned().collect();
     for users in users.chunks(USERS_AT_ONCE) {
         let snapshot = gateway.permits.snapshot(room_id, users).await?;
+        if !gateway.rooms.note_generation(room_id, snapshot.generation) {
+            exclude_from_closed(gateway, clients, room_id);
+            return Ok(());
+        }
         for (user_id, record) in users.iter().zip(&snapshot.users) {
             for client in inside.get(user_id).into_iter().flatten() {
                 let identity = client.identity();
                 let permit = gateway.permits.of(&identity, room_id, &snapshot, *record);
                 if permit.decide(Action::Read).is_err() {
                     let left = match record.banned {
+                        // It has not joined it yet.
+                        _ if snapshot.is_closed() => LeftRoom::closed(room_id),
                         Some(_) => LeftRoom::banned(room_id),
                         None => LeftRoom::removed(room_id),
                     };

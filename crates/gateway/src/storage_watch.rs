@@ -14,7 +14,7 @@ use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
     RoomPosition, RoomRepository,
 };
-use chat_domain::{NewMessage, RoomId, RoomState, Seq, StorageError, UserId, one_line};
+use chat_domain::{Generation, NewMessage, RoomId, RoomState, Seq, StorageError, UserId, one_line};
 use tokio::time::Instant;
 
 use crate::lock;
@@ -108,10 +108,12 @@ impl RoomRepository for StorageWatch {
     async fn mark_read(
         &self,
         room_id: RoomId,
+        generation: Generation,
         user_id: &UserId,
         position: Seq,
-    ) -> Result<MarkedRead, StorageError> {
-        let result = self.rooms.mark_read(room_id, user_id, position).await;
+    ) -> Result<Option<MarkedRead>, StorageError> {
+        let marked = self.rooms.mark_read(room_id, generation, user_id, position);
+        let result = marked.await;
         self.outages
             .observe(Operation::Write, result.as_ref().err());
         result

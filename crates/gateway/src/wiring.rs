@@ -11,8 +11,10 @@ use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
     Clock, Inbox, MessageRepository, NodeCommand, NodeCommandListener, NodeCommands,
-    NodesUnreachable, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions,
+    StorageHealth,
 };
+use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
 use tokio::net::TcpListener;
 
@@ -21,6 +23,7 @@ use crate::api::rereading::reread_on_hangup;
 use crate::app::{ApiOptions, App, AppOptions, Nodes, Task};
 use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
+use crate::deletion;
 use crate::demo::Demo;
 use crate::metrics::Metrics;
 use crate::storage_watch;
@@ -102,6 +105,11 @@ impl Database {
         self.ports().sanctions
     }
 
+    /// Returns what deletes rooms without a node: the nodes find the closure in the database.
+    pub(crate) fn delete_room(self) -> DeleteRoom {
+        DeleteRoom::new(self.ports().deletion, Arc::new(LocalRoomEvents::default()))
+    }
+
     /// Sets what observes the batches of messages.
     fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
         match self {
@@ -118,6 +126,7 @@ impl Database {
                 + RoomDirectory
                 + Inbox
                 + Sanctions
+                + RoomDeletion
                 + StorageHealth
                 + 'static,
         {
@@ -128,6 +137,7 @@ impl Database {
                 directory: database.clone(),
                 inbox: database.clone(),
                 sanctions: database.clone(),
+                deletion: database.clone(),
                 storage: database,
             }
         }
@@ -161,6 +171,7 @@ struct Ports {
     directory: Arc<dyn RoomDirectory>,
     inbox: Arc<dyn Inbox>,
     sanctions: Arc<dyn Sanctions>,
+    deletion: Arc<dyn RoomDeletion>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -254,9 +265,15 @@ pub(crate) fn app(
         Some(_) => Draining::SPREAD,
         None => Draining::AtOnce,
     };
-    let mut tasks = vec![Task::new("keeps the keys current", async move {
-        keys.keep_keys_current().await;
-    })];
+    let mut tasks = vec![
+        Task::new("keeps the keys current", async move {
+            keys.keep_keys_current().await;
+        }),
+        Task::new(
+            "deletes closed rooms",
+            deletion::delete_closed_rooms(ports.deletion.clone(), metrics.clone()),
+        ),
+    ];
     let api = match config.api {
         Some(api) => {
             let keys = CurrentApiKeys::new(api.keys);
@@ -274,6 +291,7 @@ pub(crate) fn app(
         messages,
         rooms,
         directory: ports.directory,
+        deletion: ports.deletion,
         inbox: ports.inbox,
         room_default: config.room_default,
         storage: ports.storage,

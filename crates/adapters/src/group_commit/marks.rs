@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use chat_domain::ports::MarkedRead;
-use chat_domain::{RoomId, StorageError, UserId};
+use chat_domain::{Generation, RoomId, StorageError, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::BatchError;
@@ -22,7 +22,7 @@ pub(super) struct PendingMark {
     answer: Answer,
 }
 
-type Answer = oneshot::Sender<Result<MarkedRead, StorageError>>;
+type Answer = oneshot::Sender<Result<Option<MarkedRead>, StorageError>>;
 
 impl PendingMark {
     pub(super) fn new(mark: Mark, answer: Answer) -> Self {
@@ -39,7 +39,7 @@ impl PendingMark {
 struct Pointer(Vec<PendingMark>);
 
 /// Pointers in the order in which every store locks them.
-type Pointers = BTreeMap<(RoomId, UserId), Pointer>;
+type Pointers = BTreeMap<(RoomId, UserId, Generation), Pointer>;
 
 /// Moves pointers until the queue is closed and empty.
 pub(super) async fn run<S: Store>(mut queue: mpsc::Receiver<PendingMark>, open: impl Fn() -> S) {
@@ -73,7 +73,8 @@ fn gather(first: PendingMark, queue: &mut mpsc::Receiver<PendingMark>) -> Pointe
                 .send(Err(StorageError::unavailable(reason)))
                 .ok();
         } else {
-            let key = (pending.mark.room_id, pending.mark.user_id.clone());
+            let mark = &pending.mark;
+            let key = (mark.room_id, mark.user_id.clone(), mark.generation);
             pointers.entry(key).or_default().0.push(pending);
         }
         next = match pointers.len() < BATCH && taken < QUEUE {
@@ -135,12 +136,15 @@ impl Pointer {
         largest.map(|pending| pending.mark.clone())
     }
 
-    fn answer(self, marked: MarkedRead) {
-        let mut is_reported = !marked.moved;
+    fn answer(self, marked: Option<MarkedRead>) {
+        let mut is_reported = false;
         for pending in self.0 {
-            let moved = !is_reported && pending.mark.position >= marked.state.read;
-            is_reported |= moved;
-            let answer = MarkedRead { moved, ..marked };
+            let answer = marked.map(|marked| {
+                let is_far_enough = pending.mark.position >= marked.state.read;
+                let moved = marked.moved && !is_reported && is_far_enough;
+                is_reported |= moved;
+                MarkedRead { moved, ..marked }
+            });
             // The caller may have stopped waiting.
             pending.answer.send(Ok(answer)).ok();
         }

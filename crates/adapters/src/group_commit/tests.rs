@@ -196,7 +196,7 @@ impl Store for MemoryStore {
         Ok(originals.cloned().collect())
     }
 
-    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         self.0.gate.acquire().await.unwrap().forget();
         let mut state = self.0.state();
         state.marks.push(marks.to_vec());
@@ -212,7 +212,7 @@ impl Store for MemoryStore {
                 newest: seq(100),
                 read: *pointer,
             };
-            MarkedRead { state, moved }
+            Some(MarkedRead { state, moved })
         });
         Ok(marked.collect())
     }

@@ -46,6 +46,8 @@
 /// it is cheaper to read all the user's pointers at once; sorting joins them, because every plan
 /// of that is a good one.
 ///
+/// A room that is being deleted, whose generation has not begun, is left out.
+///
 /// A room whose newest message precedes the column `active_at` takes its activity from there.
 macro_rules! mine {
     () => {
@@ -71,7 +73,8 @@ macro_rules! mine {
          WHERE (SELECT is_large FROM size) AND user_id = (SELECT user_id FROM ask)\
          ) AS part GROUP BY room_id HAVING max(joined_at) IS NOT NULL\
          ) AS member CROSS JOIN LATERAL (\
-         SELECT id, last_seq, active_at FROM rooms WHERE rooms.id = member.room_id OFFSET 0\
+         SELECT id, last_seq, active_at FROM rooms WHERE rooms.id = member.room_id \
+         AND rooms.generation <= rooms.rules OFFSET 0\
          ) AS room)"
     };
 }
@@ -124,7 +127,8 @@ pub(super) const OVERVIEWS: (&str, &str) = (
      FROM unnest(",
     concat!(
         ") AS asked (id) CROSS JOIN LATERAL (\
-         SELECT id, last_seq FROM rooms WHERE rooms.id = asked.id OFFSET 0) AS room",
+         SELECT id, last_seq FROM rooms WHERE rooms.id = asked.id \
+         AND rooms.generation <= rooms.rules OFFSET 0) AS room",
         overview!(),
         " WHERE settings.kind IS NOT NULL"
     ),
@@ -136,6 +140,7 @@ pub(super) const VIEWS: (&str, &str) = (
      SELECT role, notify, coalesce((SELECT seq FROM read_pointers AS pointer \
      WHERE pointer.room_id = members.room_id AND pointer.user_id = members.user_id), 0) AS read \
      FROM members WHERE members.room_id = asked.room_id AND members.user_id = asked.user_id \
+     AND EXISTS (SELECT FROM rooms WHERE rooms.id = members.room_id AND generation <= rules) \
      OFFSET 0) AS member ON true ORDER BY place",
 );
 
@@ -145,6 +150,6 @@ pub(super) const SET_NOTIFY: (&str, &str) = (
     ")), changed AS (UPDATE members SET notify = (SELECT notify FROM ask) \
      WHERE room_id = (SELECT room_id FROM ask) AND user_id = (SELECT user_id FROM ask) \
      AND notify <> (SELECT notify FROM ask)) \
-     SELECT EXISTS (SELECT FROM members WHERE room_id = (SELECT room_id FROM ask) \
-     AND user_id = (SELECT user_id FROM ask)) AS is_member",
+     SELECT EXISTS (SELECT FROM members JOIN rooms ON rooms.id = room_id \
+     WHERE room_id = (SELECT room_id FROM ask) AND generation <= rules AND user_id = (SELECT user_id FROM ask)) AS is_member",
 );

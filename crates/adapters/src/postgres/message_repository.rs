@@ -9,7 +9,7 @@ use diesel_async::RunQueryDsl;
 
 use super::page_query::{Direction, PageQuery};
 use super::{Database, rows};
-use crate::page;
+use crate::page::{self, ReadOf};
 
 #[async_trait]
 impl MessageRepository for Database {
@@ -24,8 +24,8 @@ impl MessageRepository for Database {
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
         let query = PageQuery::new(room_id, Direction::After(position), limit);
-        let (newest, messages) = self.read_page(query).await?;
-        page::forward(newest, messages.into_iter().map(rows::message), limit)
+        let (read, messages) = self.read_page(query).await?;
+        page::forward(read, messages.into_iter().map(rows::message), limit)
     }
 
     async fn before(
@@ -35,23 +35,29 @@ impl MessageRepository for Database {
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
         let query = PageQuery::new(room_id, Direction::Before(position), limit);
-        let (newest, messages) = self.read_page(query).await?;
-        page::backward(newest, messages.into_iter().map(rows::message), limit)
+        let (read, messages) = self.read_page(query).await?;
+        page::backward(read, messages.into_iter().map(rows::message), limit)
     }
 }
 
 impl Database {
-    /// Returns the room's newest position, and the rows in the direction of the read.
+    /// Returns the room's state, and the rows in the direction of the read.
     async fn read_page(
         &self,
         query: PageQuery,
-    ) -> Result<(Seq, Vec<rows::MessageRow>), StorageError> {
-        let read = self
-            .pool
-            .read(move |session| Box::pin(query.load::<(i64, Option<rows::MessageRow>)>(session)));
+    ) -> Result<(ReadOf, Vec<rows::MessageRow>), StorageError> {
+        let read = self.pool.read(move |session| {
+            Box::pin(query.load::<(i64, i64, Option<rows::MessageRow>)>(session))
+        });
         let found = read.await?;
-        let newest = found.as_slice().first().map_or(0, |(newest, _)| *newest);
-        let messages = found.into_iter().filter_map(|(_, message)| message);
-        Ok((rows::position(newest)?, messages.collect()))
+        let first = found.as_slice().first();
+        let (newest, generation) =
+            first.map_or((0, 0), |(newest, generation, _)| (*newest, *generation));
+        let read = ReadOf {
+            newest: rows::position(newest)?,
+            generation: rows::generation(generation),
+        };
+        let messages = found.into_iter().filter_map(|(_, _, message)| message);
+        Ok((read, messages.collect()))
     }
 }

@@ -10,10 +10,9 @@
 //!
 //! ```text
 //! Sort (actual rows=5 loops=1)
-//!   InitPlan 1 (returns $0)
-//!     ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
 //!   ->  Nested Loop Left Join (actual rows=5 loops=1)
-//!         ->  Result (actual rows=1 loops=1)
+//!         ->  Aggregate (actual rows=1 loops=1)
+//!               ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
 //!         ->  Subquery Scan on sized (actual rows=5 loops=1)
 //!               Filter: ((sized.place <= 2) OR (sized.bytes_before <= $4))
 //!               Rows Removed by Filter: 196
@@ -21,7 +20,7 @@
 //!                     ->  Limit (actual rows=201 loops=1)
 //!                           ->  Index Scan using messages_pkey on messages
 //!                                 Index Cond: ((room_id = $1) AND (seq > $2))
-//!               SubPlan 2
+//!               SubPlan 1
 //!                 ->  Index Scan using users_pkey on users author (actual rows=1 loops=5)
 //! ```
 //!
@@ -46,7 +45,7 @@ pub(super) enum Direction {
     Before(Option<Seq>),
 }
 
-/// Reads the room's newest position (0 without messages) and, if there are any, the
+/// Reads the room's newest position (0 without messages), its generation and, if there are any, the
 /// messages: at least one more than belongs to the page, if there are more.
 pub(super) struct PageQuery {
     room_id: i64,
@@ -81,13 +80,14 @@ impl QueryFragment<Pg> for PageQuery {
             Direction::Before(_) => (" AND seq < ", " ORDER BY seq DESC"),
         };
         out.push_sql(
-            "SELECT room.newest, page.id, page.room_id, page.seq, page.user_id, page.name, \
+            "SELECT room.newest, room.generation, page.id, page.room_id, page.seq, page.user_id, page.name, \
              page.content, page.client_message_id, page.created_at \
-             FROM (SELECT coalesce((SELECT last_seq FROM rooms WHERE id = ",
+             FROM (SELECT coalesce(max(last_seq), 0) AS newest, \
+             coalesce(max(generation), 0) AS generation FROM rooms WHERE id = ",
         );
         out.push_bind_param::<BigInt, _>(&self.room_id)?;
         out.push_sql(
-            "), 0) AS newest) AS room LEFT JOIN (\
+            ") AS room LEFT JOIN (\
              SELECT sized.*, \
              (SELECT name FROM users AS author WHERE author.id = sized.user_id) AS name \
              FROM (\
@@ -123,6 +123,7 @@ impl QueryId for PageQuery {
 
 impl Query for PageQuery {
     type SqlType = (
+        BigInt,
         BigInt,
         Nullable<(
             BigInt,

@@ -66,6 +66,8 @@ struct ChangesRow {
     member_users: Option<Vec<String>>,
     #[diesel(sql_type = Nullable<Array<Bool>>)]
     memberships: Option<Vec<bool>>,
+    #[diesel(sql_type = Array<Nullable<BigInt>>)]
+    generations: Vec<Option<i64>>,
 }
 
 pub(super) async fn since(
@@ -76,7 +78,10 @@ pub(super) async fn since(
     let read = pool.read(move |session| {
         let query = diesel::sql_query(
             "SELECT server, snapshot::text, ids, seqs, numbers, member_rooms, member_users, \
-             memberships \
+             memberships, ARRAY(\
+             SELECT CASE WHEN number > 0 THEN (SELECT generation FROM rooms WHERE id = room) END \
+             FROM unnest(ids, numbers) WITH ORDINALITY AS change (room, number, place) \
+             ORDER BY place) AS generations \
              FROM room_changes_since($1, $2::pg_snapshot)",
         )
         .bind::<Nullable<Timestamptz>, _>(server)
@@ -86,8 +91,11 @@ pub(super) async fn since(
     let found = read.await?;
     let columns = found.ids.zip(found.seqs).zip(found.numbers);
     let rooms = columns.map(|((ids, seqs), numbers)| {
-        let rows = ids.into_iter().zip(seqs).zip(numbers);
-        let rooms = rows.map(|((id, seq), number)| rows::room_position((id, seq, number)));
+        let generations = found.generations.into_iter();
+        let rows = ids.into_iter().zip(seqs).zip(numbers).zip(generations);
+        let rooms = rows.map(|(((id, seq), number), generation)| {
+            rows::room_position((id, seq, number, generation))
+        });
         // A room that is not valid has no members.
         rooms.filter_map(Result::ok).collect()
     });

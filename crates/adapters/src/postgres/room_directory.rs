@@ -33,24 +33,24 @@ use crate::stored_rules::{self, MemberColumns, SettingsColumns};
 /// ```text
 /// Nested Loop Left Join (actual rows=1 loops=1)
 ///   ->  Nested Loop Left Join (actual rows=1 loops=1)
-///         ->  Result (actual rows=1 loops=1)
-///               InitPlan 1 (returns $0)
-///                 ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
+///         ->  Aggregate (actual rows=1 loops=1)
+///               ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
 ///         ->  Result (actual rows=0 loops=1)
-///               One-Time Filter: ((COALESCE($0, '0'::bigint)) > 0)
+///               One-Time Filter: ((COALESCE(max(rooms.rules), '0'::bigint)) > 0)
 ///               ->  Index Scan using room_settings_pkey on room_settings (never executed)
 ///   ->  Aggregate (actual rows=1 loops=1)
 ///         ->  Result (actual rows=0 loops=1)
-///               One-Time Filter: ((COALESCE($0, '0'::bigint)) > 0)
+///               One-Time Filter: ((COALESCE(max(rooms.rules), '0'::bigint)) > 0)
 ///               ->  Function Scan on unnest subject (never executed)
-///         SubPlan 2
+///         SubPlan 1
 ///           ->  Index Scan using members_user_id on members (never executed)
 /// ```
 const SNAPSHOT: (&str, &str) = (
     "WITH ask (room_id, users) AS (VALUES (",
-    ")) SELECT room.rules, settings.*, standing.* FROM ask \
-     CROSS JOIN LATERAL (SELECT coalesce(\
-     (SELECT rules FROM rooms WHERE id = ask.room_id), 0) AS rules OFFSET 0) AS room \
+    ")) SELECT room.rules, room.generation, settings.*, standing.* FROM ask \
+     CROSS JOIN LATERAL (SELECT coalesce(max(rules), 0) AS rules, \
+     coalesce(max(generation), 0) AS generation \
+     FROM rooms WHERE id = ask.room_id OFFSET 0) AS room \
      LEFT JOIN LATERAL (\
      SELECT kind, name, frozen, slow_mode_seconds, metadata, created_at, member_count, owner_count \
      FROM room_settings WHERE room_id = ask.room_id AND room.rules > 0 OFFSET 0) AS settings ON true \
@@ -68,9 +68,15 @@ const SNAPSHOT: (&str, &str) = (
      WHERE room.rules > 0) AS record) AS standing ON true",
 );
 
-const CHANGE: &str = "SELECT * FROM change_room(";
+/// A change does not change the generation, which is therefore the one that the statement sees.
+const CHANGE: (&str, &str) = (
+    "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
+     FROM change_room(",
+    ")",
+);
 
-const SANCTION: &str = "SELECT * FROM sanction_user(";
+const SANCTION: &str = "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
+     FROM sanction_user(";
 
 /// The names are looked up one by one: a join could be planned as a scan of all users.
 const MEMBERS: (&str, &str) = (
@@ -90,6 +96,8 @@ const TAKE_TURN: &str = "SELECT take_turn(";
 struct SnapshotRow {
     #[diesel(sql_type = BigInt)]
     rules: i64,
+    #[diesel(sql_type = BigInt)]
+    generation: i64,
     #[diesel(embed)]
     settings: Option<SettingsRow>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -124,6 +132,8 @@ struct SettingsRow {
 struct ChangedRow {
     #[diesel(sql_type = BigInt)]
     rules: i64,
+    #[diesel(sql_type = BigInt)]
+    generation: i64,
     #[diesel(sql_type = Bool)]
     has_changed: bool,
     #[diesel(embed)]
@@ -208,7 +218,7 @@ impl RoomDirectory for Database {
         };
         let (name_of_room, metadata) = (patch.name.as_ref(), patch.metadata.as_ref());
         let call = Statement {
-            before: CHANGE,
+            before: CHANGE.0,
             parameters: (
                 rows::number(room_id.get()).into_sql::<BigInt>(),
                 rows::number(decided_by.get()).into_sql::<BigInt>(),
@@ -233,7 +243,7 @@ impl RoomDirectory for Database {
                     .map(|json| Metadata::as_str(json).to_owned())
                     .into_sql::<Nullable<Text>>(),
             ),
-            after: ")",
+            after: CHANGE.1,
         };
         let row = self.pool.call::<ChangedRow, _>(call).await?;
         let row = row.ok_or(ChangeError::RulesChanged)?;
@@ -386,6 +396,7 @@ fn snapshot(row: SnapshotRow, users: usize) -> Result<RoomSnapshot, StorageError
     });
     Ok(RoomSnapshot {
         rules: stored_rules::rules(row.rules)?,
+        generation: rows::generation(row.generation),
         settings: row.settings.map(settings).transpose()?,
         owners: stored_rules::count(row.owner_count.unwrap_or_default())?,
         users: records.collect::<Result<_, StorageError>>()?,
@@ -405,6 +416,7 @@ fn changed(row: ChangedRow, subject: Option<String>) -> Result<Changed, StorageE
     };
     Ok(Changed {
         rules: stored_rules::rules(row.rules)?,
+        generation: rows::generation(row.generation),
         settings: settings(row.settings)?,
         member: member.map(stored_rules::member).transpose()?,
         has_changed: row.has_changed,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    RoomId, RoomState, Seq, StorageError, UserId,
+    Generation, RoomId, RoomState, Seq, StorageError, UserId,
     ports::{Changes, LogCursor, MarkedRead, RoomPosition, RoomRepository},
 };
 use diesel::prelude::*;
@@ -10,6 +10,7 @@ use diesel_async::RunQueryDsl;
 
 use super::schema::{read_pointers, rooms};
 use super::{Database, room_changes, rows};
+use crate::group_commit::Mark;
 
 #[async_trait]
 impl RoomRepository for Database {
@@ -20,8 +21,9 @@ impl RoomRepository for Database {
                 rooms::id,
                 rooms::last_seq,
                 rooms::rules,
+                rooms::generation.nullable(),
             ));
-            Box::pin(query.load::<(i64, i64, i64)>(session))
+            Box::pin(query.load::<(i64, i64, i64, Option<i64>)>(session))
         });
         let found = read.await?;
         found.into_iter().map(rows::room_position).collect()
@@ -57,10 +59,16 @@ impl RoomRepository for Database {
     async fn mark_read(
         &self,
         room_id: RoomId,
+        generation: Generation,
         user_id: &UserId,
         position: Seq,
-    ) -> Result<MarkedRead, StorageError> {
-        let user_id = user_id.clone();
-        self.commits.mark_read(room_id, user_id, position).await
+    ) -> Result<Option<MarkedRead>, StorageError> {
+        let mark = Mark {
+            room_id,
+            generation,
+            user_id: user_id.clone(),
+            position,
+        };
+        self.commits.mark_read(mark).await
     }
 }

@@ -5,6 +5,7 @@ diesel::table! {
         id -> BigInt,
         last_seq -> BigInt,
         rules -> BigInt,
+        generation -> BigInt,
     }
 }
 

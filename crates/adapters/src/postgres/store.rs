@@ -140,7 +140,7 @@ impl Store for PostgresStore {
         }
     }
 
-    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         loop {
             let (session, age) = self.take_session().await.map_err(unavailable)?;
             match session.mark(marks).await {

@@ -183,12 +183,17 @@ async fn publish(shared: &Shared, commands: &mut MultiplexedConnection) -> Resul
 fn join_by_room(shared: &Shared, hints: Vec<Hint>) -> Vec<(RoomId, Payload)> {
     let mut payloads: Vec<(RoomId, Payload)> = Vec::new();
     let mut places = HashMap::new();
-    for Hint { room_id, entry } in hints {
+    for hint in hints {
+        let room_id = hint.room_id;
         let place = *places.entry(room_id).or_insert_with(|| {
             payloads.push((room_id, shared.node.begin()));
             payloads.len() - 1
         });
-        if payloads[place].1.push(&entry).is_err() {
+        if payloads[place]
+            .1
+            .push(hint.generation, &hint.entry)
+            .is_err()
+        {
             shared.counters.invalid.add(1);
         }
     }
@@ -241,7 +246,11 @@ fn receive_hints(shared: &Shared, room_id: RoomId, payload: &[u8]) {
     let Received { entries, invalid } = Received::parse(payload);
     shared.counters.invalid.add(invalid);
     shared.counters.received.add(entries.len() as u64);
-    for entry in entries {
-        shared.local.announce(Hint { room_id, entry });
+    for (generation, entry) in entries {
+        shared.local.announce(Hint {
+            room_id,
+            generation,
+            entry,
+        });
     }
 }

@@ -7,8 +7,10 @@ pub fn encode_again(payload: &[u8]) -> Option<Vec<u8>> {
     let entries = Received::parse(payload).entries;
     // The name of a node has no part in what is read.
     let mut encoded = NodeId::new(0).begin();
-    for entry in &entries {
-        encoded.push(entry).expect("what was read can be encoded");
+    for (generation, entry) in &entries {
+        encoded
+            .push(*generation, entry)
+            .expect("what was read can be encoded");
     }
     (!entries.is_empty()).then(|| encoded.finish())
 }

@@ -7,9 +7,12 @@
 //!     {"message":{"seq":57,"encoded":{…}}},
 //!     {"read":{"user":"42","seq":56}},
 //!     {"rules":{"number":3,"encoded":{…}}},
-//!     {"rules":{"number":4,"user":"42","encoded":{…}}}]}
+//!     {"rules":{"number":4,"user":"42","encoded":{…}}},
+//!     {"generation":6,"closed":{}},
+//!     {"generation":6,"message":{"seq":1,"encoded":{…}}}]}
 //! ```
 //!
+//! A hint without `generation` is of the room's first one.
 //! `encoded` is the message as clients receive it, verbatim; in `rules`, it is the payload of
 //! `roomChanged`, or that of `memberChanged` if there is a `user`. Commands:
 //!
@@ -31,7 +34,7 @@ use std::sync::Arc;
 
 use chat_domain::ports::NodeCommand;
 use chat_domain::{
-    ChangeSubject, Disconnection, MAX_NUMBER, Revocation, RoomEntry, RulesNumber, Seq,
+    ChangeSubject, Disconnection, Generation, MAX_NUMBER, Revocation, RoomEntry, RulesNumber, Seq,
     StoredChange, StoredMessage, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
@@ -49,7 +52,7 @@ pub(super) struct NodeId {
 /// The hints of a payload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Received {
-    pub(super) entries: Vec<RoomEntry>,
+    pub(super) entries: Vec<(Generation, RoomEntry)>,
     /// How many parts could not be interpreted.
     pub(super) invalid: u64,
 }
@@ -61,15 +64,27 @@ struct Hints<'a> {
     entries: Vec<&'a RawValue>,
 }
 
-/// One of its fields is set.
+/// One of its fields is set, besides the generation.
 #[derive(Default, Serialize, Deserialize)]
 struct Entry<'a> {
+    #[serde(default, skip_serializing_if = "is_first")]
+    generation: u64,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     message: Option<MessageEntry<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     read: Option<ReadEntry<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     rules: Option<RulesEntry<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<ClosedEntry>,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_first(generation: &u64) -> bool {
+    *generation == Generation::FIRST.get()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,6 +109,9 @@ struct RulesEntry<'a> {
     #[serde(borrow)]
     encoded: &'a RawValue,
 }
+
+#[derive(Serialize, Deserialize)]
+struct ClosedEntry {}
 
 #[derive(Serialize, Deserialize)]
 struct Command<'a> {
@@ -161,7 +179,11 @@ impl Payload {
     ///
     /// # Errors
     /// An encoding is not JSON.
-    pub(super) fn push(&mut self, entry: &RoomEntry) -> Result<(), serde_json::Error> {
+    pub(super) fn push(
+        &mut self,
+        generation: Generation,
+        entry: &RoomEntry,
+    ) -> Result<(), serde_json::Error> {
         let entry = match entry {
             RoomEntry::Message(message) => Entry {
                 message: Some(MessageEntry {
@@ -188,6 +210,14 @@ impl Payload {
                 }),
                 ..Entry::default()
             },
+            RoomEntry::Closed => Entry {
+                closed: Some(ClosedEntry {}),
+                ..Entry::default()
+            },
+        };
+        let entry = Entry {
+            generation: generation.get(),
+            ..entry
         };
         if self.hints > 0 {
             self.json.push(b',');
@@ -228,12 +258,23 @@ impl Received {
     }
 }
 
-fn parse_entry(json: &str) -> Option<RoomEntry> {
-    match serde_json::from_str(json).ok()? {
+fn parse_entry(json: &str) -> Option<(Generation, RoomEntry)> {
+    let entry: Entry = serde_json::from_str(json).ok()?;
+    let generation = match entry.generation {
+        number @ 0..=MAX_NUMBER => Generation::new(number),
+        _ => return None,
+    };
+    Some((generation, parse_change(entry)?))
+}
+
+fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
+    match entry {
         Entry {
             message: Some(MessageEntry { seq, encoded }),
             read: None,
             rules: None,
+            closed: None,
+            ..
         } => {
             // The first message has position 1.
             let seq = Seq::new(seq).ok().filter(|seq| *seq > Seq::START)?;
@@ -244,6 +285,8 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
             message: None,
             read: Some(ReadEntry { user, seq }),
             rules: None,
+            closed: None,
+            ..
         } => Some(RoomEntry::ReadPointer {
             user_id: UserId::new(user).ok()?,
             seq: Seq::new(seq).ok()?,
@@ -257,6 +300,8 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
                     user,
                     encoded,
                 }),
+            closed: None,
+            ..
         } => {
             let subject = match user {
                 None => ChangeSubject::Room,
@@ -268,6 +313,13 @@ fn parse_entry(json: &str) -> Option<RoomEntry> {
                 change: Arc::new(change),
             })
         }
+        Entry {
+            generation: 1..,
+            message: None,
+            read: None,
+            rules: None,
+            closed: Some(ClosedEntry {}),
+        } => Some(RoomEntry::Closed),
         _ => None,
     }
 }
@@ -354,6 +406,11 @@ mod tests {
         }
     }
 
+    /// A hint of a room's first generation.
+    fn first(entry: RoomEntry) -> (Generation, RoomEntry) {
+        (Generation::FIRST, entry)
+    }
+
     #[test]
     fn hints_arrive_as_they_were_sent() {
         let node = NodeId::random();
@@ -364,15 +421,18 @@ mod tests {
             rules(1, None, r#"{"room":{"name":"\"é"}}"#),
             rules(MAX_NUMBER, Some("a\"b\\é"), r#"{"n":1.50}"#),
         ];
+        let mut sent = sent.map(first).to_vec();
+        sent.push((Generation::new(6), RoomEntry::Closed));
+        sent.push((Generation::new(MAX_NUMBER), message(1, "{}")));
         let mut payload = node.begin();
-        for entry in &sent {
-            payload.push(entry).unwrap();
+        for (generation, entry) in &sent {
+            payload.push(*generation, entry).unwrap();
         }
-        assert_eq!(payload.hints(), 5);
+        assert_eq!(payload.hints(), 7);
         let json = payload.finish();
         assert!(node.sent(&json) && !NodeId::random().sent(&json));
         let expected = Received {
-            entries: sent.into(),
+            entries: sent,
             invalid: 0,
         };
         assert_eq!(Received::parse(&json), expected);
@@ -381,12 +441,16 @@ mod tests {
     #[test]
     fn an_encoding_that_is_not_json_is_refused_and_leaves_the_others_intact() {
         let mut payload = NodeId::random().begin();
-        payload.push(&message(1, "{}")).unwrap();
-        assert!(payload.push(&message(2, "{}]")).is_err());
-        assert!(payload.push(&rules(2, None, "{}]")).is_err());
-        payload.push(&message(3, "{}")).unwrap();
+        let mut push = |entry| payload.push(Generation::FIRST, &entry);
+        push(message(1, "{}")).unwrap();
+        assert!(push(message(2, "{}]")).is_err());
+        assert!(push(rules(2, None, "{}]")).is_err());
+        push(message(3, "{}")).unwrap();
         let received = Received::parse(&payload.finish());
-        assert_eq!(received.entries, [message(1, "{}"), message(3, "{}")]);
+        assert_eq!(
+            received.entries,
+            [message(1, "{}"), message(3, "{}")].map(first)
+        );
     }
 
     #[test]
@@ -395,13 +459,18 @@ mod tests {
             {"message":{"seq":57,"encoded":{"id":812},"later":true},"later":{}},
             {"read":{"user":"42","seq":56}},
             {"rules":{"number":3,"encoded":{"roomId":1},"later":true}},
-            {"rules":{"number":4,"user":"42","encoded":{"roomId":1}}}]}"#;
+            {"rules":{"number":4,"user":"42","encoded":{"roomId":1}}},
+            {"generation":6,"closed":{"later":true}},
+            {"generation":6,"read":{"user":"42","seq":1}}]}"#;
+        let sixth = |entry| (Generation::new(6), entry);
         let expected = Received {
             entries: vec![
-                message(57, r#"{"id":812}"#),
-                read("42", 56),
-                rules(3, None, r#"{"roomId":1}"#),
-                rules(4, Some("42"), r#"{"roomId":1}"#),
+                first(message(57, r#"{"id":812}"#)),
+                first(read("42", 56)),
+                first(rules(3, None, r#"{"roomId":1}"#)),
+                first(rules(4, Some("42"), r#"{"roomId":1}"#)),
+                sixth(RoomEntry::Closed),
+                sixth(read("42", 1)),
             ],
             invalid: 0,
         };
@@ -459,11 +528,16 @@ mod tests {
             {"rules":{"number":1,"user":"","encoded":{}}},
             {"rules":{"number":1}},
             {"rules":{"number":1,"encoded":{}},"read":{"user":"42","seq":1}},
+            {"closed":{}},
+            {"generation":6,"closed":7},
+            {"generation":6,"closed":{},"read":{"user":"42","seq":1}},
+            {"generation":9007199254740992,"read":{"user":"42","seq":1}},
+            {"generation":-1,"read":{"user":"42","seq":1}},
             null, [], 7,
             {"read":{"user":"42","seq":1}}]}"#;
         let expected = Received {
-            entries: vec![read("42", 1)],
-            invalid: 16,
+            entries: vec![first(read("42", 1))],
+            invalid: 21,
         };
         assert_eq!(Received::parse(json), expected);
     }

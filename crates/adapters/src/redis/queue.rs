@@ -45,6 +45,7 @@ impl Queue {
                 RoomEntry::Message(message) => message.encoded().len(),
                 RoomEntry::ReadPointer { user_id, .. } => user_id.as_str().len(),
                 RoomEntry::Rules { change, .. } => change.encoded().len(),
+                RoomEntry::Closed => 0,
             };
         let mut state = self.lock();
         if !state.is_open {
@@ -85,13 +86,14 @@ impl Queue {
 mod tests {
     use std::sync::Arc;
 
-    use chat_domain::{RoomId, Seq, StoredMessage};
+    use chat_domain::{Generation, RoomId, Seq, StoredMessage};
 
     use super::*;
 
     fn hint(bytes: usize) -> Hint {
         Hint {
             room_id: RoomId::new(1).unwrap(),
+            generation: Generation::FIRST,
             entry: RoomEntry::Message(Arc::new(StoredMessage::new(
                 Seq::START,
                 "x".repeat(bytes).into(),

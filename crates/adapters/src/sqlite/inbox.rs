@@ -5,14 +5,19 @@ use chat_domain::ports::{Inbox, InboxPage, InboxPosition, ListedRoom};
 use chat_domain::{
     MemberView, Notify, RoomAccess, RoomId, RoomOverview, StorageError, Timestamp, UserId,
 };
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::inbox_query::{OVERVIEWS, PAGE, UNREAD_TOTAL};
 use super::schema::{members, read_pointers};
 use super::{Database, rows};
 use crate::stored_inbox::{self, OverviewColumns, ViewColumns};
 use crate::stored_rules;
+
+/// Whether the member's room is not being deleted.
+const IS_OPEN: &str =
+    "EXISTS (SELECT 1 FROM rooms WHERE rooms.id = members.room_id AND generation <= rules)";
 
 #[derive(QueryableByName)]
 struct PageRow {
@@ -181,7 +186,8 @@ impl Inbox for Database {
         let written = self.write(move |connection| {
             let room = rows::number(room_id.get());
             let member = members::table.find((room, user_id.as_str()));
-            let before = member.select(members::notify);
+            let before = member.filter(sql::<Bool>(IS_OPEN));
+            let before = before.select(members::notify);
             let before = before.first::<String>(connection).optional()?;
             if before
                 .as_deref()
@@ -209,6 +215,7 @@ fn view_of(
         .left_join(read_pointers::table.on(pointer))
         .filter(members::room_id.eq(room))
         .filter(members::user_id.eq(user_id))
+        .filter(sql::<Bool>(IS_OPEN))
         .select((
             members::role,
             members::notify,

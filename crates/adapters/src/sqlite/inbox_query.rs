@@ -27,6 +27,8 @@
 /// The rooms of the user `?1`, with what their counters and the user's pointers state; `?2` are
 /// the rooms to which they are limited, or NULL. CROSS JOIN keeps the order of the tables.
 ///
+/// A room that is being deleted, whose generation has not begun, is left out.
+///
 /// A room whose newest message precedes the column `active_at` takes its activity from there.
 macro_rules! mine {
     () => {
@@ -41,7 +43,8 @@ macro_rules! mine {
          UNION ALL \
          SELECT room_id, joined_at FROM json_each(?2) AS allowed \
          CROSS JOIN members WHERE room_id = allowed.value AND user_id = ?1\
-         ) AS member CROSS JOIN rooms AS room ON room.id = member.room_id)"
+         ) AS member CROSS JOIN rooms AS room ON room.id = member.room_id \
+         AND room.generation <= room.rules)"
     };
 }
 
@@ -86,7 +89,8 @@ pub(super) const UNREAD_TOTAL: &str = concat!(mine!(), " SELECT ", total!());
 pub(super) const OVERVIEWS: &str = concat!(
     "SELECT ",
     overview!(columns),
-    " FROM json_each(?) AS asked CROSS JOIN rooms AS room ON room.id = asked.value",
+    " FROM json_each(?) AS asked CROSS JOIN rooms AS room ON room.id = asked.value \
+     AND room.generation <= room.rules",
     overview!(joins),
     " WHERE settings.kind IS NOT NULL"
 );

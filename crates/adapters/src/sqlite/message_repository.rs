@@ -10,7 +10,7 @@ use diesel::prelude::*;
 
 use super::schema::{messages, rooms, users};
 use super::{Database, rows};
-use crate::page;
+use crate::page::{self, ReadOf};
 
 #[async_trait]
 impl MessageRepository for Database {
@@ -25,15 +25,17 @@ impl MessageRepository for Database {
         limit: ReadLimit,
     ) -> Result<LogPage, StorageError> {
         let page = self.pool.read(move |connection| {
-            let newest = newest(connection, room_id)?;
-            let messages = with_author()
-                .filter(messages::room_id.eq(rows::number(room_id.get())))
-                .filter(messages::seq.gt(rows::number(position.get())))
-                .order(messages::seq)
-                .limit(page::rows_to_read(limit))
-                .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
-                .map_err(StorageError::unavailable)?;
-            page::forward(newest, messages.map(message), limit)
+            at_one_moment(connection, |connection| {
+                let read = state(connection, room_id)?;
+                let messages = with_author()
+                    .filter(messages::room_id.eq(rows::number(room_id.get())))
+                    .filter(messages::seq.gt(rows::number(position.get())))
+                    .order(messages::seq)
+                    .limit(page::rows_to_read(limit))
+                    .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
+                    .map_err(StorageError::unavailable)?;
+                page::forward(read, messages.map(message), limit)
+            })
         });
         page.await
     }
@@ -46,30 +48,54 @@ impl MessageRepository for Database {
     ) -> Result<LogPage, StorageError> {
         let end = position.map_or(i64::MAX, |position| rows::number(position.get()));
         let page = self.pool.read(move |connection| {
-            let newest = newest(connection, room_id)?;
-            let messages = with_author()
-                .filter(messages::room_id.eq(rows::number(room_id.get())))
-                .filter(messages::seq.lt(end))
-                .order(messages::seq.desc())
-                .limit(page::rows_to_read(limit))
-                .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
-                .map_err(StorageError::unavailable)?;
-            page::backward(newest, messages.map(message), limit)
+            at_one_moment(connection, |connection| {
+                let read = state(connection, room_id)?;
+                let messages = with_author()
+                    .filter(messages::room_id.eq(rows::number(room_id.get())))
+                    .filter(messages::seq.lt(end))
+                    .order(messages::seq.desc())
+                    .limit(page::rows_to_read(limit))
+                    .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
+                    .map_err(StorageError::unavailable)?;
+                page::backward(read, messages.map(message), limit)
+            })
         });
         page.await
     }
 }
 
-/// Reads the room's newest position, as the first of two statements: the second one,
-/// which reads the messages, then sees all of them up to this position.
-fn newest(connection: &mut SqliteConnection, room_id: RoomId) -> Result<Seq, StorageError> {
-    let newest = rooms::table
+/// The error of a read, which diesel rolls back.
+struct ReadError(StorageError);
+
+impl From<diesel::result::Error> for ReadError {
+    fn from(error: diesel::result::Error) -> Self {
+        Self(StorageError::unavailable(error))
+    }
+}
+
+/// Carries out statements that see one state of the database.
+fn at_one_moment<T>(
+    connection: &mut SqliteConnection,
+    read: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError>,
+) -> Result<T, StorageError> {
+    connection
+        .transaction(|connection| read(connection).map_err(ReadError))
+        .map_err(|ReadError(error)| error)
+}
+
+/// Reads the room's newest position and its generation.
+fn state(connection: &mut SqliteConnection, room_id: RoomId) -> Result<ReadOf, StorageError> {
+    let found = rooms::table
         .find(rows::number(room_id.get()))
-        .select(rooms::last_seq)
-        .first::<i64>(connection)
+        .select((rooms::last_seq, rooms::generation))
+        .first::<(i64, i64)>(connection)
         .optional()
         .map_err(StorageError::unavailable)?;
-    newest.map_or(Ok(Seq::START), rows::position)
+    let (newest, generation) = found.unwrap_or_default();
+    Ok(ReadOf {
+        newest: rows::position(newest)?,
+        generation: rows::generation(generation),
+    })
 }
 
 /// Selects message rows. A message whose author is not stored has no name.

@@ -36,6 +36,8 @@ struct ChangeRow {
     rules: Option<i64>,
     #[diesel(sql_type = Nullable<Bool>)]
     is_membership: Option<bool>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    generation: Option<i64>,
 }
 
 /// One statement, so that all is read in one state of the database.
@@ -45,12 +47,13 @@ const CHANGES: &str = "WITH sequence AS (\
      coalesce(max(seq) FILTER (WHERE name = 'member_changes'), 0) AS largest_member \
      FROM sqlite_sequence), \
      change AS (\
-     SELECT room_id, NULL AS user_id, seq, 0 AS rules, 0 AS is_membership FROM messages WHERE id > ? UNION ALL \
-     SELECT rooms.id, NULL, last_seq, rules, 0 \
+     SELECT room_id, NULL AS user_id, seq, 0 AS rules, NULL AS generation, 0 AS is_membership \
+     FROM messages WHERE id > ? UNION ALL \
+     SELECT rooms.id, NULL, last_seq, rules, generation, 0 \
      FROM rules_changes CROSS JOIN rooms ON rooms.id = room_id WHERE number > ? UNION ALL \
-     SELECT room_id, user_id, 0, 0, is_membership FROM member_changes WHERE number > ?) \
+     SELECT room_id, user_id, 0, 0, NULL, is_membership FROM member_changes WHERE number > ?) \
      SELECT largest_id, largest_number, largest_member, room_id, user_id, max(seq) AS seq, \
-     max(rules) AS rules, max(is_membership) AS is_membership \
+     max(rules) AS rules, max(is_membership) AS is_membership, max(generation) AS generation \
      FROM sequence LEFT JOIN change \
      GROUP BY room_id, user_id";
 
@@ -103,7 +106,7 @@ pub(super) fn since(
             }
             None => {
                 let columns = row.seq.zip(row.rules);
-                let position = columns.map(|(seq, rules)| (room_id, seq, rules));
+                let position = columns.map(|(seq, rules)| (room_id, seq, rules, row.generation));
                 rooms.extend(position.and_then(|row| rows::room_position(row).ok()));
             }
         }

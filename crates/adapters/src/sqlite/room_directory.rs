@@ -24,7 +24,7 @@ use crate::stored_rules::{self, MemberColumns, SettingsColumns};
 
 const MOMENT: &str = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')";
 
-const RULES: &str = "SELECT rules AS value FROM rooms WHERE id = ?";
+const NUMBERS: &str = "SELECT rules, generation FROM rooms WHERE id = ?";
 
 const SETTINGS: &str = "SELECT kind, name, frozen, slow_mode_seconds, metadata, created_at, \
      member_count, owner_count FROM room_settings WHERE room_id = ?";
@@ -49,10 +49,13 @@ const TAKE_TURN: &str = "INSERT INTO slow_mode_turns (room_id, user_id, due_at) 
      VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', ?, ? || ' seconds')) \
      ON CONFLICT (room_id, user_id) DO UPDATE SET due_at = excluded.due_at";
 
-#[derive(QueryableByName)]
-struct NumberRow {
+/// A room's numbers; 0 for a room that does not exist.
+#[derive(Default, Clone, Copy, QueryableByName)]
+struct NumbersRow {
     #[diesel(sql_type = BigInt)]
-    value: i64,
+    rules: i64,
+    #[diesel(sql_type = BigInt)]
+    generation: i64,
 }
 
 #[derive(QueryableByName)]
@@ -117,22 +120,23 @@ impl RoomDirectory for Database {
             // One moment for all statements.
             let read = connection.transaction(|connection| {
                 let room = rows::number(room_id.get());
-                let rules = rules(connection, room)?;
-                if rules == 0 {
+                let numbers = numbers(connection, room)?;
+                if numbers.rules == 0 {
                     let records = users.iter().map(|_| RecordRow::default()).collect();
-                    return Ok((rules, None, records));
+                    return Ok((numbers, None, records));
                 }
                 let moment = moment(connection)?;
                 let records = users.iter().map(|id| record(connection, room, id, &moment));
                 let records = records.collect::<QueryResult<Vec<_>>>()?;
-                Ok((rules, settings(connection, room)?, records))
+                Ok((numbers, settings(connection, room)?, records))
             });
             read.map_err(|error: diesel::result::Error| StorageError::unavailable(error))
         });
-        let (rules, settings, records) = read.await?;
+        let (numbers, settings, records) = read.await?;
         let owners = settings.as_ref().map_or(0, |row| row.owner_count);
         Ok(RoomSnapshot {
-            rules: stored_rules::rules(rules)?,
+            rules: stored_rules::rules(numbers.rules)?,
+            generation: rows::generation(numbers.generation),
             settings: settings.map(to_settings).transpose()?,
             owners: stored_rules::count(owners)?,
             users: records
@@ -208,6 +212,7 @@ impl RoomDirectory for Database {
         });
         Ok(MembersSet {
             rules: stored_rules::rules(set.rules)?,
+            generation: rows::generation(set.generation),
             members: members.collect::<Result<_, StorageError>>()?,
         })
     }
@@ -283,15 +288,14 @@ impl Database {
     }
 }
 
-fn moment(connection: &mut SqliteConnection) -> QueryResult<String> {
+pub(super) fn moment(connection: &mut SqliteConnection) -> QueryResult<String> {
     diesel::select(diesel::dsl::sql::<Text>(MOMENT)).get_result(connection)
 }
 
-/// Reads the number of a room's rules; 0 for a room that does not exist.
-fn rules(connection: &mut SqliteConnection, room: i64) -> QueryResult<i64> {
-    let query = diesel::sql_query(RULES).bind::<BigInt, _>(room);
-    let found = query.get_result::<NumberRow>(connection).optional()?;
-    Ok(found.map_or(0, |row| row.value))
+fn numbers(connection: &mut SqliteConnection, room: i64) -> QueryResult<NumbersRow> {
+    let query = diesel::sql_query(NUMBERS).bind::<BigInt, _>(room);
+    let found = query.get_result::<NumbersRow>(connection).optional()?;
+    Ok(found.unwrap_or_default())
 }
 
 fn settings(connection: &mut SqliteConnection, room: i64) -> QueryResult<Option<SettingsRow>> {

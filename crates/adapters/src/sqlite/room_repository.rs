@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use chat_domain::{
-    RoomId, RoomState, Seq, StorageError, UserId,
+    Generation, RoomId, RoomState, Seq, StorageError, UserId,
     ports::{Changes, LogCursor, MarkedRead, RoomPosition, RoomRepository},
 };
 use diesel::prelude::*;
 
 use super::schema::{read_pointers, rooms};
 use super::{Database, room_changes, rows};
+use crate::group_commit::Mark;
 
 /// Rooms per statement: SQLite accepts at most 32,766 parameters.
 const ROOMS_AT_ONCE: usize = 10_000;
@@ -22,8 +23,13 @@ impl RoomRepository for Database {
             for ids in ids.chunks(ROOMS_AT_ONCE) {
                 let found = rooms::table
                     .filter(rooms::id.eq_any(ids))
-                    .select((rooms::id, rooms::last_seq, rooms::rules))
-                    .load::<(i64, i64, i64)>(connection)
+                    .select((
+                        rooms::id,
+                        rooms::last_seq,
+                        rooms::rules,
+                        rooms::generation.nullable(),
+                    ))
+                    .load::<(i64, i64, i64, Option<i64>)>(connection)
                     .map_err(StorageError::unavailable)?;
                 for row in found {
                     newest.push(rows::room_position(row)?);
@@ -49,7 +55,8 @@ impl RoomRepository for Database {
         let user_id = user_id.clone();
         let state = self.pool.read(move |connection| {
             let found = read_state(connection, room_id, &user_id);
-            rows::room_state(found.map_err(StorageError::unavailable)?)
+            let found = found.map_err(StorageError::unavailable)?;
+            rows::room_state(found.map(|(newest, read, rules, _)| (newest, read, rules)))
         });
         state.await
     }
@@ -57,16 +64,23 @@ impl RoomRepository for Database {
     async fn mark_read(
         &self,
         room_id: RoomId,
+        generation: Generation,
         user_id: &UserId,
         position: Seq,
-    ) -> Result<MarkedRead, StorageError> {
-        let user_id = user_id.clone();
-        self.commits.mark_read(room_id, user_id, position).await
+    ) -> Result<Option<MarkedRead>, StorageError> {
+        let mark = Mark {
+            room_id,
+            generation,
+            user_id: user_id.clone(),
+            position,
+        };
+        self.commits.mark_read(mark).await
     }
 }
 
-/// A room's newest position, a user's read pointer, and the number of the room's rules.
-pub(super) type RoomStateRow = (i64, Option<i64>, i64);
+/// A room's newest position, a user's read pointer, the number of the room's rules, and its
+/// generation.
+pub(super) type RoomStateRow = (i64, Option<i64>, i64, i64);
 
 pub(super) fn read_state(
     connection: &mut SqliteConnection,
@@ -79,7 +93,12 @@ pub(super) fn read_state(
     rooms::table
         .left_join(read_pointers::table.on(pointer))
         .filter(rooms::id.eq(rows::number(room_id.get())))
-        .select((rooms::last_seq, read_pointers::seq.nullable(), rooms::rules))
+        .select((
+            rooms::last_seq,
+            read_pointers::seq.nullable(),
+            rooms::rules,
+            rooms::generation,
+        ))
         .first(connection)
         .optional()
 }

@@ -1,8 +1,8 @@
 //! Converts rows to values and back.
 
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Message, MessageId, ReadState, RoomId, RoomState,
-    RulesNumber, Seq, StorageError, Timestamp, User, UserId, ports::RoomPosition,
+    ClientMessageId, Content, DisplayName, Generation, Message, MessageId, ReadState, RoomId,
+    RoomState, RulesNumber, Seq, StorageError, Timestamp, User, UserId, ports::RoomPosition,
 };
 
 /// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
@@ -47,14 +47,22 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
-/// Converts a room, its newest position and the number of its rules.
-pub(super) fn room_position(row: (i64, i64, i64)) -> Result<RoomPosition, StorageError> {
-    let (id, seq, rules) = row;
+/// Converts a room, its newest position, the number of its rules, and its generation, if that
+/// is known.
+pub(super) fn room_position(
+    row: (i64, i64, i64, Option<i64>),
+) -> Result<RoomPosition, StorageError> {
+    let (id, seq, rules, generation) = row;
     Ok(RoomPosition {
         room_id: room(id)?,
         newest: position(seq)?,
         rules: RulesNumber::new(rules.unsigned_abs()),
+        generation: generation.map(self::generation),
     })
+}
+
+pub(super) fn generation(number: i64) -> Generation {
+    Generation::new(number.unsigned_abs())
 }
 
 /// Converts a room's newest position and a user's read pointer. Without a row, the room

@@ -13,6 +13,7 @@ diesel::table! {
         last_seq -> BigInt,
         rules -> BigInt,
         active_at -> Nullable<Text>,
+        generation -> BigInt,
     }
 }
 

@@ -73,7 +73,7 @@ impl Store for SqliteStore {
         found.await?.into_iter().map(rows::message).collect()
     }
 
-    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<MarkedRead>, StoreError> {
+    async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         let marks = marks.to_vec();
         let mark = move |connection: &mut SqliteConnection| marks::mark(connection, &marks);
         self.write(mark).await

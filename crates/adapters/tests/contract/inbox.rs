@@ -7,8 +7,8 @@ use chat_domain::ports::{
     SettingsPatch,
 };
 use chat_domain::{
-    MemberView, Message, Metadata, NewMessage, Notify, Role, RoomAccess, RoomId, RoomKind,
-    RoomName, Seq, StorageError, Timestamp,
+    Generation, MemberView, Message, Metadata, NewMessage, Notify, Role, RoomAccess, RoomId,
+    RoomKind, RoomName, Seq, StorageError, Timestamp,
 };
 
 use crate::room_directory::{ban, number, remove, set, user};
@@ -84,7 +84,10 @@ fn rooms(page: &InboxPage) -> Vec<u64> {
 
 async fn a_user_without_membership_has_an_empty_inbox(store: &impl Store) {
     send(store, room(1), "1", "hello").await;
-    store.mark_read(room(1), &user("2"), seq(1)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user("2"), seq(1))
+        .await
+        .unwrap();
     for id in ["1", "2"] {
         assert_eq!(page(store, id, None, 10).await, InboxPage::default());
         let total = store.unread_total(&user(id), &RoomAccess::All).await;
@@ -125,7 +128,10 @@ async fn a_room_is_listed_with_all_that_its_member_sees(store: &impl Store) {
     for content in ["one", "two"] {
         send(store, room(7), "2", content).await;
     }
-    store.mark_read(room(7), &user("1"), seq(1)).await.unwrap();
+    store
+        .mark_read(room(7), Generation::FIRST, &user("1"), seq(1))
+        .await
+        .unwrap();
     let newest = send(store, room(7), "2", "three").await;
     let found = page(store, "1", None, 10).await;
     assert_eq!((found.unread_total, found.has_more), (2, false));
@@ -161,7 +167,10 @@ async fn rooms_are_listed_by_their_newest_messages_or_else_by_when_the_user_join
     // What is neither a message nor joining is not activity.
     rule(store, room(4), set("1", Role::Owner)).await;
     rule(store, room(6), set("1", Role::Owner)).await;
-    store.mark_read(room(3), &user("1"), seq(1)).await.unwrap();
+    store
+        .mark_read(room(3), Generation::FIRST, &user("1"), seq(1))
+        .await
+        .unwrap();
     let all = page(store, "1", None, 10).await;
     assert_eq!(rooms(&all), [6, 1, 2, 3, 4, 5]);
     let activity: Vec<_> = all

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use chat_domain::ports::{
     Inbox, MessageRepository, RoomChange, RoomDirectory, RoomRepository, SettingsPatch,
 };
-use chat_domain::{Metadata, Notify, Role, RoomAccess, RoomKind, RoomName, UserId};
+use chat_domain::{Generation, Metadata, Notify, Role, RoomAccess, RoomKind, RoomName, UserId};
 
 use self::model::Model;
 use crate::changed_rows::on_each_database_with_sql;
@@ -108,7 +108,9 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
             Step::MarkRead => {
                 let to = 1 + self.random.below(self.model.newest(room_number) + 2);
                 let position = seq(to);
-                let marking = self.store.mark_read(room(room_number), &user_id, position);
+                let marking =
+                    self.store
+                        .mark_read(room(room_number), Generation::FIRST, &user_id, position);
                 marking.await.unwrap();
                 self.model.mark_read(room_number, id, to);
             }

@@ -4,7 +4,7 @@
 use chat_domain::ports::{
     LogCursor, MemberChange, MemberPart, MessageRepository, RoomDirectory, RoomRepository,
 };
-use chat_domain::{Role, UserId};
+use chat_domain::{Generation, Role, UserId};
 
 use crate::changed_rows::on_each_database_with_sql;
 use crate::databases::{Postgres, Sqlite};
@@ -76,19 +76,27 @@ async fn a_read_pointer_of_a_member_that_moves_is_reported(
     append(store, under(1, hello(room(1)))).await.unwrap();
     let mut reader = Reader::start(store).await;
     for (position, expected) in [(1, pointer("1")), (1, vec![]), (9, pointer("1"))] {
-        let marked = store.mark_read(room(1), &user("1"), seq(position)).await;
+        let marked = store
+            .mark_read(room(1), Generation::FIRST, &user("1"), seq(position))
+            .await;
         marked.unwrap();
         assert_eq!(members(&mut reader).await, expected, "{position}");
     }
     // The room has not moved.
     append(store, under(1, hello(room(1)))).await.unwrap();
     reader.next().await;
-    store.mark_read(room(1), &user("1"), seq(3)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user("1"), seq(3))
+        .await
+        .unwrap();
     assert_eq!(reader.next().await, []);
     // Together with a change of the membership.
     append(store, under(1, hello(room(1)))).await.unwrap();
     change(store, set("1", Role::Owner)).await;
-    store.mark_read(room(1), &user("1"), seq(4)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user("1"), seq(4))
+        .await
+        .unwrap();
     assert_eq!(members(&mut reader).await, of(1, &["1"]));
 }
 
@@ -161,7 +169,8 @@ async fn what_many_mark_while_others_read_is_missed_by_none(
             let marker = user(&n.to_string());
             tokio::spawn(async move {
                 for position in 1..=EACH {
-                    let marked = store.mark_read(room(1), &marker, seq(position));
+                    let marked =
+                        store.mark_read(room(1), Generation::FIRST, &marker, seq(position));
                     marked.await.unwrap();
                 }
             })
@@ -200,7 +209,10 @@ async fn members_of_transactions_are_reported_once_they_are_committed_whatever_t
     let first = postgres.hold(&format!("{NOTIFY} = '1'")).await;
     assert_eq!(members(&mut reader).await, []);
     let second = postgres.hold(&format!("{NOTIFY} = '2'")).await;
-    store.mark_read(room(1), &user("3"), seq(1)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user("3"), seq(1))
+        .await
+        .unwrap();
     assert_eq!(members(&mut reader).await, pointer("3"));
     second.batch_execute("COMMIT").await.unwrap();
     assert_eq!(members(&mut reader).await, of(1, &["2"]));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_adapters::postgres::Database;
 use chat_domain::ports::{Appended, MessageRepository, RoomRepository};
-use chat_domain::{Seq, StorageError, UserId};
+use chat_domain::{Generation, Seq, StorageError, UserId};
 use chat_test_support::{psql, wait_until};
 
 use crate::databases::Postgres;
@@ -87,7 +87,10 @@ async fn a_database_that_is_no_longer_read_only_is_written_again_on_new_sessions
     let other = with_one_session(&postgres.server.url());
     let refused = append(&other, hello(room(1))).await.unwrap_err();
     assert!(error_chain(&refused).contains("read-only"), "{refused:?}");
-    let refused = other.mark_read(room(1), &grace, seq(1)).await.unwrap_err();
+    let refused = other
+        .mark_read(room(1), Generation::FIRST, &grace, seq(1))
+        .await
+        .unwrap_err();
     assert!(error_chain(&refused).contains("read-only"), "{refused:?}");
     let read = other.after(room(1), Seq::START, up_to(10)).await.unwrap();
     assert_eq!(read.messages.len(), 1);
@@ -95,7 +98,11 @@ async fn a_database_that_is_no_longer_read_only_is_written_again_on_new_sessions
     let writable = format!("ALTER DATABASE {name} RESET default_transaction_read_only");
     psql(&server_url(), &writable).unwrap();
     assert_eq!(append(&other, hello(room(1))).await.unwrap().seq, seq(2));
-    let marked = other.mark_read(room(1), &grace, seq(1)).await.unwrap();
+    let marked = other
+        .mark_read(room(1), Generation::FIRST, &grace, seq(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(marked.moved);
 }
 
@@ -107,7 +114,11 @@ async fn sessions_that_the_server_ended_are_replaced() {
     append(&database, hello(room(1))).await.unwrap();
     for round in 0..5_u64 {
         append(&database, hello(room(1))).await.unwrap();
-        database.mark_read(room(1), &grace, seq(1)).await.unwrap();
+        database
+            .mark_read(room(1), Generation::FIRST, &grace, seq(1))
+            .await
+            .unwrap()
+            .unwrap();
         database.newest(&[room(1)]).await.unwrap();
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
              WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -118,7 +129,11 @@ async fn sessions_that_the_server_ended_are_replaced() {
         );
         // What stores tests a session by using it; a read may fail once.
         append(&database, hello(room(1))).await.unwrap();
-        database.mark_read(room(1), &grace, seq(1)).await.unwrap();
+        database
+            .mark_read(room(1), Generation::FIRST, &grace, seq(1))
+            .await
+            .unwrap()
+            .unwrap();
         database.newest(&[room(1)]).await.ok();
     }
 }

@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use chat_domain::ports::{Appended, MarkedRead, MessageRepository, RoomRepository};
-use chat_domain::{RoomId, Seq, StorageError, UserId};
+use chat_domain::{Generation, RoomId, Seq, StorageError, UserId};
 use chat_test_support::wait_until;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -37,16 +37,17 @@ async fn mark_at_once(
 ) -> Vec<Result<MarkedRead, StorageError>> {
     let mut calls = Vec::new();
     for (room_id, user_id, position) in marks {
-        let mut call = store.mark_read(*room_id, user_id, *position);
+        let mut call = store.mark_read(*room_id, Generation::FIRST, user_id, *position);
         let answer = poll_once(&mut call).await;
         calls.push((call, answer));
     }
     let mut outcomes = Vec::new();
     for (call, answer) in calls {
-        outcomes.push(match answer {
+        let outcome = match answer {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => call.await,
-        });
+        };
+        outcomes.push(outcome.map(Option::unwrap));
     }
     outcomes
 }
@@ -72,7 +73,11 @@ async fn marks_of_one_pointer_at_once_move_it_to_the_largest_and_report_its_move
         "{reported:?}"
     );
     assert_eq!(reported.last(), Some(&seq(20)));
-    let again = store.mark_read(room(1), &user(2), seq(20)).await.unwrap();
+    let again = store
+        .mark_read(room(1), Generation::FIRST, &user(2), seq(20))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!again.moved);
 }
 
@@ -158,7 +163,11 @@ async fn a_mark_that_moves_nothing_writes_nothing_to_postgres() {
     let postgres = Postgres::fresh().await;
     let store = &postgres.database;
     append_at_once(store, (0..5).map(|_| hello(room(1)))).await;
-    store.mark_read(room(1), &user(2), seq(3)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user(2), seq(3))
+        .await
+        .unwrap()
+        .unwrap();
     // The place of the row's version, and the transactions that wrote and locked it.
     let version = "SELECT ctid, xmin, xmax FROM read_pointers WHERE user_id = '2'";
     let before = postgres.server.psql(version).unwrap();
@@ -188,7 +197,11 @@ async fn a_mark_that_moves_nothing_writes_nothing_to_sqlite() {
         version.data_version
     };
     let first = version();
-    store.mark_read(room(1), &user(2), seq(3)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &user(2), seq(3))
+        .await
+        .unwrap()
+        .unwrap();
     let before = version();
     assert_ne!(before, first, "a mark that moves a pointer is seen");
     let marks: Vec<_> = (1..=3).map(|n| (room(1), user(2), seq(n))).collect();
@@ -267,7 +280,11 @@ async fn a_locked_pointer_delays_neither_other_marks_nor_sends() {
         }
     }
     locker.batch_execute("COMMIT").await.unwrap();
-    let marked = store.mark_read(room(1), &user(7), seq(2)).await.unwrap();
+    let marked = store
+        .mark_read(room(1), Generation::FIRST, &user(7), seq(2))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(marked.moved);
 }
 

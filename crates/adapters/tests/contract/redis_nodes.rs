@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_adapters::redis::{RedisExchange, RedisOptions};
 use chat_domain::ports::{Hint, HintListener, HintsHealth as _, HintsStatus, RoomEvents};
-use chat_domain::{RoomId, StoredMessage};
+use chat_domain::{Generation, RoomId, StoredMessage};
 use redis::Commands as _;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -126,6 +126,7 @@ pub(crate) fn publish(url: &str, channel: &str, payload: &[u8]) -> u64 {
 pub(crate) fn message(room_number: u64, n: u64, encoded: &str) -> Hint {
     Hint {
         room_id: room(room_number),
+        generation: Generation::FIRST,
         entry: chat_domain::RoomEntry::Message(Arc::new(StoredMessage::new(
             crate::seq(n),
             encoded.into(),

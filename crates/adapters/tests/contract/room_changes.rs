@@ -1,9 +1,9 @@
 //! The contract of [`RoomRepository::changed_since`].
 
-use chat_domain::UserId;
 use chat_domain::ports::{
     LogCursor, MemberChange, MessageRepository, RoomPosition, RoomRepository,
 };
+use chat_domain::{Generation, UserId};
 
 use crate::databases::Sqlite;
 use crate::{append, append_at_once, hello, room, seq};
@@ -109,7 +109,11 @@ async fn a_log_that_does_not_grow_has_no_changes(
     append(store, hello(room(1))).await.unwrap();
     let mut reader = Reader::start(store).await;
     let ada = UserId::new("43").unwrap();
-    store.mark_read(room(1), &ada, seq(1)).await.unwrap();
+    store
+        .mark_read(room(1), Generation::FIRST, &ada, seq(1))
+        .await
+        .unwrap()
+        .unwrap();
     for _ in 0..3 {
         assert_eq!(reader.next().await, []);
     }

@@ -5,8 +5,8 @@ use chat_domain::ports::{
     RoomRepository, RoomSettings, SettingsPatch, Turn, UserRecord,
 };
 use chat_domain::{
-    Metadata, NewMessage, Role, RoomId, RoomKind, RoomName, RulesNumber, Sanction, Seq, Until,
-    UserId,
+    Generation, Metadata, NewMessage, Role, RoomId, RoomKind, RoomName, RulesNumber, Sanction, Seq,
+    Until, UserId,
 };
 
 use crate::{append, by, hello, room, seq, up_to};
@@ -351,6 +351,7 @@ async fn a_room_may_have_rules_before_its_first_message(
         room_id: room(1),
         newest: seq(newest),
         rules: RulesNumber::new(1),
+        generation: Some(Generation::FIRST),
     };
     assert_eq!(store.newest(&[room(1)]).await.unwrap(), [at(0)]);
     let ada = user("42");
@@ -359,7 +360,11 @@ async fn a_room_may_have_rules_before_its_first_message(
         (state.read.newest, state.read.read),
         (Seq::START, Seq::START)
     );
-    let marked = store.mark_read(room(1), &ada, seq(5)).await.unwrap();
+    let marked = store
+        .mark_read(room(1), Generation::FIRST, &ada, seq(5))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!marked.moved);
     let log = store.after(room(1), Seq::START, up_to(10)).await.unwrap();
     assert_eq!((log.newest, log.messages.len()), (Seq::START, 0));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_adapters::LocalRoomEvents;
 use chat_domain::ports::{Hint, HintListener, RoomEvents};
-use chat_domain::{RoomEntry, UserId};
+use chat_domain::{Generation, RoomEntry, UserId};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -70,6 +70,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) fn hint(room_number: u64, position: u64) -> Hint {
     Hint {
         room_id: room(room_number),
+        generation: Generation::FIRST,
         entry: RoomEntry::ReadPointer {
             user_id: UserId::new("42").unwrap(),
             seq: seq(position),

@@ -1,7 +1,7 @@
 //! The contract of [`RoomRepository`].
 
 use chat_domain::ports::{MessageRepository, RoomPosition, RoomRepository};
-use chat_domain::{RulesNumber, Seq, UserId};
+use chat_domain::{Generation, RulesNumber, Seq, UserId};
 
 use crate::{append, hello, poll_once, room, seq, up_to};
 
@@ -20,6 +20,7 @@ fn at(room_number: u64, position: u64) -> RoomPosition {
         room_id: room(room_number),
         newest: seq(position),
         rules: RulesNumber::NONE,
+        generation: Some(Generation::FIRST),
     }
 }
 
@@ -56,8 +57,9 @@ async fn a_pointer_moves_forward_and_never_beyond_the_newest(
     let grace = UserId::new("2").unwrap();
     let mark = async |position| {
         let marked = store
-            .mark_read(room(1), &grace, seq(position))
+            .mark_read(room(1), Generation::FIRST, &grace, seq(position))
             .await
+            .unwrap()
             .unwrap();
         (marked.moved, marked.state.read.get(), marked.state.unread())
     };
@@ -97,8 +99,9 @@ async fn a_pointer_never_moves_back_though_many_move_it(
             tokio::spawn(async move {
                 let grace = UserId::new("2").unwrap();
                 let marked = store
-                    .mark_read(room(1), &grace, seq(position))
+                    .mark_read(room(1), Generation::FIRST, &grace, seq(position))
                     .await
+                    .unwrap()
                     .unwrap();
                 assert!(marked.state.read >= seq(position));
             })

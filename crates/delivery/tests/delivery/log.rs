@@ -11,8 +11,8 @@ use chat_domain::ports::{
     RoomPosition, RoomRepository,
 };
 use chat_domain::{
-    Content, DisplayName, Message, MessageId, NewMessage, RoomId, RoomState, RulesNumber, Seq,
-    StorageError, Timestamp, User, UserId,
+    Content, DisplayName, Generation, Message, MessageId, NewMessage, RoomId, RoomState,
+    RulesNumber, Seq, StorageError, Timestamp, User, UserId,
 };
 
 use crate::world::{room, seq};
@@ -39,6 +39,8 @@ pub(crate) struct Log {
     newest: AtomicUsize,
     /// The number of the room's rules.
     pub(crate) rules: AtomicU64,
+    /// The room's generation.
+    pub(crate) generation: AtomicU64,
     /// How many of the next reads fail, and how many panic.
     pub(crate) failing: AtomicUsize,
     pub(crate) panicking: AtomicUsize,
@@ -86,7 +88,20 @@ impl Log {
             room_id,
             newest: self.newest_seq(),
             rules: RulesNumber::new(self.rules.load(Ordering::SeqCst)),
+            generation: Some(self.generation()),
         }
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        Generation::new(self.generation.load(Ordering::SeqCst))
+    }
+
+    /// Deletes the room and uses its number again, with messages up to this number.
+    pub(crate) fn begin_anew(&self, generation: u64, newest: u64) {
+        self.forget_after(0);
+        self.generation.store(generation, Ordering::SeqCst);
+        self.rules.store(generation, Ordering::SeqCst);
+        self.store_up_to(newest);
     }
 
     fn take(counter: &AtomicUsize) -> bool {
@@ -136,6 +151,7 @@ impl MessageRepository for Log {
             messages: page,
             has_more: next.is_some(),
             newest,
+            generation: self.generation(),
         })
     }
 
@@ -181,7 +197,13 @@ impl RoomRepository for Log {
         unreachable!("a use case reads it")
     }
 
-    async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {
+    async fn mark_read(
+        &self,
+        _: RoomId,
+        _: Generation,
+        _: &UserId,
+        _: Seq,
+    ) -> Result<Option<MarkedRead>, StorageError> {
         unreachable!("a use case moves it")
     }
 }

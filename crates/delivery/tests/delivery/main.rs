@@ -4,6 +4,7 @@
 
 mod client;
 mod exclusion;
+mod generation;
 mod joining;
 mod log;
 mod messages;

@@ -1,5 +1,6 @@
 //! The delivery of one room: its log, hints within the test, and joining.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use chat_delivery::{Admission, Entrance, NotAdmitted, Recipient as _, Rooms, Rul
 use chat_domain::ports::{Hint, HintListener, RoomEvents};
 use chat_domain::use_cases::{CatchUp, Joining};
 use chat_domain::{
-    ChangeSubject, Membership, Permit, ReadState, RoomEntry, RoomId, RulesNumber, Seq,
+    ChangeSubject, Generation, Membership, Permit, ReadState, RoomEntry, RoomId, RulesNumber, Seq,
     StoredChange, StoredMessage, UserId,
 };
 use tokio_util::task::TaskTracker;
@@ -86,6 +87,17 @@ impl World {
         after: Option<u64>,
         newest: Seq,
     ) -> Result<(), NotAdmitted> {
+        self.admit_to(0, entrance, after, newest).await
+    }
+
+    /// As [`admit`](Self::admit), to this generation of the room.
+    pub(crate) async fn admit_to(
+        &self,
+        generation: u64,
+        entrance: Entrance<'_, Client>,
+        after: Option<u64>,
+        newest: Seq,
+    ) -> Result<(), NotAdmitted> {
         let catch_up = match after {
             Some(after) => CatchUp::Replay { after: seq(after) },
             None => CatchUp::None,
@@ -94,9 +106,14 @@ impl World {
             newest,
             read: Seq::START,
         };
+        let permit = Permit {
+            number: RulesNumber::new(generation),
+            generation: Generation::new(generation),
+            ..Permit::OPEN
+        };
         let joining = Joining {
             state,
-            permit: Permit::OPEN,
+            permit,
             catch_up,
         };
         let welcome = |Admission { seam, missed }| {
@@ -159,8 +176,14 @@ impl World {
     }
 
     fn announce(&self, entry: RoomEntry) {
+        self.announce_of(0, entry);
+    }
+
+    /// Announces something of this generation of the room.
+    pub(crate) fn announce_of(&self, generation: u64, entry: RoomEntry) {
         self.events.announce(Hint {
             room_id: room(),
+            generation: Generation::new(generation),
             entry,
         });
     }
@@ -168,12 +191,17 @@ impl World {
 
 /// What a listener of rules was told.
 #[derive(Default)]
-pub(crate) struct RulesLog(Mutex<Vec<(u64, Option<String>)>>);
+pub(crate) struct RulesLog(Mutex<Vec<(u64, Option<String>)>>, AtomicUsize);
 
 impl RulesLog {
     /// Returns what is new since the last call.
     pub(crate) fn take(&self) -> Vec<(u64, Option<String>)> {
         std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Returns how often the room was closed.
+    pub(crate) fn closures(&self) -> usize {
+        self.1.load(Ordering::SeqCst)
     }
 }
 
@@ -182,6 +210,11 @@ impl RulesListener for RulesLog {
         assert_eq!(room_id, room());
         let told = (number.get(), user.map(UserId::to_string));
         self.0.lock().unwrap().push(told);
+    }
+
+    fn room_closed(&self, room_id: RoomId) {
+        assert_eq!(room_id, room());
+        self.1.fetch_add(1, Ordering::SeqCst);
     }
 }
 

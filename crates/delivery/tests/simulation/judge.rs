@@ -377,4 +377,8 @@ impl RulesListener for Judge {
         let told = state.told.entry(room_id).or_default();
         *told = number.max(*told);
     }
+
+    fn room_closed(&self, room_id: RoomId) {
+        self.accuse(format!("{room_id} was never closed"));
+    }
 }

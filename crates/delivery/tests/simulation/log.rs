@@ -11,7 +11,7 @@ use chat_domain::ports::{
     RoomPosition, RoomRepository,
 };
 use chat_domain::{
-    Content, DisplayName, Message, MessageId, NewMessage, ReadState, RoomId, RoomState,
+    Content, DisplayName, Generation, Message, MessageId, NewMessage, ReadState, RoomId, RoomState,
     RulesNumber, Seq, StorageError, Timestamp, User, UserId,
 };
 
@@ -119,6 +119,7 @@ impl Log {
             room_id,
             newest: seq(newest),
             rules: RulesNumber::NONE,
+            generation: None,
         });
         newest
     }
@@ -134,6 +135,7 @@ impl Log {
             room_id,
             newest,
             rules: RulesNumber::new(rules),
+            generation: Some(Generation::FIRST),
         });
         rules
     }
@@ -280,6 +282,7 @@ impl MessageRepository for Log {
             messages: messages.map(|n| message(room_id, n)).collect(),
             has_more: rest.next().is_some(),
             newest: seq(seen.newest),
+            generation: Generation::FIRST,
         })
     }
 
@@ -340,7 +343,13 @@ impl RoomRepository for Log {
         }
     }
 
-    async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {
+    async fn mark_read(
+        &self,
+        _: RoomId,
+        _: Generation,
+        _: &UserId,
+        _: Seq,
+    ) -> Result<Option<MarkedRead>, StorageError> {
         unreachable!("delivery moves no pointers")
     }
 }

@@ -7,7 +7,8 @@ use chat_delivery::{Recipient as _, Rooms};
 use chat_domain::ports::{Hint, HintListener, MockRoomDirectory, RoomEvents};
 use chat_domain::use_cases::{JoinRoom, Permits};
 use chat_domain::{
-    ChangeSubject, RoomEntry, RoomId, RoomKind, RulesNumber, StoredChange, StoredMessage, UserId,
+    ChangeSubject, Generation, RoomEntry, RoomId, RoomKind, RulesNumber, StoredChange,
+    StoredMessage, UserId,
 };
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -374,7 +375,7 @@ impl World {
             90..95 => &[0, self.random.within(1..50)],
             _ => &[self.random.within(1..20), self.random.within(1..20)],
         };
-        self.deliver(Hint { room_id, entry }, delays);
+        self.deliver(hint(room_id, entry), delays);
     }
 
     /// Announces that a user has read the newest message, while it is being handed out.
@@ -388,7 +389,7 @@ impl World {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
             }
-            events.deliver(Hint { room_id, entry });
+            events.deliver(hint(room_id, entry));
         });
     }
 
@@ -403,7 +404,7 @@ impl World {
             seq: seq(n),
         };
         let delay = self.random.pick(&[0, 0, 0, 30, 900]);
-        self.deliver(Hint { room_id, entry }, &[delay]);
+        self.deliver(hint(room_id, entry), &[delay]);
     }
 
     fn deliver(&self, hint: Hint, delays: &[u64]) {
@@ -419,6 +420,14 @@ impl World {
                 }
             }
         }
+    }
+}
+
+fn hint(room_id: RoomId, entry: RoomEntry) -> Hint {
+    Hint {
+        room_id,
+        generation: Generation::FIRST,
+        entry,
     }
 }
 

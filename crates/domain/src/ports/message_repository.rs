@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Message, NewMessage, RoomId, Seq, StorageError};
+use crate::{Generation, Message, NewMessage, RoomId, Seq, StorageError};
 
 /// Stores messages, and reads them in order.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -86,6 +86,9 @@ pub struct LogPage {
     /// without messages. It states how fresh the read is: every message up to this
     /// position that was not deleted is visible to it.
     pub newest: Seq,
+    /// The room's generation at the moment of the read. A page of a room that is being deleted
+    /// may lack messages: its generation has not begun.
+    pub generation: Generation,
 }
 
 /// The result of an append.

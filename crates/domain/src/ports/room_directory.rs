@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    DisplayName, Member, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName, RoomRules,
-    RulesNumber, Sanction, StorageError, Timestamp, Until, User, UserId,
+    DisplayName, Generation, Member, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName,
+    RoomRules, RulesNumber, Sanction, StorageError, Timestamp, Until, User, UserId,
 };
 
 /// Stores the rules of rooms, and where users stand with them.
@@ -26,7 +26,8 @@ pub trait RoomDirectory: Send + Sync {
     /// Makes a change that was decided by these rules, and gives the room the next number.
     ///
     /// - If the room has another number, nothing is changed: it is
-    ///   [`ChangeError::RulesChanged`]. So the decision holds at the moment of the change.
+    ///   [`ChangeError::RulesChanged`]. So the decision holds at the moment of the change. A
+    ///   room that [is being deleted](RoomSnapshot::is_closed) must not be changed.
     /// - Once this has returned, no process appends a message that was decided by an earlier
     ///   number (see [`MessageRepository::append`](super::MessageRepository::append)).
     /// - A change that changes nothing writes nothing and keeps the number.
@@ -116,12 +117,22 @@ pub trait RoomDirectory: Send + Sync {
 pub struct RoomSnapshot {
     /// The number of the rules at that moment; [`RulesNumber::NONE`] for a room without rules.
     pub rules: RulesNumber,
+    /// The generation of the room at that moment.
+    pub generation: Generation,
     /// The room's settings; `None` for a room that never had any.
     pub settings: Option<RoomSettings>,
     /// How many members with the role of an owner the room has.
     pub owners: u64,
     /// Where each user stands.
     pub users: Vec<UserRecord>,
+}
+
+impl RoomSnapshot {
+    /// Returns whether the room is being deleted: what the snapshot states about it may be
+    /// incomplete, and it must not be changed.
+    pub fn is_closed(&self) -> bool {
+        !self.generation.has_begun(self.rules)
+    }
 }
 
 /// The settings of a room.
@@ -213,6 +224,8 @@ pub struct SettingsPatch {
 pub struct Changed {
     /// The number of the rules from now on.
     pub rules: RulesNumber,
+    /// The room's generation.
+    pub generation: Generation,
     /// The settings from now on.
     pub settings: RoomSettings,
     /// The user that the change concerns, if it has membership now.
@@ -246,6 +259,8 @@ pub struct MemberPage {
 pub struct MembersSet {
     /// The number of the rules from now on.
     pub rules: RulesNumber,
+    /// The room's generation.
+    pub generation: Generation,
     /// The members, ascending by user id.
     pub members: Vec<SetMember>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use crate::{RoomEntry, RoomId};
+use crate::{Generation, RoomEntry, RoomId};
 
 /// A notification that something changed in a room.
 ///
@@ -12,6 +12,8 @@ use crate::{RoomEntry, RoomId};
 pub struct Hint {
     /// The room.
     pub room_id: RoomId,
+    /// The generation of the room in which it changed.
+    pub generation: Generation,
     /// What changed.
     pub entry: RoomEntry,
 }

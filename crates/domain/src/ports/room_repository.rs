@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId};
+use crate::{Generation, ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId};
 
 /// Stores how far rooms have come, and how far users have read them.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -56,14 +56,17 @@ pub trait RoomRepository: Send + Sync {
     /// concurrently. A call that moves nothing writes nothing, and many concurrent calls
     /// are combined, so that they do not delay appends.
     ///
+    /// Returns `None`, and moves nothing, if the room is of another generation.
+    ///
     /// # Errors
     /// [`StorageError`]. In each case the pointer may have moved; a retry is harmless.
     async fn mark_read(
         &self,
         room_id: RoomId,
+        generation: Generation,
         user_id: &UserId,
         position: Seq,
-    ) -> Result<MarkedRead, StorageError>;
+    ) -> Result<Option<MarkedRead>, StorageError>;
 }
 
 /// A moment in the log of all rooms, as an adapter writes it. Only the adapter can read it.
@@ -89,7 +92,7 @@ pub struct Changes {
     pub cursor: LogCursor,
     /// The rooms that have moved, each once, in any order; `None` if they are unknown. The
     /// number of rules that have not changed may be missing: it is [`RulesNumber::NONE`]
-    /// then.
+    /// then, and the generation is `None`. The position may be that of an earlier generation.
     pub rooms: Option<Vec<RoomPosition>>,
     /// The members whose own part has changed, each once in a room, in any order; empty if the
     /// changes are unknown.
@@ -125,6 +128,8 @@ pub struct RoomPosition {
     pub newest: Seq,
     /// The number of its rules.
     pub rules: RulesNumber,
+    /// Its generation; `None` if it is not known.
+    pub generation: Option<Generation>,
 }
 
 /// The result of marking a room as read.

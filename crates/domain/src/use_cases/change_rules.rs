@@ -79,6 +79,9 @@ pub enum ChangeRulesError {
     /// A banned user cannot become a member.
     #[error("the user is banned: lift the ban first")]
     Banned,
+    /// The room is being deleted. Users do not see it.
+    #[error("the room is being deleted")]
+    Closed,
     /// The rules could not be read, or not be changed.
     #[error("the rules cannot be changed now")]
     Storage(#[source] StorageError),
@@ -94,7 +97,7 @@ impl ChangeRules {
     /// before.
     ///
     /// # Errors
-    /// [`ChangeRulesError::Storage`].
+    /// [`ChangeRulesError::Closed`] and [`ChangeRulesError::Storage`].
     pub async fn put_room(
         &self,
         room_id: RoomId,
@@ -123,6 +126,9 @@ impl ChangeRules {
         for _ in 0..ATTEMPTS {
             let snapshot = self.permits.directory().snapshot(room_id, &users).await;
             let snapshot = snapshot.map_err(ChangeRulesError::Storage)?;
+            if snapshot.is_closed() {
+                return Err(ChangeRulesError::Closed);
+            }
             keep_owner(&snapshot, members)?;
             match self.try_to_set(room_id, &snapshot, members).await {
                 Ok(set) => return Ok(set),
@@ -198,6 +204,9 @@ impl ChangeRules {
                     }
                     RulesRequest::User { change, .. } => action(target, change),
                 })?;
+            }
+            if snapshot.is_closed() {
+                return Err(ChangeRulesError::Closed);
             }
             keep_order(&snapshot, target, request)?;
             match self.change(room_id, &snapshot, request).await {

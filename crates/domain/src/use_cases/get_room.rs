@@ -70,7 +70,7 @@ mod tests {
     use crate::use_cases::permits::tests::{
         directory, identity, room, settings, snapshot, with_role,
     };
-    use crate::{Permit, Role, RoomKind, RulesNumber, Until};
+    use crate::{Generation, Permit, Role, RoomKind, RulesNumber, Until};
 
     async fn get(directory: MockRoomDirectory, number: u64) -> Result<RoomView, GetRoomError> {
         let permits = Permits::new(Arc::new(directory), RoomKind::Open);
@@ -117,6 +117,7 @@ mod tests {
     async fn a_room_that_never_had_rules_has_those_of_its_kind() {
         let found = RoomSnapshot {
             rules: RulesNumber::NONE,
+            generation: Generation::FIRST,
             settings: None,
             owners: 0,
             users: vec![UserRecord::default()],

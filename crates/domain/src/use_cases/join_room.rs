@@ -56,6 +56,9 @@ pub enum JoinRoomError {
 }
 
 impl JoinRoom {
+    /// How often the room's state is read because the room was deleted, and its number used
+    /// again, meanwhile.
+    const ATTEMPTS: usize = 3;
     /// The maximum number of messages that are replayed.
     pub const REPLAY_LIMIT: u64 = 1000;
 
@@ -83,15 +86,7 @@ impl JoinRoom {
             return Err(AccessDenied::NotFound.into());
         }
         let entrance = enter();
-        let state = self
-            .rooms
-            .read_state(room_id, &identity.user.id)
-            .await
-            .map_err(JoinRoomError::Storage)?;
-        let permit = self.permits.at(identity, room_id, state.rules).await;
-        let permit = permit.map_err(JoinRoomError::Storage)?;
-        permit.decide(Action::Read)?;
-        let state = state.read;
+        let (state, permit) = self.read(identity, room_id).await?;
         let catch_up = match after {
             None => CatchUp::None,
             Some(after) if state.newest.since(after) > Self::REPLAY_LIMIT => {
@@ -110,6 +105,27 @@ impl JoinRoom {
         };
         Ok((entrance, joining))
     }
+
+    /// Reads the room's state and what the user may do there, both of one generation.
+    async fn read(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+    ) -> Result<(ReadState, Permit), JoinRoomError> {
+        for _ in 0..Self::ATTEMPTS {
+            let state = self.rooms.read_state(room_id, &identity.user.id).await;
+            let state = state.map_err(JoinRoomError::Storage)?;
+            let permit = self.permits.at(identity, room_id, state.rules).await;
+            let permit = permit.map_err(JoinRoomError::Storage)?;
+            permit.decide(Action::Read)?;
+            // The permit was read after the state. Both are of one generation if it had begun.
+            if permit.generation.has_begun(state.rules) {
+                return Ok((state.read, permit));
+            }
+        }
+        let busy = StorageError::unavailable("the room is deleted again and again");
+        Err(JoinRoomError::Storage(busy))
+    }
 }
 
 #[cfg(test)]
@@ -119,8 +135,8 @@ mod tests {
         MockRoomDirectory, MockRoomRepository, RoomSettings, RoomSnapshot, UserRecord,
     };
     use crate::{
-        DisplayName, Metadata, Role, RoomAccess, RoomKind, RoomRules, RoomState, RulesNumber,
-        Timestamp, Until, User, UserId,
+        DisplayName, Generation, Metadata, Role, RoomAccess, RoomKind, RoomRules, RoomState,
+        RulesNumber, Timestamp, Until, User, UserId,
     };
 
     /// Permits of open rooms that never had rules.
@@ -225,6 +241,7 @@ mod tests {
                     assert_eq!(users.len(), 1);
                     Ok(RoomSnapshot {
                         rules: RulesNumber::new(8),
+                        generation: Generation::FIRST,
                         settings: Some(RoomSettings {
                             rules: RoomRules {
                                 kind,
@@ -255,6 +272,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The room was deleted, and its number is used again, after its state was read.
+    #[pollster::test]
+    async fn the_state_and_the_permit_are_of_one_generation() {
+        let mut rooms = MockRoomRepository::new();
+        let mut states = [(5000, 5), (1, 7)].into_iter();
+        rooms.expect_read_state().times(2).returning(move |_, _| {
+            let (newest, rules) = states.next().unwrap();
+            Ok(RoomState {
+                read: ReadState {
+                    newest: seq(newest),
+                    read: Seq::START,
+                },
+                rules: RulesNumber::new(rules),
+            })
+        });
+        let mut directory = MockRoomDirectory::new();
+        directory.expect_snapshot().times(2).returning(|_, _| {
+            Ok(RoomSnapshot {
+                rules: RulesNumber::new(7),
+                generation: Generation::new(7),
+                settings: None,
+                owners: 0,
+                users: vec![UserRecord::default()],
+            })
+        });
+        let permits = Permits::new(Arc::new(directory), RoomKind::Open);
+        let join = JoinRoom::new(Arc::new(rooms), permits);
+        let identity = identity(RoomAccess::All);
+        let joined = join.execute(&identity, room(1), None, || ()).await;
+        let (_, joining) = joined.unwrap();
+        assert_eq!(joining.state.newest, seq(1));
+        assert_eq!(joining.permit.generation, Generation::new(7));
     }
 
     #[pollster::test]

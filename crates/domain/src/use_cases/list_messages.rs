@@ -91,7 +91,7 @@ impl ListMessages {
         start: PageStart,
         limit: PageLimit,
     ) -> Result<Page, ListMessagesError> {
-        access.require_joined()?;
+        let generation = access.require_joined()?.generation;
         let limit = ReadLimit {
             messages: limit.0,
             bytes: Self::MAX_PAGE_BYTES,
@@ -102,6 +102,11 @@ impl ListMessages {
             PageStart::After(seq) => self.messages.after(room_id, seq, limit).await,
         };
         let page = read.map_err(ListMessagesError::Storage)?;
+        // The room that the caller joined was deleted, or is being deleted: the page may lack
+        // messages, or be that of another room with its number.
+        if page.generation != generation {
+            return Err(AccessDenied::NotFound.into());
+        }
         Ok(match start {
             PageStart::After(_) => self.page(page),
             // The page is limited from its newer end.
@@ -147,7 +152,7 @@ mod tests {
     use super::*;
     use crate::Permit;
     use crate::{
-        Content, DisplayName, Message, MessageId, NewMessage, Timestamp, User, UserId,
+        Content, DisplayName, Generation, Message, MessageId, NewMessage, Timestamp, User, UserId,
         ports::MockMessageRepository,
     };
 
@@ -171,6 +176,7 @@ mod tests {
             messages: messages.into_iter().map(message).collect(),
             has_more,
             newest: Seq::new(5).unwrap(),
+            generation: Generation::FIRST,
         }
     }
 
@@ -250,6 +256,34 @@ mod tests {
             page.await,
             Err(ListMessagesError::Denied(AccessDenied::NotInRoom))
         ));
+    }
+
+    #[pollster::test]
+    async fn a_page_of_another_generation_than_the_caller_joined_is_not_found() {
+        let mut log = MockMessageRepository::new();
+        log.expect_before().returning(|_, _, _| {
+            Ok(LogPage {
+                generation: Generation::new(8),
+                ..page_of(vec![1], false)
+            })
+        });
+        let list = ListMessages::new(Arc::new(log), small);
+        for (joined, is_found) in [(0, false), (8, true), (9, false)] {
+            let access = Access::Joined(Permit {
+                generation: Generation::new(joined),
+                ..Permit::OPEN
+            });
+            let limit = PageLimit::default();
+            let page = list.execute(access, RoomId::new(1).unwrap(), PageStart::Newest, limit);
+            match page.await {
+                Ok(_) => assert!(is_found, "{joined}"),
+                Err(error) => {
+                    let hidden = ListMessagesError::Denied(AccessDenied::NotFound);
+                    assert_eq!(error.to_string(), hidden.to_string());
+                    assert!(!is_found, "{joined}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -42,16 +42,19 @@ impl MarkRead {
         room_id: RoomId,
         position: Seq,
     ) -> Result<ReadState, MarkReadError> {
-        caller.access.require_joined()?;
+        let generation = caller.access.require_joined()?.generation;
         let user_id = &caller.user.id;
         let marked = self
             .rooms
-            .mark_read(room_id, user_id, position)
+            .mark_read(room_id, generation, user_id, position)
             .await
-            .map_err(MarkReadError::Storage)?;
+            .map_err(MarkReadError::Storage)?
+            // The room that the caller joined was deleted, or is being deleted.
+            .ok_or(AccessDenied::NotFound)?;
         if marked.moved {
             self.events.announce(Hint {
                 room_id,
+                generation,
                 entry: RoomEntry::ReadPointer {
                     user_id: user_id.clone(),
                     seq: marked.state.read,
@@ -67,7 +70,7 @@ mod tests {
     use super::*;
     use crate::Permit;
     use crate::{
-        Access, DisplayName, User, UserId,
+        Access, DisplayName, Generation, User, UserId,
         ports::{MarkedRead, MockRoomEvents, MockRoomRepository},
     };
 
@@ -84,7 +87,7 @@ mod tests {
         let mut rooms = MockRoomRepository::new();
         rooms
             .expect_mark_read()
-            .returning(move |_, _, _| Ok(MarkedRead { state, moved }));
+            .returning(move |_, _, _, _| Ok(Some(MarkedRead { state, moved })));
         let mut events = MockRoomEvents::new();
         let expected = RoomEntry::ReadPointer {
             user_id: UserId::new("42").unwrap(),
@@ -135,6 +138,34 @@ mod tests {
         ));
         assert!(matches!(
             mark(Access::NotFound, true, 0).await,
+            Err(MarkReadError::Denied(AccessDenied::NotFound))
+        ));
+    }
+
+    #[pollster::test]
+    async fn a_room_that_was_deleted_since_the_caller_joined_is_not_found() {
+        let joined = Permit {
+            generation: Generation::new(7),
+            ..Permit::OPEN
+        };
+        let mut rooms = MockRoomRepository::new();
+        let mark = rooms.expect_mark_read();
+        mark.once().returning(|_, generation, _, _| {
+            assert_eq!(generation, Generation::new(7));
+            Ok(None)
+        });
+        let mark = MarkRead::new(Arc::new(rooms), Arc::new(MockRoomEvents::new()));
+        let user = User {
+            id: UserId::new("42").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        };
+        let caller = Caller {
+            user: &user,
+            access: Access::Joined(joined),
+        };
+        let outcome = mark.execute(caller, RoomId::new(1).unwrap(), Seq::new(9).unwrap());
+        assert!(matches!(
+            outcome.await,
             Err(MarkReadError::Denied(AccessDenied::NotFound))
         ));
     }

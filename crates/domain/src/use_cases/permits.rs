@@ -92,6 +92,7 @@ impl Permits {
     ) -> Permit {
         Permit {
             number: snapshot.rules,
+            generation: snapshot.generation,
             rules: self.rules_of(snapshot),
             standing: Standing {
                 role: record.role,
@@ -128,8 +129,8 @@ pub(super) mod tests {
     use super::*;
     use crate::ports::{MockRoomDirectory, RoomSettings};
     use crate::{
-        AccessDenied, Action, DisplayName, Metadata, Role, RoomAccess, Timestamp, Until, User,
-        UserId,
+        AccessDenied, Action, DisplayName, Generation, Metadata, Role, RoomAccess, Timestamp,
+        Until, User, UserId,
     };
 
     pub(in crate::use_cases) fn room(number: u64) -> RoomId {
@@ -174,6 +175,7 @@ pub(super) mod tests {
     pub(in crate::use_cases) fn snapshot(kind: RoomKind, users: Vec<UserRecord>) -> RoomSnapshot {
         RoomSnapshot {
             rules: RulesNumber::new(7),
+            generation: Generation::FIRST,
             settings: Some(settings(kind)),
             owners: 2,
             users,
@@ -195,6 +197,7 @@ pub(super) mod tests {
     fn without_rules() -> RoomSnapshot {
         RoomSnapshot {
             rules: RulesNumber::NONE,
+            generation: Generation::FIRST,
             settings: None,
             owners: 0,
             users: vec![UserRecord::default()],
@@ -255,6 +258,7 @@ pub(super) mod tests {
         let permit = at(directory(read), RoomKind::Open, 7).await;
         let expected = Permit {
             number: RulesNumber::new(8),
+            generation: Generation::FIRST,
             rules: settings(RoomKind::Private).rules,
             standing: Standing {
                 role: record.role,
@@ -264,6 +268,22 @@ pub(super) mod tests {
             },
         };
         assert_eq!(permit, expected);
+    }
+
+    #[pollster::test]
+    async fn a_room_that_is_being_deleted_does_not_exist_for_its_owner() {
+        let owner = with_role(Some(Role::Owner));
+        for (generation, expected) in [(7, Ok(())), (8, Err(AccessDenied::NotFound))] {
+            let found = RoomSnapshot {
+                generation: Generation::new(generation),
+                ..snapshot(RoomKind::Open, vec![owner])
+            };
+            assert_eq!(found.is_closed(), expected.is_err());
+            let permit = at(directory(found), RoomKind::Open, 7).await;
+            for action in [Action::Read, Action::Write, Action::ChangeRoom] {
+                assert_eq!(permit.decide(action), expected);
+            }
+        }
     }
 
     #[pollster::test]

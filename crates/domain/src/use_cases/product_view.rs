@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::{ListMessages, ListMessagesError, Page, PageLimit, PageStart, Permits, RoomView};
-use crate::ports::{MemberPage, RoomPage, RoomRepository, SanctionKind, SanctionPage};
+use crate::ports::{
+    MemberPage, RoomPage, RoomRepository, RoomSnapshot, SanctionKind, SanctionPage,
+};
 use crate::{Access, Permit, RoomId, Seq, StorageError, UserId};
 
 /// Reads rooms for the product's backend. A room exists if it has a message or settings.
@@ -44,14 +46,23 @@ impl ProductView {
     /// # Errors
     /// [`ProductViewError`].
     pub async fn room(&self, room_id: RoomId) -> Result<RoomView, ProductViewError> {
-        let snapshot = self.permits.snapshot(room_id, &[]).await?;
-        if snapshot.settings.is_none() {
-            self.require_message(room_id).await?;
-        }
+        let snapshot = self.existing(room_id).await?;
         Ok(RoomView {
             rules: self.permits.rules_of(&snapshot),
             settings: snapshot.settings,
         })
+    }
+
+    /// Returns the snapshot of a room that exists and is not being deleted.
+    async fn existing(&self, room_id: RoomId) -> Result<RoomSnapshot, ProductViewError> {
+        let snapshot = self.permits.snapshot(room_id, &[]).await?;
+        if snapshot.is_closed() {
+            return Err(ProductViewError::NotFound);
+        }
+        if snapshot.settings.is_none() {
+            self.require_message(room_id).await?;
+        }
+        Ok(snapshot)
     }
 
     /// Returns the rooms with settings after this one.
@@ -77,9 +88,7 @@ impl ProductView {
         limit: PageLimit,
     ) -> Result<MemberPage, ProductViewError> {
         let page = self.permits.members(room_id, after, limit.get()).await?;
-        if page.members.is_empty() {
-            self.room(room_id).await?;
-        }
+        self.existing(room_id).await?;
         Ok(page)
     }
 
@@ -97,9 +106,7 @@ impl ProductView {
         let directory = self.permits.directory();
         let page = directory.sanctions(room_id, kind, after, limit.get());
         let page = page.await?;
-        if page.users.is_empty() {
-            self.room(room_id).await?;
-        }
+        self.existing(room_id).await?;
         Ok(page)
     }
 
@@ -113,16 +120,16 @@ impl ProductView {
         start: PageStart,
         limit: PageLimit,
     ) -> Result<Page, ProductViewError> {
-        let access = Access::Joined(Permit::OPEN);
+        let access = Access::Joined(Permit {
+            generation: self.existing(room_id).await?.generation,
+            ..Permit::OPEN
+        });
         let page = self.list_messages.execute(access, room_id, start, limit);
         let page = page.await.map_err(|error| match error {
             ListMessagesError::Storage(error) => ProductViewError::Storage(error),
-            // It is not: the product may read every room.
+            // The room has been deleted meanwhile.
             ListMessagesError::Denied(_) => ProductViewError::NotFound,
         })?;
-        if page.messages.is_empty() {
-            self.room(room_id).await?;
-        }
         Ok(page)
     }
 

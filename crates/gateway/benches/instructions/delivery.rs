@@ -182,6 +182,7 @@ impl World {
     fn announce(&self, entry: RoomEntry) {
         self.events.announce(Hint {
             room_id: Self::room(),
+            generation: chat_domain::Generation::FIRST,
             entry,
         });
     }

@@ -9,7 +9,8 @@ use chat_domain::ports::{
     ReadLimit, RoomPosition, RoomRepository, StorageHealth,
 };
 use chat_domain::{
-    Message, NewMessage, ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId,
+    Generation, Message, NewMessage, ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError,
+    UserId,
 };
 
 use crate::samples::{message, room, seq};
@@ -65,6 +66,7 @@ impl MessageRepository for Log {
             messages: messages.collect(),
             has_more: last < newest.get(),
             newest,
+            generation: Generation::FIRST,
         })
     }
 
@@ -85,6 +87,7 @@ impl RoomRepository for Log {
             room_id: *room_id,
             newest: self.newest(),
             rules: RulesNumber::NONE,
+            generation: Some(Generation::FIRST),
         });
         Ok(positions.collect())
     }
@@ -107,7 +110,13 @@ impl RoomRepository for Log {
         })
     }
 
-    async fn mark_read(&self, _: RoomId, _: &UserId, _: Seq) -> Result<MarkedRead, StorageError> {
+    async fn mark_read(
+        &self,
+        _: RoomId,
+        _: Generation,
+        _: &UserId,
+        _: Seq,
+    ) -> Result<Option<MarkedRead>, StorageError> {
         unreachable!("no piece marks a room as read")
     }
 }

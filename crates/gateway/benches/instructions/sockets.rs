@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use chat_adapters::LocalRoomEvents;
 use chat_domain::ports::{
-    Clock, MockInbox, MockRoomDirectory, MockSanctions, RecentSanctions, SanctionsCursor,
+    Clock, MockInbox, MockRoomDeletion, MockRoomDirectory, MockSanctions, RecentSanctions,
+    SanctionsCursor,
 };
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
@@ -126,6 +127,7 @@ impl Served {
                 rooms: log.clone(),
                 // No room has rules.
                 directory: Arc::new(MockRoomDirectory::new()),
+                deletion: Arc::new(MockRoomDeletion::new()),
                 inbox: Arc::new(MockInbox::new()),
                 room_default: RoomKind::Open,
                 storage: log,

@@ -250,13 +250,17 @@ mod tests {
             }
             let has_body = operation["requestBody"].is_object();
             assert_eq!(responses.contains_key("415"), has_body, "{what}");
+            // A request that needs to state nothing has no body, or may leave it out.
+            let name = operation["operationId"].as_str().unwrap();
+            let may_have_body = method == Method::PUT || method == Method::POST;
             assert_eq!(
                 has_body,
-                method == Method::PUT || method == Method::POST,
+                may_have_body && name != "disconnectUser",
                 "{what}"
             );
             if has_body {
-                assert_eq!(operation["requestBody"]["required"], json!(true), "{what}");
+                let is_required = operation["requestBody"]["required"] == json!(true);
+                assert_eq!(is_required, name != "revokeTokens", "{what}");
             }
             let parameters = operation["parameters"].as_array();
             let in_path = parameters

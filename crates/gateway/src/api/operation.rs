@@ -40,6 +40,7 @@ operations! {
     ListRooms = "listRooms", GET ["rooms"],
     GetRoom = "getRoom", GET ["rooms", _],
     PutRoom = "putRoom", PUT ["rooms", _],
+    DeleteRoom = "deleteRoom", DELETE ["rooms", _],
     ListUserRooms = "listUserRooms", GET ["users", _, "rooms"],
     GetUnread = "getUnread", GET ["users", _, "unread"],
     DisconnectUser = "disconnectUser", POST ["users", _, "disconnect"],

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::Shared;
 use super::answer;
-use super::description::NotFound;
+use super::description::{Conflict, NotFound};
 use super::error::ApiError;
 use super::extract::{JsonBody, RoomPath, RoomsQuery};
 use super::schemas::{RoomParameter, RoomSettingsBody, RoomsParameters};
@@ -21,7 +21,7 @@ use crate::socket::objects::RoomObject;
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list_rooms))
-        .routes(routes!(get_room, put_room))
+        .routes(routes!(get_room, put_room, delete_room))
 }
 
 /// A page of rooms.
@@ -106,6 +106,7 @@ async fn get_room(
     responses(
         (status = 200, description = "The room, which had settings before.", body = RoomObject),
         (status = 201, description = "The room, which had no settings before.", body = RoomObject),
+        (status = 409, response = Conflict),
     ),
 )]
 async fn put_room(
@@ -135,4 +136,26 @@ async fn put_room(
     };
     let object = RoomObject::of_settings(room_id, &changed.settings);
     Ok(answer::json(status, &object))
+}
+
+/// Delete a room.
+///
+/// Its connections receive `leftRoom` with the reason `closed`, and nothing more is stored in it.
+/// Its messages, members, bans, mutes and read pointers are deleted in the background; until then,
+/// what would change the room fails with 409, and then its number can be used again. Succeeds
+/// without such a room.
+#[utoipa::path(
+    delete,
+    path = "/rooms/{roomId}",
+    operation_id = "deleteRoom",
+    tag = "Rooms",
+    params(RoomParameter),
+    responses((status = 204, description = "The room does not exist.")),
+)]
+async fn delete_room(
+    State(shared): State<Shared>,
+    RoomPath(room_id): RoomPath,
+) -> Result<Response, ApiError> {
+    shared.gateway.delete_room.execute(room_id).await?;
+    Ok(answer::done())
 }

@@ -29,7 +29,12 @@ pub(super) struct UserParameters {
     #[param(minimum = 1, maximum = 9007199254740991u64, example = 7)]
     room_id: u64,
     /// The user's id: the `sub` of its tokens, at most 255 bytes.
-    #[param(min_length = 1, max_length = 255, example = "42")]
+    #[param(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "42"
+    )]
     user_id: String,
 }
 
@@ -63,7 +68,13 @@ pub(super) struct RoomsParameters {
 #[expect(dead_code, reason = "it describes what is parsed field by field")]
 pub(super) struct UsersParameters {
     /// The `next` of the previous page; absent for the first page.
-    #[param(required = false, nullable = false, min_length = 1, max_length = 255)]
+    #[param(
+        required = false,
+        nullable = false,
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$"
+    )]
     after: Option<String>,
     /// The maximum number of users.
     #[param(
@@ -114,7 +125,12 @@ pub(super) struct MessagesParameters {
 #[expect(dead_code, reason = "it describes what is parsed field by field")]
 pub(super) struct RoomSettingsBody {
     kind: Option<Kind>,
-    #[schema(min_length = 1, max_length = 255, example = "Support")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "Support"
+    )]
     name: Option<String>,
     /// Whether only moderators and owners may write.
     frozen: Option<bool>,
@@ -133,7 +149,12 @@ pub(super) struct RoomSettingsBody {
 pub(super) struct MemberBody {
     role: RoleName,
     /// The user's name from now on. Absent or null: the latest that is known.
-    #[schema(min_length = 1, max_length = 255, example = "Ada")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "Ada"
+    )]
     name: Option<String>,
 }
 
@@ -155,7 +176,12 @@ pub(super) struct NewMemberBody {
     user_id: UserIdBody,
     role: RoleName,
     /// The user's name from now on. Absent or null: the latest that is known.
-    #[schema(min_length = 1, max_length = 255, example = "Ada")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "Ada"
+    )]
     name: Option<String>,
 }
 
@@ -171,6 +197,7 @@ impl PartialSchema for UserIdBody {
             ))
             .min_length(Some(1))
             .max_length(Some(255))
+            .pattern(Some(r"^[^\u0000]*$"))
             .minimum(Some(i64::MIN))
             .maximum(Some(u64::MAX))
             .examples([serde_json::json!("42")])
@@ -194,7 +221,12 @@ pub(super) struct SanctionBody {
     #[schema(minimum = 1, maximum = 315360000, example = 3600)]
     seconds: Option<u32>,
     /// Only the product's backend sees it.
-    #[schema(min_length = 1, max_length = 500, example = "spam")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = r"^[^\u0000]*$",
+        example = "spam"
+    )]
     reason: Option<String>,
 }
 
@@ -205,7 +237,12 @@ pub(super) struct SanctionBody {
 pub(super) struct MessageBody {
     user_id: UserIdBody,
     /// The user's name from now on. Absent or null: the latest that is known.
-    #[schema(min_length = 1, max_length = 255, example = "Ada")]
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "Ada"
+    )]
     name: Option<String>,
     /// Not only white space, and without NUL.
     #[schema(

@@ -5,7 +5,9 @@
 use std::process::ExitCode;
 
 use chat_domain::ports::{RoomSettings, SettingsPatch};
-use chat_domain::use_cases::{Actor, ChangeRules, Permits, RulesChange, RulesRequest};
+use chat_domain::use_cases::{
+    Actor, ChangeRules, DeleteRoom, Permits, RoomDeleted, RulesChange, RulesRequest,
+};
 use chat_domain::{
     BoxError, Member, Role, RoomId, RoomKind, RoomName, RoomRules, Sanction, UserId, one_line,
 };
@@ -20,7 +22,7 @@ const PAGE: usize = 200;
 
 pub(super) fn room_command() -> Command {
     Command::new("room")
-        .about("Create and show rooms")
+        .about("Create, show and delete rooms")
         .subcommand_required(true)
         .subcommands([
             Command::new("create")
@@ -33,6 +35,9 @@ pub(super) fn room_command() -> Command {
                         .help("the room's name, 1 to 255 characters"),
                 ),
             Command::new("show").about("Show a room").arg(room()),
+            Command::new("delete")
+                .about("Delete a room: at once for its users, in the background what it contains")
+                .arg(room()),
         ])
 }
 
@@ -99,11 +104,14 @@ pub(super) async fn run(
 ) -> Result<ExitCode, BoxError> {
     let database = Database::open(&StorageConfig::read(settings)?)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
-    let permits = Permits::new(database.directory(), read_room_default(settings)?);
     let (action, arguments) = arguments.subcommand().unwrap_or(("", arguments));
     let room_id = arguments.get_one::<u64>("room").copied();
     let room_id =
         RoomId::new(room_id.unwrap_or_default()).map_err(|error| format!("--room: {error}"))?;
+    if (name, action) == ("room", "delete") {
+        return delete(&database.delete_room(), room_id).await;
+    }
+    let permits = Permits::new(database.directory(), read_room_default(settings)?);
     let request = match (name, action) {
         ("room", "show") => return show(&permits, room_id).await,
         ("member", "list") => return list(&permits, room_id).await,
@@ -155,10 +163,22 @@ fn role_of(arguments: &ArgMatches) -> Role {
         .unwrap_or(Role::Member)
 }
 
+async fn delete(delete_room: &DeleteRoom, room_id: RoomId) -> Result<ExitCode, BoxError> {
+    let deleted = delete_room.execute(room_id).await;
+    match deleted.map_err(|error| one_line(&error))? {
+        RoomDeleted::Closed => println!("room {room_id} is closed; the gateways delete it"),
+        RoomDeleted::AlreadyClosed => println!("room {room_id} is being deleted"),
+        RoomDeleted::NotFound => println!("room {room_id} does not exist"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn show(permits: &Permits, room_id: RoomId) -> Result<ExitCode, BoxError> {
     let snapshot = permits.snapshot(room_id, &[]).await;
-    match snapshot.map_err(|error| one_line(&error))?.settings {
-        Some(settings) => print_room(room_id, &settings),
+    let snapshot = snapshot.map_err(|error| one_line(&error))?;
+    match &snapshot.settings {
+        _ if snapshot.is_closed() => println!("room {room_id} is being deleted"),
+        Some(settings) => print_room(room_id, settings),
         None => println!("room {room_id} has no rules"),
     }
     Ok(ExitCode::SUCCESS)

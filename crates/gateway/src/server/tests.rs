@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockClock, MockInbox, MockRoomDirectory, MockRoomEvents, MockRoomRepository, MockSanctions,
-    PoolStatus, ReadLimit, RecentSanctions, SanctionsCursor, StorageHealth,
+    MockClock, MockInbox, MockRoomDeletion, MockRoomDirectory, MockRoomEvents, MockRoomRepository,
+    MockSanctions, PoolStatus, ReadLimit, RecentSanctions, SanctionsCursor, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -113,6 +113,7 @@ fn app() -> App {
         messages: Arc::new(StorageWithoutAppends),
         rooms: Arc::new(rooms),
         directory: Arc::new(MockRoomDirectory::new()),
+        deletion: Arc::new(MockRoomDeletion::new()),
         inbox: Arc::new(MockInbox::new()),
         room_default: RoomKind::Open,
         storage: Arc::new(StorageWithoutAppends),

@@ -1,13 +1,19 @@
 //! The handlers of `joinRoom` and `leaveRoom`.
 
 use chat_delivery::{NotAdmitted, Recipient as _};
-use chat_domain::{AccessDenied, Membership, RoomId, Seq};
+use chat_domain::use_cases::JoinRoomError;
+use chat_domain::{Membership, RoomId, Seq, StorageError};
 
 use super::context::Context;
 use super::objects::{JoinedRoom, LeftRoom};
 use super::packet;
 use super::reply::Failure;
 use crate::refusals::Limit;
+use crate::rules;
+
+/// How often a join is decided again because the connection was excluded, or the room was
+/// deleted, meanwhile.
+const ATTEMPTS: usize = 5;
 
 pub(super) async fn join(
     context: Context<'_>,
@@ -22,26 +28,31 @@ pub(super) async fn join(
         gateway.refusals.count(Limit::Rooms, context.client_address);
         return Err(Failure::too_many_rooms(max_rooms));
     }
-    let (entrance, joining) = gateway
-        .join_room
-        .execute(context.identity, room_id, after, || {
-            gateway.rooms.open(room_id, context.outbox)
-        })
-        .await?;
-    let welcome = |admission| {
-        context.slot.release();
-        let joined = JoinedRoom::new(room_id, admission, joining.state.read);
-        let event = packet::event("joinedRoom", &joined);
-        packet::join(std::iter::once(event).chain(context.request.success(&joined)))
-    };
-    match entrance.admit(membership, joining, welcome).await {
-        Ok(()) => {}
-        // A client that has disconnected meanwhile needs no answer.
-        Err(NotAdmitted::Gone(_)) => {}
-        // To it, the room does not exist any more.
-        Err(NotAdmitted::Excluded) => return Err((&AccessDenied::NotFound).into()),
+    for _ in 0..ATTEMPTS {
+        let (entrance, joining) = gateway
+            .join_room
+            .execute(context.identity, room_id, after, || {
+                gateway.rooms.open(room_id, context.outbox)
+            })
+            .await?;
+        let welcome = |admission| {
+            context.slot.release();
+            let joined = JoinedRoom::new(room_id, admission, joining.state.read);
+            let event = packet::event("joinedRoom", &joined);
+            packet::join(std::iter::once(event).chain(context.request.success(&joined)))
+        };
+        match entrance.admit(membership, joining, welcome).await {
+            // A client that has disconnected meanwhile needs no answer.
+            Ok(()) | Err(NotAdmitted::Gone(_)) => return Ok(()),
+            Err(NotAdmitted::Excluded | NotAdmitted::Outdated) => {
+                let client = context.client;
+                rules::exclude_from_closed(gateway, &client.clients, room_id);
+                client.exclusions.apply(membership);
+            }
+        }
     }
-    Ok(())
+    let reason = "the room's rules change without pause";
+    Err(JoinRoomError::Storage(StorageError::unavailable(reason)).into())
 }
 
 pub(super) fn leave(context: Context<'_>, membership: &mut Membership, room_id: RoomId) {

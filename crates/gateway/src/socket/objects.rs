@@ -158,6 +158,11 @@ impl LeftRoom {
         Self::because(room_id, "banned")
     }
 
+    /// The room was deleted.
+    pub(crate) fn closed(room_id: RoomId) -> Self {
+        Self::because(room_id, "closed")
+    }
+
     fn because(room_id: RoomId, reason: &'static str) -> Self {
         Self {
             reason: Some(reason),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    ChangeRulesError, ConnectError, GetRoomError, JoinRoomError, ListMembersError,
+    ChangeRulesError, ConnectError, DeleteRoomError, GetRoomError, JoinRoomError, ListMembersError,
     ListMessagesError, ListRoomsError, MarkReadError, Page, ProductViewError, RenewTokenError,
     RoomsPage, SendMessageError, SetNotifyError, WatchRoomsError,
 };
@@ -240,7 +240,9 @@ impl From<SendMessageError> for Failure {
                 retry_after: Some(Duration::from_millis(*retry_after_ms)),
                 ..Self::new(Code::RateLimited, error.to_string())
             },
-            SendMessageError::Conflict => Self::new(Code::Conflict, error.to_string()),
+            SendMessageError::Conflict | SendMessageError::Closed => {
+                Self::new(Code::Conflict, error.to_string())
+            }
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
             }
@@ -274,7 +276,7 @@ impl From<ChangeRulesError> for Failure {
     fn from(error: ChangeRulesError) -> Self {
         match &error {
             ChangeRulesError::Denied(denied) => denied.into(),
-            ChangeRulesError::LastOwner | ChangeRulesError::Banned => {
+            ChangeRulesError::LastOwner | ChangeRulesError::Banned | ChangeRulesError::Closed => {
                 Self::new(Code::Conflict, error.to_string())
             }
             ChangeRulesError::Storage(StorageError::OutcomeUnknown(_)) => Self::new(
@@ -282,6 +284,18 @@ impl From<ChangeRulesError> for Failure {
                 "the connection to storage broke during the commit: the change may be made",
             ),
             ChangeRulesError::Storage(storage) => Self::storage(storage, "the change was not made"),
+        }
+    }
+}
+
+impl From<DeleteRoomError> for Failure {
+    fn from(error: DeleteRoomError) -> Self {
+        match &error {
+            DeleteRoomError::Storage(StorageError::OutcomeUnknown(_)) => Self::new(
+                Code::OutcomeUnknown,
+                "the connection to storage broke during the commit: the room may be deleted",
+            ),
+            DeleteRoomError::Storage(storage) => Self::storage(storage, "the room was not deleted"),
         }
     }
 }

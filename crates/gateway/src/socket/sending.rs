@@ -189,7 +189,7 @@ async fn renew_permits(
     for room_id in rooms {
         if membership.has_joined(room_id) {
             let permit = client.gateway.permits.read(&identity, room_id).await?;
-            membership.join(room_id, permit);
+            membership.renew(room_id, permit);
         }
     }
     Ok(())

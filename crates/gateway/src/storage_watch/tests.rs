@@ -33,12 +33,12 @@ impl Watched {
             .returning(move |_| Err(append().map_or(AppendError::Conflict, AppendError::Storage)));
         let mut rooms = MockRoomRepository::new();
         let mark_read = next(&failure);
-        rooms.expect_mark_read().returning(move |_, _, _| {
+        rooms.expect_mark_read().returning(move |_, _, _, _| {
             let marked = MarkedRead {
                 state: ReadState::default(),
                 moved: false,
             };
-            mark_read().map_or(Ok(marked), Err)
+            mark_read().map_or(Ok(Some(marked)), Err)
         });
         let newest = next(&failure);
         rooms
@@ -67,7 +67,10 @@ impl Watched {
 
     async fn write(&self) {
         let user = UserId::new("1").unwrap();
-        let marked = self.rooms.mark_read(room(), &user, Seq::START).await;
+        let marked = self
+            .rooms
+            .mark_read(room(), chat_domain::Generation::FIRST, &user, Seq::START)
+            .await;
         drop(marked);
     }
 

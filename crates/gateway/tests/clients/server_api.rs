@@ -4,18 +4,22 @@
 use std::env;
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use chat_test_support::ChildProcess;
 use serde_json::Value;
 
 use super::support::client::http;
 use super::support::{Database, Gateway};
-use super::{clients, finish, program, provided};
+use super::{DEADLINE, clients, finish, program, provided};
 
 pub(super) const KEY: &str = "a-key-of-the-server-api-for-tests-0123456789";
 
 /// How many requests schemathesis makes up for each operation, unless `API_EXAMPLES` states it.
 const EXAMPLES: &str = "8";
+
+/// How long schemathesis may take with another number of them.
+const LONG_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Starts a gateway that serves the API to the key.
 pub(super) fn start(database: &Database) -> Gateway {
@@ -86,9 +90,17 @@ fn behaves_as_described(database: &Database) {
         .args(["--checks", "all"])
         .args(["--phases", "examples,coverage,fuzzing,stateful"])
         .args(["--continue-on-failure", "--no-color"]);
-    match env::var("API_EXAMPLES") {
-        Ok(examples) => schemathesis.args(["--max-examples", &examples]),
-        Err(_) => schemathesis.args(["--max-examples", EXAMPLES, "--generation-deterministic"]),
+    let deadline = match env::var("API_EXAMPLES") {
+        Ok(examples) => {
+            schemathesis.args(["--max-examples", &examples]);
+            LONG_DEADLINE
+        }
+        Err(_) => {
+            schemathesis.args(["--max-examples", EXAMPLES, "--generation-deterministic"]);
+            DEADLINE * 2
+        }
     };
-    finish(ChildProcess::start(&mut schemathesis).unwrap());
+    let mut schemathesis = ChildProcess::start(&mut schemathesis).unwrap();
+    let status = schemathesis.wait(deadline).unwrap();
+    assert!(status.success(), "schemathesis found something: {status}");
 }

@@ -12,6 +12,7 @@ mod backpressure;
 mod canaries;
 mod client_addresses;
 mod deleted_rows;
+mod deletion;
 mod dev;
 mod documentation;
 mod draining;

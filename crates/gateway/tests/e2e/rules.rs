@@ -21,7 +21,7 @@ crate::on_each_database!(
 const ROOM: u64 = 7;
 
 /// Runs a command of the operator's, as with the gateway's settings.
-pub(super) fn operate(database: &Database, arguments: &[&str]) -> String {
+pub(crate) fn operate(database: &Database, arguments: &[&str]) -> String {
     let (name, arguments) = arguments.split_first().unwrap();
     let mut command = command(name);
     command.env("DATABASE_URL", database.url()).args(arguments);

@@ -49,6 +49,7 @@ impl Node {
             messages: database.clone(),
             rooms: database.clone(),
             directory: database.clone(),
+            deletion: database.clone(),
             inbox: database.clone(),
             room_default: RoomKind::Open,
             sanctions: database.clone(),

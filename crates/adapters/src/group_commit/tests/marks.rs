@@ -8,7 +8,13 @@ async fn mark(
     position: u64,
 ) -> Result<MarkedRead, StorageError> {
     let user_id = UserId::new(user).unwrap();
-    commits.mark_read(room(1), user_id, seq(position)).await
+    let mark = Mark {
+        room_id: room(1),
+        generation: Generation::FIRST,
+        user_id,
+        position: seq(position),
+    };
+    Ok(commits.mark_read(mark).await?.unwrap())
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ const ROOMS: (&str, &str) = (
     "WITH ask (after, size) AS (VALUES (",
     ")) SELECT room_id, kind, name, frozen, slow_mode_seconds, metadata, created_at, member_count \
      FROM room_settings WHERE room_id > (SELECT after FROM ask) \
+     AND EXISTS (SELECT FROM rooms WHERE id = room_id AND generation <= rules) \
      ORDER BY room_id LIMIT (SELECT size FROM ask)",
 );
 

@@ -11,12 +11,15 @@ use super::super::rows;
 use super::super::statement::Statement;
 use crate::stored_rules::{self, MemberColumns};
 
-const SET_MEMBERS: &str = "SELECT * FROM set_members(";
+const SET_MEMBERS: &str = "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
+     FROM set_members(";
 
 #[derive(QueryableByName)]
 struct SetRow {
     #[diesel(sql_type = BigInt)]
     rules: i64,
+    #[diesel(sql_type = BigInt)]
+    generation: i64,
     #[diesel(sql_type = Text)]
     user_id: String,
     #[diesel(sql_type = Nullable<Text>)]
@@ -57,10 +60,12 @@ pub(super) async fn set(
         after: ")",
     };
     let found = pool.call_for_rows::<SetRow, _>(call).await?;
-    let rules = found.first().map(|row| row.rules);
+    let numbers = found.first().map(|row| (row.rules, row.generation));
+    let (rules, generation) = numbers.ok_or(ChangeError::RulesChanged)?;
     let members = found.into_iter().map(set_member);
     Ok(MembersSet {
-        rules: stored_rules::rules(rules.ok_or(ChangeError::RulesChanged)?)?,
+        rules: stored_rules::rules(rules)?,
+        generation: rows::generation(generation),
         members: members.collect::<Result<_, _>>()?,
     })
 }

@@ -17,18 +17,20 @@ const ATTEMPTS: usize = 3;
 /// The result of one mark.
 enum Moved {
     To(MarkedRead),
+    /// The room is of another generation.
+    Nowhere,
     /// Another transaction moved the pointer after this one read it, and at least as far.
     Overtaken,
 }
 
 impl Session {
-    pub(super) async fn mark(&self, marks: &[Mark]) -> Result<Vec<MarkedRead>, CallError> {
+    pub(super) async fn mark(&self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, CallError> {
         // A room without messages has no row, and so no result.
         let unmoved = MarkedRead {
             state: ReadState::default(),
             moved: false,
         };
-        let mut marked = vec![unmoved; marks.len()];
+        let mut marked = vec![Some(unmoved); marks.len()];
         let mut places: Vec<usize> = (0..marks.len()).collect();
         for _ in 0..ATTEMPTS {
             let mut overtaken = Vec::new();
@@ -36,7 +38,8 @@ impl Session {
                 let (place, moved) = result(&row, &places)
                     .map_err(|error| CallError::Refused(StoreError::Whole(error)))?;
                 match moved {
-                    Moved::To(to) => marked[place] = to,
+                    Moved::To(to) => marked[place] = Some(to),
+                    Moved::Nowhere => marked[place] = None,
                     Moved::Overtaken => overtaken.push(place),
                 }
             }
@@ -56,7 +59,9 @@ impl Session {
         let rooms: Vec<_> = marks().map(|m| rows::number(m.room_id.get())).collect();
         let users: Vec<_> = marks().map(|m| m.user_id.as_str()).collect();
         let positions: Vec<_> = marks().map(|m| rows::number(m.position.get())).collect();
-        let parameters: [&(dyn ToSql + Sync); 3] = [&rooms, &users, &positions];
+        let generations = marks().map(|m| rows::number(m.generation.get()));
+        let generations: Vec<_> = generations.collect();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&rooms, &users, &positions, &generations];
         let begin = self.client.batch_execute(match places.len() {
             1 => BEGIN,
             _ => BEGIN_MARKS,
@@ -81,13 +86,14 @@ impl Session {
     }
 }
 
-/// Converts a row: `place, newest, read, moved, overtaken`.
+/// Converts a row: `place, newest, read, moved, overtaken, is_current`.
 fn result(row: &Row, places: &[usize]) -> Result<(usize, Moved), StorageError> {
     let place: i64 = row.get(0);
     let place = usize::try_from(place - 1).map_err(StorageError::unavailable)?;
-    let moved = match row.get(4) {
-        true => Moved::Overtaken,
-        false => Moved::To(MarkedRead {
+    let moved = match (row.get(5), row.get(4)) {
+        (false, _) => Moved::Nowhere,
+        (true, true) => Moved::Overtaken,
+        (true, false) => Moved::To(MarkedRead {
             state: rows::read_state(Some((row.get(1), Some(row.get(2)))))?,
             moved: row.get(3),
         }),

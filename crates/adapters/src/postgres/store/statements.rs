@@ -76,21 +76,24 @@ pub(super) const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
 pub(super) const BEGIN_MARKS: &str = "BEGIN; SET LOCAL lock_timeout = '100ms'";
 
 /// Moves read pointers forward, at most to the room's newest position: `place, newest,
-/// read, moved, overtaken`. A pointer that is already as far is neither written nor locked.
+/// read, moved, overtaken, is_current`. A pointer that is already as far is neither written nor locked.
 /// One that another transaction has moved as far since the statement began is `overtaken`.
-/// Rooms without messages are omitted. One row of `room_changes` notes the users whose pointers
-/// have moved, with and without membership: one that begins at this moment is not visible here.
+/// Rooms without messages are omitted. In a room of another generation, which is not `is_current`,
+/// nothing is moved. One row of `room_changes` notes the users whose pointers have moved, with and
+/// without membership: one that begins at this moment is not visible here.
 pub(super) const MARK: &str = "WITH mark AS (\
      SELECT place, batch.room_id, batch.user_id, room.last_seq AS newest, \
-     least(batch.seq, room.last_seq) AS target, coalesce(pointer.seq, 0) AS read \
-     FROM unnest($1::bigint[], $2::text[], $3::bigint[]) WITH ORDINALITY \
-     AS batch (room_id, user_id, seq, place) \
+     least(batch.seq, room.last_seq) AS target, coalesce(pointer.seq, 0) AS read, \
+     room.generation = batch.generation AS is_current \
+     FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY \
+     AS batch (room_id, user_id, seq, generation, place) \
      JOIN rooms AS room ON room.id = batch.room_id \
      LEFT JOIN read_pointers AS pointer \
      ON pointer.room_id = batch.room_id AND pointer.user_id = batch.user_id), \
      moved AS (\
      INSERT INTO read_pointers AS pointer (room_id, user_id, seq) \
-     SELECT room_id, user_id, target FROM mark WHERE target > read ORDER BY place \
+     SELECT room_id, user_id, target FROM mark WHERE is_current AND target > read \
+     ORDER BY place \
      ON CONFLICT (room_id, user_id) DO UPDATE SET seq = excluded.seq \
      WHERE pointer.seq < excluded.seq \
      RETURNING room_id, user_id, seq), \
@@ -99,7 +102,7 @@ pub(super) const MARK: &str = "WITH mark AS (\
      SELECT array_agg(room_id), array_agg(-1), array_agg(0), array_agg(user_id) FROM moved \
      HAVING count(*) > 0) \
      SELECT place, newest, coalesce(moved.seq, read), moved.seq IS NOT NULL, \
-     moved.seq IS NULL AND target > read \
+     moved.seq IS NULL AND target > read, is_current \
      FROM mark LEFT JOIN moved USING (room_id, user_id)";
 
 /// Finds the stored messages with these ids, each by the index of the unique key, except for

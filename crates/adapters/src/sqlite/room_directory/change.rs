@@ -6,7 +6,8 @@ use chat_domain::{Metadata, NewMember, Reason, Role, RoomKind, RoomName, Storage
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
-use super::{MemberRow, SettingsRow, member, moment, record, rules, settings};
+use super::{MemberRow, SettingsRow, member, moment, numbers, record, settings};
+use crate::sqlite::rows;
 use crate::stored_rules;
 
 const SET_MEMBER: &str = "INSERT INTO members (room_id, user_id, role, joined_at) \
@@ -31,6 +32,7 @@ const NEXT_NUMBER: &str = "INSERT INTO rooms (id, last_seq, rules) VALUES (?, 0,
 /// The state after a change.
 pub(super) struct Outcome {
     rules: i64,
+    generation: i64,
     settings: Option<SettingsRow>,
     member: Option<MemberRow>,
     has_changed: bool,
@@ -51,6 +53,7 @@ impl Outcome {
         });
         Ok(Changed {
             rules: stored_rules::rules(self.rules)?,
+            generation: rows::generation(self.generation),
             settings: super::to_settings(settings)?,
             member: self.member.map(super::to_member).transpose()?,
             has_changed: self.has_changed,
@@ -67,6 +70,7 @@ const SET_NAME: &str = "INSERT INTO users (id, name) VALUES (?, ?) \
 /// Members that were set: each, and whether it has changed.
 pub(super) struct SetOutcome {
     pub(super) rules: i64,
+    pub(super) generation: i64,
     pub(super) members: Vec<(MemberRow, bool)>,
 }
 
@@ -122,6 +126,7 @@ pub(super) fn set_members(
         set.extend(found.map(|row| (row, has_changed)));
     }
     Ok(Some(SetOutcome {
+        generation: created.generation,
         rules,
         members: set,
     }))
@@ -135,7 +140,8 @@ pub(super) fn change(
     decided_by: i64,
     change: &RoomChange,
 ) -> QueryResult<Option<Outcome>> {
-    if rules(connection, room)? != decided_by {
+    let numbers = numbers(connection, room)?;
+    if numbers.rules != decided_by {
         return Ok(None);
     }
     let moment = moment(connection)?;
@@ -187,6 +193,7 @@ pub(super) fn change(
     }
     Ok(Some(Outcome {
         rules: decided_by + i64::from(has_changed),
+        generation: numbers.generation,
         settings: settings(connection, room)?,
         member: match subject {
             Some(user_id) => member(connection, room, user_id, &moment)?,

@@ -11,7 +11,8 @@ use super::{SettingsRow, moment, to_settings, until};
 use crate::stored_rules::{self, SanctionColumns};
 
 const ROOMS: &str = "SELECT room_id, kind, name, frozen, slow_mode_seconds, metadata, created_at, \
-     member_count, owner_count FROM room_settings WHERE room_id > ? ORDER BY room_id LIMIT ?";
+     member_count, owner_count FROM room_settings WHERE room_id > ? \
+     AND EXISTS (SELECT 1 FROM rooms WHERE id = room_id AND generation <= rules) ORDER BY room_id LIMIT ?";
 
 const NAME: &str = "SELECT name FROM users WHERE id = ?";
 

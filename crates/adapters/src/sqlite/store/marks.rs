@@ -14,38 +14,43 @@ use crate::sqlite::schema::read_pointers;
 const NOTE: &str = "INSERT INTO member_changes (room_id, user_id, is_membership) \
      SELECT room_id, user_id, 0 FROM members WHERE room_id = ? AND user_id = ?";
 
-/// A room's newest position, and a user's read pointer.
-type ReadStateRow = (i64, Option<i64>);
+/// Whether a pointer moved, and afterwards the room's newest position, if it has one, and the
+/// pointer.
+type Moved = (bool, Option<(i64, Option<i64>)>);
 
 /// Moves the pointers in one transaction, which writes nothing if none of them moves.
 pub(super) fn mark(
     connection: &mut SqliteConnection,
     marks: &[Mark],
-) -> Result<Vec<MarkedRead>, StoreError> {
+) -> Result<Vec<Option<MarkedRead>>, StoreError> {
     let marked = transaction(connection, |connection| {
         let marked = marks.iter().map(|mark| move_pointer(connection, mark));
         marked.collect::<QueryResult<Vec<_>>>()
     });
-    let marked = marked?.into_iter().map(|(moved, state)| {
+    let marked = marked?.into_iter().map(|marked| {
+        let Some((moved, state)) = marked else {
+            return Ok(None);
+        };
         let state = rows::read_state(state).map_err(StoreError::Whole)?;
-        Ok(MarkedRead { state, moved })
+        Ok(Some(MarkedRead { state, moved }))
     });
     marked.collect()
 }
 
 /// Moves a pointer forward, at most to the room's newest position, and returns whether it
-/// moved and the state afterwards. The transaction holds the write lock, so nothing
+/// moved and the state afterwards; nothing if the room is of another generation. The transaction holds the write lock, so nothing
 /// changes between the read and the write.
-fn move_pointer(
-    connection: &mut SqliteConnection,
-    mark: &Mark,
-) -> QueryResult<(bool, Option<ReadStateRow>)> {
-    let Some((newest, read, _)) = read_state(connection, mark.room_id, &mark.user_id)? else {
-        return Ok((false, None));
+fn move_pointer(connection: &mut SqliteConnection, mark: &Mark) -> QueryResult<Option<Moved>> {
+    let Some((newest, read, _, generation)) = read_state(connection, mark.room_id, &mark.user_id)?
+    else {
+        return Ok(Some((false, None)));
     };
+    if rows::generation(generation) != mark.generation {
+        return Ok(None);
+    }
     let target = rows::number(mark.position.get()).min(newest);
     if target <= read.unwrap_or_default() {
-        return Ok((false, Some((newest, read))));
+        return Ok(Some((false, Some((newest, read)))));
     }
     diesel::insert_into(read_pointers::table)
         .values((
@@ -61,5 +66,5 @@ fn move_pointer(
         .bind::<BigInt, _>(rows::number(mark.room_id.get()))
         .bind::<Text, _>(mark.user_id.as_str())
         .execute(connection)?;
-    Ok((true, Some((newest, Some(target)))))
+    Ok(Some((true, Some((newest, Some(target))))))
 }

@@ -15,8 +15,8 @@ use chat_domain::ports::{
     MockRoomDirectory, RoomPosition, RoomSnapshot, UserRecord,
 };
 use chat_domain::{
-    DisplayName, Identity, MemberView, Metadata, Notify, Role, RoomAccess, RoomId, RoomKind,
-    RoomOverview, RulesNumber, StorageError, Summary, Timestamp, Until, User, UserId,
+    DisplayName, Generation, Identity, MemberView, Metadata, Notify, Role, RoomAccess, RoomId,
+    RoomKind, RoomOverview, RulesNumber, StorageError, Summary, Timestamp, Until, User, UserId,
 };
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -45,6 +45,7 @@ pub(crate) fn token(id: &str, rooms: Option<&[u64]>) -> Arc<Identity> {
         },
         expires_at: Timestamp::from_unix_millis(0),
         valid_until: Timestamp::from_unix_millis(0),
+        issued_at: None,
     })
 }
 
@@ -239,6 +240,7 @@ impl World {
             };
             Ok(RoomSnapshot {
                 rules: RulesNumber::NONE,
+                generation: Generation::FIRST,
                 settings: None,
                 owners: 0,
                 users: users.iter().map(record).collect(),
@@ -329,6 +331,7 @@ impl World {
             room_id: room(*number),
             newest: seq(1),
             rules: RulesNumber::NONE,
+            generation: None,
         };
         let member = |(number, id): &(u64, &str)| MemberChange {
             room_id: room(*number),

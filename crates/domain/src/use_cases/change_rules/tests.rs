@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::ports::MockRoomDirectory;
 use crate::use_cases::permits::tests::{identity, room, settings, snapshot, with_role};
-use crate::{Forbidden, RulesNumber, Until};
+use crate::{Forbidden, Generation, RulesNumber, Until};
 
 const ROLES: [Option<Role>; 5] = [
     None,
@@ -87,6 +87,7 @@ fn freeze() -> RulesRequest {
 fn changed(number: u64) -> Changed {
     Changed {
         rules: RulesNumber::new(number),
+        generation: Generation::FIRST,
         settings: settings(RoomKind::Open),
         member: None,
         has_changed: true,

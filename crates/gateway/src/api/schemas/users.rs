@@ -11,7 +11,12 @@ use crate::socket::objects::WireMessage;
 #[expect(dead_code, reason = "it describes what the router extracts")]
 pub(in crate::api) struct LoneUserParameter {
     /// The user's id: the `sub` of its tokens, at most 255 bytes.
-    #[param(min_length = 1, max_length = 255, example = "42")]
+    #[param(
+        min_length = 1,
+        max_length = 255,
+        pattern = r"^[^\u0000]*$",
+        example = "42"
+    )]
     user_id: String,
 }
 

@@ -242,7 +242,9 @@ impl<'a> MembersAck<'a> {
 
 #[cfg(test)]
 mod tests {
-    use chat_domain::{DisplayName, Metadata, Role, RoomKind, RulesNumber, Timestamp, User};
+    use chat_domain::{
+        DisplayName, Generation, Metadata, Role, RoomKind, RulesNumber, Timestamp, User,
+    };
     use serde_json::{Value, json};
 
     use super::super::LeftRoom;
@@ -275,6 +277,7 @@ mod tests {
     fn changed(member: Option<Member>) -> Changed {
         Changed {
             rules: RulesNumber::new(4),
+            generation: Generation::FIRST,
             settings: settings("{}"),
             member,
             has_changed: true,

@@ -143,7 +143,10 @@ impl<'a> Fields<'a> {
     pub(crate) fn user_id(&self) -> Result<UserId, Malformed> {
         let user_id = required("userId", self.user_id)?;
         let text = serde_json::from_str::<String>(user_id.get()).ok();
-        let text = text.or_else(|| whole_number(user_id.get()));
+        let text = text.or_else(|| {
+            let number = serde_json::from_str::<Number>(user_id.get()).ok()?;
+            (!number.is_f64()).then(|| number.to_string())
+        });
         match text.map(UserId::new) {
             Some(Ok(user_id)) => Ok(user_id),
             Some(Err(error)) => Err(malformed_field("userId", error.to_string())),
@@ -389,18 +392,6 @@ fn integer(json: &str) -> Option<u64> {
     let number = serde_json::from_str::<f64>(json).ok()?;
     let exact = number.fract() == 0.0 && (0.0..=MAX_NUMBER as f64).contains(&number);
     exact.then_some(number as u64)
-}
-
-/// Returns a JSON number in decimal digits if it is an integer. One that is written with a
-/// fraction or an exponent must be so small that no digit is lost.
-fn whole_number(json: &str) -> Option<String> {
-    let number = serde_json::from_str::<Number>(json).ok()?;
-    if !number.is_f64() {
-        return Some(number.to_string());
-    }
-    let number = number.as_f64()?;
-    let exact = number.fract() == 0.0 && number.abs() <= MAX_NUMBER as f64;
-    exact.then(|| (number as i64).to_string())
 }
 
 struct FieldsVisitor;

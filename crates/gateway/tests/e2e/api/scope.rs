@@ -1,5 +1,8 @@
 //! Which requests exist: what a later version may add is neither served nor described.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::Value;
 
 use super::{Api, start};
@@ -34,6 +37,39 @@ fn anonymous(path: &str) -> String {
         false => segment,
     });
     segments.collect::<Vec<_>>().join("/")
+}
+
+/// Returns the methods and paths in the table of `docs/server-api.md`.
+fn documented() -> Vec<(String, String)> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/server-api.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, section) = page.split_once("\n## Operations\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut operations = Vec::new();
+    for row in rows {
+        let (cell, _) = row.split_once(" | ").unwrap();
+        let (method, paths) = cell.split_once(' ').unwrap();
+        for path in paths.split("`, `") {
+            // What begins with an ellipsis is below the same room.
+            let path = path.trim_end_matches('`').replace('…', "/rooms/{roomId}");
+            operations.push((method.to_owned(), anonymous(&path)));
+        }
+    }
+    operations
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_is_documented_and_no_other() {
+    let database = Database::sqlite();
+    let gateway = start(&database);
+    let description = Api::of(&gateway).get("/openapi.json").await.body(200);
+    let [described, documented] = [described(&description), documented()]
+        .map(|operations| operations.into_iter().collect::<BTreeSet<_>>());
+    assert_eq!(
+        described, documented,
+        "left: the code, right: docs/server-api.md"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

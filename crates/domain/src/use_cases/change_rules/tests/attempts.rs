@@ -102,6 +102,7 @@ async fn failing_storage_is_asked_once_and_its_error_returned() {
 fn without_rules(users: Vec<UserRecord>) -> RoomSnapshot {
     RoomSnapshot {
         rules: RulesNumber::NONE,
+        generation: Generation::FIRST,
         settings: None,
         owners: 0,
         users,
@@ -188,4 +189,29 @@ fn each_request_becomes_the_change_of_that_name() {
     ] {
         assert_eq!(change(&of(other(), asked)), expected);
     }
+}
+
+#[pollster::test]
+async fn a_room_that_is_being_deleted_is_not_changed_and_users_do_not_see_it() {
+    let closed = |users: usize| {
+        let mut directory = MockRoomDirectory::new();
+        let owner = with_role(Some(Role::Owner));
+        let found = RoomSnapshot {
+            generation: Generation::new(8),
+            ..snapshot(RoomKind::Open, vec![owner; users])
+        };
+        directory
+            .expect_snapshot()
+            .once()
+            .return_once(|_, _| Ok(found));
+        directory
+    };
+    let product = execute(closed(0), RoomKind::Open, Actor::Product, &freeze()).await;
+    assert!(matches!(product, Err(ChangeRulesError::Closed)));
+    let identity = identity();
+    let user = execute(closed(1), RoomKind::Open, Actor::User(&identity), &freeze()).await;
+    assert!(matches!(
+        user,
+        Err(ChangeRulesError::Denied(AccessDenied::NotFound))
+    ));
 }
