@@ -3,16 +3,18 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_domain::BoxError;
 use diesel::connection::SimpleConnection;
-use diesel::{Connection, ConnectionError, ConnectionResult, SqliteConnection};
+use diesel::{Connection, ConnectionError, ConnectionResult, QueryResult, SqliteConnection};
 
 use super::checkpoint::LOG_LIMIT;
 
 /// How long a statement waits for another connection that holds the file's lock.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long to wait for a lock for which SQLite does not.
+const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The path of a database file.
 #[derive(Clone)]
@@ -95,15 +97,7 @@ impl DatabaseFile {
             .to_str()
             .ok_or_else(|| ConnectionError::BadConnection("the path is not valid UTF-8".into()))?;
         let mut connection = SqliteConnection::establish(path)?;
-        // FULL: with WAL, NORMAL can lose acknowledged commits when the power fails.
-        connection
-            .batch_execute(&format!(
-                "PRAGMA busy_timeout = {}; PRAGMA journal_mode = WAL; \
-                 PRAGMA journal_size_limit = {LOG_LIMIT}; \
-                 PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON",
-                BUSY_TIMEOUT.as_millis()
-            ))
-            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        set_up(&mut connection).map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
 
@@ -128,6 +122,26 @@ impl DatabaseFile {
             self.exists().then_some(FileIdentity(0, 0))
         }
     }
+}
+
+fn set_up(connection: &mut SqliteConnection) -> QueryResult<()> {
+    connection.batch_execute(&format!(
+        "PRAGMA busy_timeout = {}",
+        BUSY_TIMEOUT.as_millis()
+    ))?;
+    let began = Instant::now();
+    // SQLite does not wait for another process that is switching a new file to WAL as well.
+    while let Err(error) = connection.batch_execute("PRAGMA journal_mode = WAL") {
+        if began.elapsed() >= BUSY_TIMEOUT || error.to_string() != "database is locked" {
+            return Err(error);
+        }
+        std::thread::sleep(LOCK_RETRY_INTERVAL);
+    }
+    // FULL: with WAL, NORMAL can lose acknowledged commits when the power fails.
+    connection.batch_execute(&format!(
+        "PRAGMA journal_size_limit = {LOG_LIMIT}; PRAGMA synchronous = FULL; \
+         PRAGMA foreign_keys = ON"
+    ))
 }
 
 /// Identifies a file independently of its name.

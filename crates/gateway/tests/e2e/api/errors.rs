@@ -53,11 +53,11 @@ async fn every_error_is_an_object_with_a_code() {
 
     let other = api.with_body("PATCH", "/rooms/7", "{}").await;
     assert_eq!(other.error(), (405, "not_found".to_owned()));
-    assert_eq!(other.header("allow"), Some("get,head,put"));
+    assert_eq!(other.header("allow"), Some("get,head,put,delete"));
     let options = api.with_body("OPTIONS", "/rooms/7", "").await;
     assert_eq!(
         (options.status, options.header("allow")),
-        (204, Some("get,head,put"))
+        (204, Some("get,head,put,delete"))
     );
 
     for (body, field) in [
