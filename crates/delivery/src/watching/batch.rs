@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use chat_domain::{RoomId, UserId};
 
 use super::registry::{Loaded, Millis, Registry, UserKey};
-use super::work::Concerned;
 use crate::recipient::Recipient;
 
 /// A connection receives at most one summary of a room in this time, in milliseconds.
@@ -55,10 +54,10 @@ impl<R: Recipient> Registry<R> {
             let Some((room_id, concerned)) = self.work.take() else {
                 break;
             };
-            let mut keys = match concerned {
-                Concerned::Users(keys) => keys,
-                Concerned::Everyone => self.watchers(room_id).iter().copied().collect(),
-            };
+            let mut keys = concerned.users;
+            if concerned.everyone {
+                keys.extend(self.watchers(room_id));
+            }
             let before = batch.pairs.len();
             while batch.pairs.len() < PAIRS_AT_ONCE
                 && considered < CONSIDERED_AT_ONCE

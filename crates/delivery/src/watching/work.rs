@@ -20,45 +20,39 @@ pub(super) struct Work {
     compared: Vec<RoomId>,
 }
 
-/// The watchers of a room that have to be looked at.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Concerned {
-    /// These.
-    Users(BTreeSet<UserKey>),
-    /// All that the room has when its turn comes.
-    Everyone,
+/// The users who have to be looked at for a room.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Concerned {
+    /// Whether these are all watchers that the room has when its turn comes.
+    pub(super) everyone: bool,
+    /// These as well: some may not watch the room yet.
+    pub(super) users: BTreeSet<UserKey>,
 }
 
 impl Work {
-    /// Adds a watcher of a room.
+    /// Adds a user of a room.
     pub(super) fn add(&mut self, room_id: RoomId, user: UserKey) {
-        match self.concerned.get_mut(&room_id) {
-            Some(Concerned::Users(users)) => {
-                users.insert(user);
-            }
-            Some(Concerned::Everyone) => {}
-            None => self.push(room_id, Concerned::Users([user].into())),
-        }
+        self.concerned(room_id).users.insert(user);
     }
 
     /// Adds all watchers of a room.
     pub(super) fn add_everyone(&mut self, room_id: RoomId) {
-        match self.concerned.get_mut(&room_id) {
-            Some(concerned) => *concerned = Concerned::Everyone,
-            None => self.push(room_id, Concerned::Everyone),
-        }
+        self.concerned(room_id).everyone = true;
     }
 
     /// Adds what is left of a room after its turn.
     pub(super) fn put_back(&mut self, room_id: RoomId, users: BTreeSet<UserKey>) {
         if !users.is_empty() {
-            self.push(room_id, Concerned::Users(users));
+            self.concerned(room_id).users.extend(users);
         }
     }
 
-    fn push(&mut self, room_id: RoomId, concerned: Concerned) {
-        self.concerned.insert(room_id, concerned);
-        self.order.push_back(room_id);
+    /// Returns who is concerned in the room, which takes its turn if it has none.
+    fn concerned(&mut self, room_id: RoomId) -> &mut Concerned {
+        self.concerned.entry(room_id).or_insert_with(|| {
+            self.order.push_back(room_id);
+            Concerned::default()
+        })
     }
 
     /// Has these rooms looked at when nothing else has to be, instead of those that were left
@@ -89,7 +83,11 @@ impl Work {
     pub(super) fn take(&mut self) -> Option<(RoomId, Concerned)> {
         let Some(room_id) = self.order.pop_front() else {
             let room_id = self.compared.pop()?;
-            return Some((room_id, Concerned::Everyone));
+            let everyone = Concerned {
+                everyone: true,
+                ..Concerned::default()
+            };
+            return Some((room_id, everyone));
         };
         Some((room_id, self.concerned.remove(&room_id)?))
     }

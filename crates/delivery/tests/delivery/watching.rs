@@ -83,6 +83,20 @@ async fn what_is_reported_and_changes_nothing_is_not_told() {
     assert_eq!(world.inboxes.views_read.load(Ordering::SeqCst), read);
 }
 
+/// The room is to be looked at for all who watch it, and for a user who does not yet.
+#[tokio::test(start_paused = true)]
+async fn a_new_member_is_told_of_a_room_that_others_watch() {
+    let world = World::with_rooms("eve", 1..=1);
+    world.store_member(2, "ada");
+    let eve = world.watching(1, "eve").await;
+    let ada = world.watching(2, "ada").await;
+    world.store_member(1, "ada");
+    world.store_message(1);
+    world.report(&[1], &[(1, "ada")]);
+    eve.until(|all| all == "1@2/0;").await;
+    ada.until(|all| all.contains("1@2/0;")).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_connection_of_a_user_is_told() {
     let world = World::with_rooms("ada", 1..=1);
