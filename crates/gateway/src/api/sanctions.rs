@@ -112,7 +112,10 @@ async fn put_ban(
     operation_id = "deleteBan",
     tag = "Bans and mutes",
     params(UserParameters),
-    responses((status = 204, description = "The user is not banned.")),
+    responses(
+        (status = 204, description = "The user is not banned."),
+        (status = 409, response = Conflict),
+    ),
 )]
 async fn delete_ban(
     State(shared): State<Shared>,
@@ -158,7 +161,10 @@ async fn list_mutes(
     tag = "Bans and mutes",
     params(UserParameters),
     request_body = SanctionBody,
-    responses((status = 204, description = "The user is muted.")),
+    responses(
+        (status = 204, description = "The user is muted."),
+        (status = 409, response = Conflict),
+    ),
 )]
 async fn put_mute(
     State(shared): State<Shared>,
@@ -178,7 +184,10 @@ async fn put_mute(
     operation_id = "deleteMute",
     tag = "Bans and mutes",
     params(UserParameters),
-    responses((status = 204, description = "The user is not muted.")),
+    responses(
+        (status = 204, description = "The user is not muted."),
+        (status = 409, response = Conflict),
+    ),
 )]
 async fn delete_mute(
     State(shared): State<Shared>,
