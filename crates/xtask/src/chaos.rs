@@ -64,6 +64,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("CHAOS_NODES", nodes.to_string())
         .env("CHAOS_ROUNDS", rounds.to_string())
         .env("CHAOS_MESSAGES", messages.to_string())
+        .env("CHAOS_RULES", "1")
         .args(["test", "-p", "chat-gateway", "--all-features"])
         .args(["--test", "chaos", "--", "--nocapture"])
         // Each fault has the machine to itself, and its output is not interleaved.

@@ -22,6 +22,7 @@ use crate::record::{Evidence, Joined, Message, Window};
 
 use self::attempts::attempts;
 use self::knowledge::Knowledge;
+use self::standing::Standing;
 pub(crate) use self::timing::slowest_delivery;
 
 mod attempts;
@@ -31,8 +32,11 @@ mod messages;
 mod order;
 mod pointers;
 mod refusals;
+mod register;
 mod resume;
 mod rows;
+mod rules;
+mod standing;
 mod timing;
 mod views;
 
@@ -181,20 +185,69 @@ pub(crate) enum Violation {
         stored: u64,
         expected: [u64; 2],
     },
+    /// A message was stored while rules forbade its user to write.
+    ForbiddenButStored { row: Message, stored: [Duration; 2] },
+    /// A user joined a room that did not exist for it, or was answered from it.
+    Admitted {
+        client: String,
+        room: u64,
+        event: &'static str,
+        at: Duration,
+    },
+    /// Something of a room reached a connection more than a second after its user was excluded.
+    ReachedExcluded {
+        client: String,
+        room: u64,
+        at: Duration,
+    },
+    /// A connection received no `leftRoom` within a second after its user was excluded.
+    NotExcluded {
+        client: String,
+        room: u64,
+        at: Duration,
+    },
+    /// `leftRoom` with a reason that no change of rules explains.
+    ExcludedWithoutReason {
+        client: String,
+        room: u64,
+        reason: String,
+        at: Duration,
+    },
+    /// A change of rules was announced to a connection that has not joined the room, or has left
+    /// it.
+    AnnouncedOutside {
+        client: String,
+        connection: usize,
+        room: u64,
+    },
+    /// What a client was shown of a room's rules does not follow from the changes.
+    RulesSeen {
+        client: String,
+        room: u64,
+        at: Duration,
+    },
+    /// What the database holds of a room's rules does not follow from the changes; `what` is the
+    /// table, and the user if there is one.
+    StoredRules { room: u64, what: String },
 }
 
 /// Returns every contradiction of a promise in the evidence.
 pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let knowledge = Knowledge::new(evidence);
+    let standing = Standing::new(evidence);
     let mut violations = Vec::new();
     rows::check(evidence, &mut violations);
     refusals::check_stored(evidence, &knowledge, &mut violations);
     connections::check_total(evidence, &mut violations);
     pointers::check_stored(evidence, &knowledge, &mut violations);
+    rules::check_stored(evidence, &knowledge, &standing, &mut violations);
+    rules::check_tables(evidence, &standing, &mut violations);
     for history in &evidence.histories {
         let attempts = attempts(history);
         messages::check(history, &attempts, &knowledge, &mut violations);
-        refusals::check(history, &attempts, evidence, &knowledge, &mut violations);
+        let known = (&knowledge, &standing);
+        refusals::check(history, &attempts, evidence, known, &mut violations);
+        rules::check(history, evidence, &standing, &mut violations);
         order::check(history, &attempts, &knowledge, &mut violations);
         connections::check(history, &attempts, evidence, &mut violations);
         resume::check(history, evidence, &knowledge, &mut violations);
@@ -215,6 +268,28 @@ impl Evidence {
         let lags = lags.filter(|lag| lag.begin <= to && lag.end >= from);
         let longest = lags.map(|lag| lag.end - lag.begin).max();
         PROMISED_DELAY + WAKE_UPS * longest.unwrap_or_default()
+    }
+
+    /// Returns since when a client, connected to this node, must have noticed by `at` what
+    /// happened: the last time after which, by `at`, a second has passed in which no fault that
+    /// affects it struck.
+    fn noticed_since(&self, client: &str, node: usize, at: Duration) -> Duration {
+        let mut delay = PROMISED_DELAY;
+        loop {
+            let allowed = self.allowed_delay(at.saturating_sub(delay), at);
+            if allowed <= delay {
+                break;
+            }
+            delay = allowed;
+        }
+        let mut since = at.saturating_sub(delay);
+        for window in self.windows.iter().rev() {
+            let strikes = window.begin < since + PROMISED_DELAY && window.end > since;
+            if strikes && window.affects(client, node) {
+                since = window.begin.saturating_sub(PROMISED_DELAY);
+            }
+        }
+        since
     }
 
     /// Returns whether the fault explains what this client observed at this time, connected to

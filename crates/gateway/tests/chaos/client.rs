@@ -6,8 +6,7 @@
 //! does not define.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,13 +16,16 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::random::Random;
 use crate::record::{Entry, Event, History, Operation};
-use crate::stage::Setup;
 use crate::support::{DEADLINE, token};
 
+pub(crate) use self::crowd::{Crowd, Phase, Progress};
+use self::keeping::Keeping;
 pub(crate) use self::link::{Link, Transport};
 use self::membership::{Membership, Room};
-use self::sending::{Outgoing, SharedMessage};
+use self::sending::Outgoing;
 
+mod crowd;
+mod keeping;
 mod link;
 mod membership;
 mod polling;
@@ -43,6 +45,12 @@ pub(crate) enum Role {
     Reader,
     /// Joins, joins again and leaves repeatedly, not always with `afterSeq`.
     Visitor,
+    /// Changes the rules of its rooms without pause, as an owner.
+    Owner,
+    /// The same as a moderator.
+    Moderator,
+    /// Writes in rooms with rules, whether it may or not, and joins again whenever it may.
+    Guest,
 }
 
 /// The identity of a client, and what it does.
@@ -54,81 +62,6 @@ pub(crate) struct Profile {
     pub(crate) role: Role,
     pub(crate) transport: Transport,
     pub(crate) rooms: &'static [u64],
-}
-
-/// What all clients do at present.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Load,
-    /// Clients send no new messages, and complete what they have begun.
-    Drain,
-    Finish,
-}
-
-/// State that the clients of a test share.
-pub(crate) struct Crowd {
-    /// The address of each node.
-    pub(crate) nodes: Vec<SocketAddr>,
-    /// How long a client waits for an answer before it connects to another node; forever if
-    /// `None`.
-    pub(crate) patience: Option<Duration>,
-    /// How long a client waits before it repeats a refused message.
-    pub(crate) backoff: Duration,
-    /// Whether clients send only now and then.
-    pub(crate) is_calm: AtomicBool,
-    /// Whether each client moves to its home.
-    pub(crate) go_home: watch::Sender<bool>,
-    pub(crate) began: Instant,
-    pub(crate) phase: watch::Sender<Phase>,
-    /// The names of the clients that do not read.
-    pub(crate) paused: watch::Sender<Vec<&'static str>>,
-    /// The number of positive acknowledgements so far, by node.
-    pub(crate) acknowledged: Vec<AtomicU64>,
-    /// The number of sends that were refused so far.
-    pub(crate) refused: AtomicU64,
-    /// Notifies of new counts above and of new `Progress`.
-    pub(crate) progressed: watch::Sender<()>,
-    /// The length of each message in characters.
-    pub(crate) length: usize,
-    /// Messages that one connection of a user has sent, to be sent by another one as well.
-    pub(crate) shared: Mutex<Vec<SharedMessage>>,
-}
-
-impl Crowd {
-    pub(crate) fn new(nodes: Vec<SocketAddr>, setup: Setup) -> Self {
-        Self {
-            patience: setup.patience,
-            backoff: setup.backoff,
-            is_calm: AtomicBool::new(false),
-            go_home: watch::Sender::new(false),
-            acknowledged: nodes.iter().map(|_| AtomicU64::new(0)).collect(),
-            nodes,
-            began: Instant::now(),
-            phase: watch::Sender::new(Phase::Load),
-            paused: watch::Sender::default(),
-            refused: AtomicU64::new(0),
-            progressed: watch::Sender::new(()),
-            length: setup.length,
-            shared: Mutex::default(),
-        }
-    }
-
-    /// Returns the number of positive acknowledgements so far, by all nodes.
-    pub(crate) fn acknowledged_in_all(&self) -> u64 {
-        let by_node = self.acknowledged.iter();
-        by_node.map(|node| node.load(Ordering::Relaxed)).sum()
-    }
-}
-
-/// How far a client has got.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Progress {
-    /// Whether the client is connected to its home.
-    pub(crate) is_home: bool,
-    /// The number of unanswered sends, rooms to join and pages to fetch.
-    pub(crate) unsettled: usize,
-    /// For each room, the newest message that the client has seen.
-    pub(crate) seen: BTreeMap<u64, u64>,
 }
 
 pub(crate) struct Client {
@@ -146,6 +79,7 @@ pub(crate) struct Client {
     entries: Vec<Entry>,
     next_message: u64,
     next_attempt: u64,
+    keeping: Keeping,
     random: Random,
     progress: Arc<Mutex<Progress>>,
     pending: Pending,
@@ -164,11 +98,33 @@ struct Pending {
 }
 
 enum Request {
-    Send { attempt: u64, content: String },
-    Join { room: u64 },
-    Leave { room: u64 },
-    List { room: u64, after: u64 },
-    Mark { room: u64, seq: u64 },
+    Send {
+        attempt: u64,
+        room: u64,
+        content: String,
+    },
+    Join {
+        room: u64,
+    },
+    Leave {
+        room: u64,
+    },
+    List {
+        room: u64,
+        after: u64,
+    },
+    Mark {
+        room: u64,
+        seq: u64,
+    },
+    Change {
+        change: u64,
+        event: &'static str,
+    },
+    Look {
+        room: u64,
+        event: &'static str,
+    },
 }
 
 impl Request {
@@ -179,6 +135,8 @@ impl Request {
             Self::Leave { room } => Operation::Leave { room },
             Self::List { room, .. } => Operation::List { room },
             Self::Mark { room, .. } => Operation::Mark { room },
+            Self::Change { change, event } => Operation::Change { change, event },
+            Self::Look { room, event } => Operation::Look { room, event },
         }
     }
 }
@@ -213,6 +171,7 @@ impl Client {
             entries: Vec::new(),
             next_message: 0,
             next_attempt: 0,
+            keeping: Keeping::default(),
             random,
             progress: Arc::default(),
             pending: Pending::default(),
@@ -281,6 +240,7 @@ impl Client {
     /// Prepares for a new connection, which has joined no room and sent no message.
     fn begin(&mut self) {
         self.pending = Pending::default();
+        self.keeping.begin();
         for room in self.rooms.values_mut() {
             room.begin();
         }
@@ -384,11 +344,15 @@ impl Client {
             self.work_in(id, phase, now);
         }
         let is_calm = self.crowd.is_calm.load(Ordering::Relaxed);
-        if self.profile.role == Role::Sender
-            && phase != Phase::Drain
-            && (!is_calm || self.random.one_in(10))
-        {
-            self.compose_some();
+        if phase != Phase::Drain && (!is_calm || self.random.one_in(10)) {
+            match self.profile.role {
+                Role::Sender => self.compose_some(),
+                Role::Owner | Role::Moderator | Role::Guest => self.compose_sparingly(),
+                Role::Reader | Role::Visitor => {}
+            }
+        }
+        if matches!(self.profile.role, Role::Owner | Role::Moderator) {
+            self.keep(phase, now);
         }
         self.send_due(now);
     }

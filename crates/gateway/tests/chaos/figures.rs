@@ -16,6 +16,13 @@ pub(crate) struct Figures {
     pub(crate) unanswered: u64,
     /// Sends that were refused because another connection had used their id.
     pub(crate) conflicts: u64,
+    /// Sends that rules forbade.
+    pub(crate) forbidden: u64,
+    /// Changes of rules that were acknowledged, and those that were not answered.
+    pub(crate) changes: u64,
+    pub(crate) unanswered_changes: u64,
+    /// Connections that were excluded from a room.
+    pub(crate) exclusions: u64,
     pub(crate) stored: u64,
     pub(crate) received: u64,
     pub(crate) reconnects: u64,
@@ -77,6 +84,19 @@ impl Figures {
                     unanswered = 0;
                 }
                 Event::GaveUp => self.gave_up += 1,
+                Event::Excluded { room, .. } => {
+                    joined.retain(|joined| joined != room);
+                    self.exclusions += 1;
+                }
+                Event::Changing { .. } => self.unanswered_changes += 1,
+                Event::Changed { .. } => {
+                    self.changes += 1;
+                    self.unanswered_changes -= 1;
+                }
+                Event::Refused {
+                    operation: Operation::Change { .. },
+                    ..
+                } => self.unanswered_changes -= 1,
                 Event::Sent { .. } => {
                     self.sent += 1;
                     unanswered += 1;
@@ -92,6 +112,7 @@ impl Figures {
                     unanswered -= 1;
                     match code.as_str() {
                         "conflict" => self.conflicts += 1,
+                        "forbidden" | "not_found" | "not_in_room" => self.forbidden += 1,
                         _ => self.refused += 1,
                     }
                 }
@@ -115,7 +136,8 @@ impl fmt::Display for Figures {
             "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
              {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
              {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, \
-             {} calls broken, {} stalls of hints, {} gave up, slowest delivery {} ms, machine late by {} ms",
+             {} calls broken, {} stalls of hints, {} gave up, {} changes of rules, \
+             {} of them unanswered, {} exclusions, {} sends forbidden, slowest delivery {} ms, machine late by {} ms",
             self.strikes.iter().sum::<u64>(),
             self.strikes.len(),
             self.sent,
@@ -135,6 +157,10 @@ impl fmt::Display for Figures {
             self.broken_calls,
             self.hint_stalls,
             self.gave_up,
+            self.changes + self.unanswered_changes,
+            self.unanswered_changes,
+            self.exclusions,
+            self.forbidden,
             self.slowest.as_millis(),
             self.lag.as_millis(),
         )

@@ -147,7 +147,7 @@ async fn suspended(database: &Database) {
         // Shorter and longer than the promised second, and than any delivery's patience.
         match round % 2 {
             0 => stage.suspend(0, 300, 800).await,
-            _ => stage.suspend(0, 1500, 4900).await,
+            _ => stage.suspend(0, 1500, 4700).await,
         }
         plan.end_round(&mut stage, round, 200).await;
     }

@@ -28,7 +28,7 @@ use tokio::time::{Instant, interval, sleep};
 use crate::checker::{Violation, check};
 use crate::client::{Link, Transport};
 use crate::fault;
-use crate::record::{Entry, Event, Evidence, History, Joined, Message, Pointer, compact};
+use crate::record::{Entry, Event, Evidence, History, Joined, Message, Pointer, Rules, compact};
 use crate::stage::{LagMeter, kinds};
 use crate::support::{DEADLINE, Database, SECRET, now, sign};
 
@@ -230,8 +230,7 @@ fn rows(database: &Database) -> Vec<Message> {
     let mut newest: BTreeMap<u64, u64> = BTreeMap::new();
     let rows = database.sql(sql);
     let rows = rows.lines().map(|line| {
-        let columns: Vec<&str> = line.split('|').collect();
-        let [id, room, user, content] = columns[..] else {
+        let [id, room, user, content] = line.split('|').collect::<Vec<_>>()[..] else {
             panic!("an unexpected row: {line}");
         };
         let room = room.parse().unwrap();
@@ -358,6 +357,7 @@ async fn judged(strikes: u64) -> Vec<Violation> {
         broken: 0,
         patience: None,
         lags: lag.lags(),
+        rules: Rules::default(),
     });
     println!(
         "chaos: peer, Redis killed {strikes} times: {} sent, {} received, {} violations: {:?}",

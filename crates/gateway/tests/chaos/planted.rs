@@ -50,6 +50,50 @@ async fn nothing_is_found_without_a_bug() {
     assert!(violations.is_empty(), "{}", summary(&violations));
 }
 
+/// Lets clients use one node with a planted bug while rules change, and returns what the judge
+/// finds.
+async fn ruled(bug: &'static str) -> Vec<Violation> {
+    let database = Database::sqlite();
+    let setup = Setup {
+        planted: Some(bug),
+        ..Setup::default()
+    };
+    let mut stage = Stage::open(fault::NONE, &database, setup).await;
+    stage.begin_round();
+    stage.changed_rules(50).await;
+    let violations = stage.finish().await.violations;
+    println!("chaos: planted {bug}: {} violations", violations.len());
+    violations
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a gateway with planted bugs; `cargo xtask chaos --controls` builds and runs it"]
+async fn nothing_is_found_in_rooms_with_rules_without_a_bug() {
+    let violations = ruled("none").await;
+    assert!(violations.is_empty(), "{}", summary(&violations));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a gateway with planted bugs; `cargo xtask chaos --controls` builds and runs it"]
+async fn a_message_that_is_stored_by_outdated_rules_is_found() {
+    let violations = ruled("rules_are_not_compared").await;
+    assert_found(&violations, |found| {
+        matches!(found, Violation::ForbiddenButStored { .. })
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a gateway with planted bugs; `cargo xtask chaos --controls` builds and runs it"]
+async fn an_excluded_member_that_stays_is_found() {
+    let violations = ruled("an_excluded_member_stays").await;
+    assert_found(&violations, |found| {
+        matches!(found, Violation::ReachedExcluded { .. })
+    });
+    assert_found(&violations, |found| {
+        matches!(found, Violation::NotExcluded { .. })
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a gateway with planted bugs; `cargo xtask chaos --controls` builds and runs it"]
 async fn an_acknowledgement_before_the_commit_is_found() {

@@ -28,7 +28,8 @@ const ANSWER_DEADLINE: Duration = Duration::from_millis(500);
 pub(crate) enum ProxyFault {
     /// Resets both sides of each connection at a random time within this period.
     Resets { within: Duration },
-    /// Swallows the acknowledgement of one in so many sends and resets both sides.
+    /// Swallows the acknowledgement of one in so many sends and changes of rules, and resets both
+    /// sides.
     LosesAcks { one_in: u64 },
     /// Tampers with the message to a client after so many, once.
     Tampers { tampering: Tampering, after: u64 },

@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+pub(crate) use self::rules::{Change, Member, Rules, Seen, Tables};
+
+mod rules;
+
 /// The character that fills a message up to its length. It has four bytes, the maximum.
 pub(crate) const PADDING: char = '🦀';
 
@@ -49,11 +53,31 @@ pub(crate) struct Joined {
 /// A request that can be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
-    Send { attempt: u64 },
-    Join { room: u64 },
-    Leave { room: u64 },
-    List { room: u64 },
-    Mark { room: u64 },
+    Send {
+        attempt: u64,
+    },
+    Join {
+        room: u64,
+    },
+    Leave {
+        room: u64,
+    },
+    List {
+        room: u64,
+    },
+    Mark {
+        room: u64,
+    },
+    /// A change of rules; `event` is its event.
+    Change {
+        change: u64,
+        event: &'static str,
+    },
+    /// `getRoom` or `listMembers`; `event` is which.
+    Look {
+        room: u64,
+        event: &'static str,
+    },
 }
 
 impl Operation {
@@ -65,6 +89,7 @@ impl Operation {
             Self::Leave { .. } => "leaveRoom",
             Self::List { .. } => "listMessages",
             Self::Mark { .. } => "markRead",
+            Self::Change { event, .. } | Self::Look { event, .. } => event,
         }
     }
 }
@@ -92,8 +117,24 @@ pub(crate) enum Event {
     Joined(Joined),
     /// `leaveRoom` was sent.
     Leaving { room: u64 },
-    /// The event `leftRoom`.
+    /// The event `leftRoom` without a reason.
     Left { room: u64 },
+    /// The event `leftRoom` with a reason.
+    Excluded { room: u64, reason: String },
+    /// A change of rules was sent; `change` is unique in this log.
+    Changing {
+        change: u64,
+        room: u64,
+        what: Change,
+    },
+    /// The positive acknowledgement of this change.
+    Changed { change: u64 },
+    /// The event `roomChanged` or `memberChanged`.
+    Announced { room: u64 },
+    /// `getRoom` or `listMembers` was sent.
+    Looking { room: u64 },
+    /// The acknowledgement of the last `getRoom` or `listMembers` of this room.
+    Looked { room: u64, seen: Seen },
     /// The event `newMessage`, replayed or live.
     Received(Message),
     /// `listMessages` was sent.
@@ -251,4 +292,5 @@ pub(crate) struct Evidence {
     pub(crate) patience: Option<Duration>,
     /// When the machine woke this process late, for which no gateway is to blame.
     pub(crate) lags: Vec<Lag>,
+    pub(crate) rules: Rules,
 }

@@ -91,7 +91,7 @@ async fn promises_hold_when_one_node_is_suspended() {
         stage.suspend(node, 100, 800).await;
         stage.acknowledged(100).await;
         let node = stage.any_node();
-        stage.suspend(node, 2500, 4900).await;
+        stage.suspend(node, 2500, 4700).await;
         plan.end_round(&mut stage, round, 200).await;
     }
     stage.close().await;

@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use self::lag::LagMeter;
 use self::node::Node;
-pub(crate) use self::profiles::{CLIENTS, home};
+pub(crate) use self::profiles::{CLIENTS, RULED, home};
 pub(crate) use self::setup::{Cabled, Setup};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};
-use crate::client::{Client, Crowd, Phase, Progress, Role};
+use crate::client::{Client, Crowd, Phase, Progress};
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::proxy::Proxy;
 use crate::random::{Random, seed};
-use crate::record::{Breaks, Event, Evidence, History, Reach, Window};
+use crate::record::{Breaks, Event, Evidence, History, Reach, Tables, Window};
 use crate::support::Database;
 
 mod cuts;
@@ -30,6 +30,7 @@ mod hints;
 mod lag;
 mod node;
 mod profiles;
+mod rules;
 mod setup;
 mod storage;
 mod strikes;
@@ -55,6 +56,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) terminated: u64,
     hint_stalls: u64,
     lag: LagMeter,
+    /// The tables of rules before the clients began, if there are any.
+    rules_before: Option<Tables>,
     /// Decides how long faults last and when they strike.
     random: Random,
 }
@@ -108,15 +111,16 @@ impl<'a> Stage<'a> {
             terminated: 0,
             hint_stalls: 0,
             lag: LagMeter::start(crowd.began),
+            rules_before: None,
             random,
         };
-        for (number, mut profile) in CLIENTS.into_iter().enumerate() {
-            if profile.role == Role::Visitor && setup.without_visitors {
+        if setup.has_rules() {
+            stage.create_rooms();
+        }
+        for (number, profile) in CLIENTS.into_iter().enumerate() {
+            let Some(profile) = setup.profile(profile) else {
                 continue;
-            }
-            if setup.one_room {
-                profile.rooms = &[1];
-            }
+            };
             let random = stage.random.derive(profile.name);
             let home = home(number, setup.nodes);
             let client = Client::new(profile, home, random, stage.crowd.clone());
@@ -223,7 +227,8 @@ impl<'a> Stage<'a> {
 
     /// Judges the test, prints its figures, and panics unless the fault has shown its effect
     /// and nothing else went wrong.
-    pub(crate) async fn close(self) {
+    pub(crate) async fn close(mut self) {
+        self.rules_have_effect().await;
         let (fault, name) = (self.fault, self.name.clone());
         let Outcome {
             figures,
@@ -275,6 +280,7 @@ impl<'a> Stage<'a> {
             histories.push(history.unwrap());
         }
         let broken_calls = self.broken_calls();
+        let rules = self.rules();
         let evidence = Evidence {
             histories,
             rows: rows(self.database),
@@ -285,6 +291,7 @@ impl<'a> Stage<'a> {
             broken: self.proxy.as_ref().map_or(0, Proxy::broken),
             patience: self.crowd.patience,
             lags: self.lag.lags(),
+            rules,
         };
         let figures = Figures {
             strikes: self.strikes,

@@ -21,7 +21,7 @@ struct Plant {
     to: &'static str,
 }
 
-const PLANTS: [Plant; 5] = [
+const PLANTS: [Plant; 7] = [
     Plant {
         file: "crates/gateway/Cargo.toml",
         from: "[package]\nname = \"chat-gateway\"\n",
@@ -68,6 +68,25 @@ const PLANTS: [Plant; 5] = [
             self.complete_to = self.complete_to.max(seq.before());
         }
         if seq <= self.released {\n",
+    },
+    // A message is stored although the rules have changed since it was decided.
+    Plant {
+        file: "crates/adapters/src/sqlite/store.rs",
+        from: "    let counted = diesel::update(rooms::table.find(room_id))
+        .filter(rooms::rules.eq(decided_by))\n",
+        to: "    let is_planted = std::env::var(\"PLANTED_BUG\")
+            .is_ok_and(|bug| bug == \"rules_are_not_compared\");
+        let any = if is_planted { 0 } else { i64::MAX };
+        let counted = diesel::update(rooms::table.find(room_id))
+            .filter(rooms::rules.eq(decided_by).or(rooms::rules.ge(any)))\n",
+    },
+    // A connection stays in a room from which its user is excluded.
+    Plant {
+        file: "crates/gateway/src/rules.rs",
+        from: "                if permit.decide(Action::Read).is_err() {\n",
+        to: "                let is_planted = std::env::var(\"PLANTED_BUG\")
+                    .is_ok_and(|bug| bug == \"an_excluded_member_stays\");
+                if !is_planted && permit.decide(Action::Read).is_err() {\n",
     },
     // Cargo finds the sources of the copy, not of this workspace.
     Plant {

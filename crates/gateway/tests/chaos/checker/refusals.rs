@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use super::Violation;
 use super::attempts::{Attempt, attempts, by_content};
 use super::knowledge::Knowledge;
+use super::rules::Requests;
+use super::standing::Standing;
 use crate::record::{Event, Evidence, History, Operation};
 
 /// Checks that no message is stored of which every attempt, on whatever connection, was
@@ -39,15 +41,17 @@ pub(super) fn check(
     history: &History,
     attempts: &[Attempt<'_>],
     evidence: &Evidence,
-    knowledge: &Knowledge<'_>,
+    (knowledge, standing): (&Knowledge<'_>, &Standing<'_>),
     violations: &mut Vec<Violation>,
 ) {
+    let mut requests = Requests::default();
     let attempts: HashMap<u64, &Attempt<'_>> = attempts
         .iter()
         .map(|attempt| (attempt.number, attempt))
         .collect();
     let mut errors: HashMap<(&str, &str), usize> = HashMap::new();
     for (node, entry) in history.by_node() {
+        requests.note(entry);
         let (event, code, is_explained) = match &entry.event {
             Event::Connected => {
                 errors.clear();
@@ -56,9 +60,10 @@ pub(super) fn check(
             Event::Error { event, code } => {
                 let name = event.as_deref().unwrap_or_default();
                 *errors.entry((name, code)).or_default() += 1;
-                // The acknowledgement shows whether there is a conflict.
+                // The acknowledgement shows whether there is a conflict, or what rules forbid.
                 let is_conflict = code == "conflict" && name == "sendMessage";
-                (event.as_deref(), code, is_conflict)
+                let is_judged_later = is_conflict || requests.may_forbid(name, code, standing);
+                (event.as_deref(), code, is_judged_later)
             }
             Event::Refused { operation, code } => {
                 let event = operation.event();
@@ -73,7 +78,11 @@ pub(super) fn check(
                 let is_conflict = code == "conflict"
                     && matches!(operation, Operation::Send { attempt }
                         if conflicts(history, attempts[attempt], knowledge));
-                (Some(event), code, is_conflict)
+                let is_forbidden = || {
+                    let client = (history, node, evidence);
+                    requests.explain(*operation, code, entry.at, client, standing)
+                };
+                (Some(event), code, is_conflict || is_forbidden())
             }
             _ => continue,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Violation, check};
 use crate::record::{
     Breaks, Entry, Event, Evidence, Explains, History, Joined, Lag, Message, Missed, Operation,
-    Pointer, Reach, Window,
+    Pointer, Reach, Rules, Window,
 };
 
 mod connections;
@@ -14,7 +14,9 @@ mod order;
 mod pages;
 mod pointers;
 mod refusals;
+mod registers;
 mod resume;
+mod rules;
 mod stored;
 mod timing;
 mod views;
@@ -214,6 +216,7 @@ fn valid_evidence() -> Evidence {
         broken: 0,
         patience: None,
         lags: Vec::new(),
+        rules: Rules::default(),
     }
 }
 

@@ -7,14 +7,14 @@ use super::knowledge::Knowledge;
 use super::{PROMISED_DELAY, Violation};
 use crate::record::{Event, Evidence, History, Window};
 
-/// A connection's stay in a room, from `joinedRoom` to the request to leave or to join again,
-/// or to the end of the connection.
-struct Stay {
-    node: usize,
-    room: u64,
+/// A connection's stay in a room, from `joinedRoom` to the request to leave or to join again, to
+/// its exclusion, or to the end of the connection.
+pub(super) struct Stay {
+    pub(super) node: usize,
+    pub(super) room: u64,
     seq: u64,
-    from: Duration,
-    to: Duration,
+    pub(super) from: Duration,
+    pub(super) to: Duration,
     received: HashMap<u64, Duration>,
 }
 
@@ -109,7 +109,7 @@ fn calm_from(mut time: Duration, windows: &[&Window]) -> Duration {
     time
 }
 
-fn stays(history: &History) -> Vec<Stay> {
+pub(super) fn stays(history: &History) -> Vec<Stay> {
     let mut stays = Vec::new();
     let mut open: HashMap<u64, Stay> = HashMap::new();
     let mut end = |stay: Option<Stay>, to| stays.extend(stay.map(|stay| Stay { to, ..stay }));
@@ -126,7 +126,9 @@ fn stays(history: &History) -> Vec<Stay> {
                 };
                 end(open.insert(joined.room, stay), entry.at);
             }
-            Event::Joining { room, .. } | Event::Leaving { room } => {
+            Event::Joining { room, .. }
+            | Event::Leaving { room }
+            | Event::Excluded { room, .. } => {
                 end(open.remove(room), entry.at);
             }
             Event::Received(message) => {

@@ -141,8 +141,15 @@ pub(super) fn check(history: &History, violations: &mut Vec<Violation>) {
                 }
                 Some(View::Joining { .. } | View::Member { .. }) | None => {}
             },
-            Event::Left { room } => {
+            Event::Left { room } | Event::Excluded { room, .. } => {
                 views.remove(room);
+            }
+            Event::Announced { room } if !views.contains_key(room) => {
+                violations.push(Violation::AnnouncedOutside {
+                    client: client(),
+                    connection,
+                    room: *room,
+                });
             }
             Event::Joined(joined) => {
                 let expected = match views.get(&joined.room) {

@@ -1,6 +1,7 @@
 //! Joining, joining again, leaving, paging and marking as read.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -104,7 +105,7 @@ impl Client {
         // Readers mark every few messages, the others now and then.
         let step = match self.profile.role {
             Role::Reader => 20,
-            Role::Sender | Role::Visitor => 50 + self.random.below(100),
+            _ => 50 + self.random.below(100),
         };
         let room = self.room(id);
         let after = room.upto;
@@ -201,6 +202,18 @@ impl Client {
         self.record(Event::Left { room: id });
         let again = Duration::from_millis(self.random.below(200));
         self.room(id).membership = Membership::OutUntil(Instant::now() + again);
+    }
+
+    /// Handles `leftRoom` with a reason. If the client was joining, the answer follows.
+    pub(super) fn excluded(&mut self, id: u64, reason: &str) {
+        let reason = reason.to_owned();
+        self.record(Event::Excluded { room: id, reason });
+        self.crowd.exclusions.fetch_add(1, Ordering::Relaxed);
+        let again = Duration::from_millis(self.random.below(100));
+        let room = self.room(id);
+        if !matches!(room.membership, Membership::Joining | Membership::Rejoining) {
+            room.membership = Membership::OutUntil(Instant::now() + again);
+        }
     }
 
     pub(super) fn leave_refused(&mut self, id: u64) {

@@ -45,8 +45,14 @@ impl Polling {
         })
     }
 
+    /// Returns the next packets, or `None` if the session has ended or a request failed: what was
+    /// posted with it is not answered.
     pub(super) async fn next(&mut self) -> Option<Vec<String>> {
-        self.arrivals.recv().await
+        tokio::select! {
+            biased;
+            arrived = self.arrivals.recv() => arrived,
+            () = self.departures.closed() => None,
+        }
     }
 
     /// Has packets posted. Returns `false` if an earlier request failed.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{Client, Request};
 use crate::record::{Event, Message, compact};
+use crate::stage::RULED;
 
 impl Client {
     /// Handles a packet and returns whether the connection continues.
@@ -36,7 +37,15 @@ impl Client {
                 self.record(Event::Received(message));
             }
             "joinedRoom" => self.joined(payload),
-            "leftRoom" => self.left(room.unwrap()),
+            "leftRoom" => match payload["reason"].as_str() {
+                None => self.left(room.unwrap()),
+                Some(reason) => self.excluded(room.unwrap(), reason),
+            },
+            "roomChanged" | "memberChanged" => {
+                self.record(Event::Announced {
+                    room: room.unwrap(),
+                });
+            }
             "markedRead" => self.record(Event::MarkedRead {
                 room: room.unwrap(),
                 user: payload["userId"].as_str().unwrap().to_owned(),
@@ -64,10 +73,14 @@ impl Client {
 
     fn succeeded(&mut self, request: Request, answer: &Value) {
         match request {
-            Request::Send { attempt, content } => {
+            Request::Send {
+                attempt, content, ..
+            } => {
                 let message = message(&answer["message"]);
+                if !RULED.contains(&message.room) {
+                    self.crowd.acknowledged[self.node].fetch_add(1, Ordering::Relaxed);
+                }
                 self.record(Event::Acknowledged { attempt, message });
-                self.crowd.acknowledged[self.node].fetch_add(1, Ordering::Relaxed);
                 self.send_acknowledged(&content);
             }
             Request::Join { room } => self.join_acknowledged(room, answer),
@@ -84,6 +97,8 @@ impl Client {
                 seq: answer["seq"].as_u64().unwrap(),
                 unread: answer["unread"].as_u64().unwrap(),
             }),
+            Request::Change { change, .. } => self.changed(change),
+            Request::Look { room, .. } => self.looked(room, answer),
         }
     }
 
@@ -94,14 +109,19 @@ impl Client {
             code: code.to_owned(),
         });
         match request {
-            Request::Send { content, .. } => {
-                self.crowd.refused.fetch_add(1, Ordering::Relaxed);
+            Request::Send { room, content, .. } => {
+                if !RULED.contains(&room) {
+                    self.crowd.refused.fetch_add(1, Ordering::Relaxed);
+                }
                 self.send_refused(&content, code, error["retryable"] == true);
             }
             Request::Join { room } => self.join_refused(room),
             Request::Leave { room } => self.leave_refused(room),
             Request::List { room, after } => self.listed(room, after, None),
             Request::Mark { .. } => {}
+            Request::Change { .. } | Request::Look { .. } => {
+                self.step_refused(error["retryable"] == true);
+            }
         }
     }
 }

@@ -101,7 +101,19 @@ fn lengths(frame: &[u8]) -> Option<(usize, usize)> {
     })
 }
 
-/// Returns the number of the acknowledgement that a `sendMessage` requests, if these bytes
+/// The events whose acknowledgements may be lost: those that store something.
+const STORING: [&str; 8] = [
+    "sendMessage",
+    "setMember",
+    "removeMember",
+    "banMember",
+    "unbanMember",
+    "muteMember",
+    "unmuteMember",
+    "setRoom",
+];
+
+/// Returns the number of the acknowledgement that one of these events requests, if these bytes
 /// start with its frame. A client writes each frame with one call, so a chunk usually starts
 /// with a frame. If it does not, the fault is skipped, which does no harm.
 pub(super) fn requested_ack(chunk: &[u8]) -> Option<u64> {
@@ -119,9 +131,8 @@ pub(super) fn requested_ack(chunk: &[u8]) -> Option<u64> {
         .collect();
     let text = String::from_utf8_lossy(&text);
     let (id, event) = text.strip_prefix("42")?.split_once('[')?;
-    event
-        .starts_with("\"sendMessage\"")
-        .then(|| id.parse().ok())?
+    let name = event.strip_prefix('"')?.split('"').next()?;
+    STORING.contains(&name).then(|| id.parse().ok())?
 }
 
 #[cfg(test)]
@@ -171,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_send_is_recognized_by_its_frame() {
+    fn what_stores_something_is_recognized_by_its_frame() {
         let mask = [1, 2, 3, 4];
         let frame = |text: &str| {
             let mut frame = vec![TEXT, MASKED | text.len() as u8];
@@ -180,6 +191,7 @@ mod tests {
             frame
         };
         assert_eq!(requested_ack(&frame(r#"4217["sendMessage",{}]"#)), Some(17));
+        assert_eq!(requested_ack(&frame(r#"4218["banMember",{}]"#)), Some(18));
         assert_eq!(requested_ack(&frame(r#"4217["joinRoom",{}]"#)), None);
         assert_eq!(requested_ack(b"POST / HTTP/1.1\r\n"), None);
     }

@@ -2,8 +2,12 @@
 
 use crate::client::{Profile, Role, Transport};
 
-/// The clients. Two of the senders are connections of one user.
-pub(crate) const CLIENTS: [Profile; 12] = [
+/// The rooms with rules: one that is open at first, and a private one.
+pub(crate) const RULED: [u64; 2] = [4, 5];
+
+/// The clients. Two of the senders are connections of one user, as are two of the guests. Only
+/// the last five use the rooms with rules, and they use no others.
+pub(crate) const CLIENTS: [Profile; 17] = [
     sender("sender-1", "ada", &[1, 2]),
     sender("sender-2", "ada", &[1, 3]),
     sender("sender-3", "sender-3", &[2, 3]),
@@ -16,7 +20,16 @@ pub(crate) const CLIENTS: [Profile; 12] = [
     polling(reader("reader-4", &[3])),
     visitor("visitor-1", &[1, 2]),
     polling(visitor("visitor-2", &[2, 3])),
+    ruled("owner", OWNER, Role::Owner, &RULED),
+    ruled("moderator", MODERATOR, Role::Moderator, &RULED),
+    ruled("guest-1", "mallory", Role::Guest, &RULED),
+    ruled("guest-2", "mallory", Role::Guest, &[RULED[0]]),
+    polling(ruled("guest-3", "trudy", Role::Guest, &RULED)),
 ];
+
+/// The users that own and moderate the rooms with rules.
+pub(super) const OWNER: &str = "olga";
+pub(super) const MODERATOR: &str = "mo";
 
 /// Returns the node to which a client belongs, given its place in `CLIENTS`. Each room has members
 /// on every node, and the connections of one user are on different nodes.
@@ -48,6 +61,18 @@ const fn visitor(name: &'static str, rooms: &'static [u64]) -> Profile {
     }
 }
 
+const fn ruled(
+    name: &'static str,
+    user: &'static str,
+    role: Role,
+    rooms: &'static [u64],
+) -> Profile {
+    Profile {
+        role,
+        ..sender(name, user, rooms)
+    }
+}
+
 const fn polling(profile: Profile) -> Profile {
     Profile {
         transport: Transport::Polling,
@@ -62,12 +87,13 @@ fn every_room_has_members_on_every_node() {
         move |nodes| home(place.unwrap(), nodes)
     };
     for nodes in [2, 3] {
-        for (node, room) in (0..nodes).flat_map(|node| [(node, 1), (node, 2), (node, 3)]) {
+        for (node, room) in (0..nodes).flat_map(|node| (1..=5).map(move |room| (node, room))) {
             let mut clients = CLIENTS.iter().enumerate();
             let is_served = clients
                 .any(|(place, client)| home(place, nodes) == node && client.rooms.contains(&room));
             assert!(is_served, "room {room} on node {node} of {nodes}");
         }
         assert_ne!(home_of("sender-1")(nodes), home_of("sender-2")(nodes));
+        assert_ne!(home_of("guest-1")(nodes), home_of("guest-2")(nodes));
     }
 }

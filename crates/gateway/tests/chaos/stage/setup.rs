@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::client::BACKOFF;
+use crate::client::{BACKOFF, Profile, Role};
 use crate::proxy::ProxyFault;
 
 /// How a test differs from the others.
@@ -20,7 +20,7 @@ pub(crate) struct Setup {
     pub(crate) length: usize,
     /// Whether only clients take part that stay in their rooms.
     pub(crate) without_visitors: bool,
-    /// Whether all clients use the same room.
+    /// Whether all clients use the same room, which has no rules.
     pub(crate) one_room: bool,
     /// How long a client waits for an answer before it connects to another node.
     pub(crate) patience: Option<Duration>,
@@ -29,6 +29,28 @@ pub(crate) struct Setup {
     /// The bug to be found, in the gateway program that `PLANTED_GATEWAY` names; "none" for the
     /// program without a bug.
     pub(crate) planted: Option<&'static str>,
+}
+
+impl Setup {
+    /// Returns whether some clients use rooms with rules. They need more of the machine than
+    /// short runs beside other tests leave them, so that only `cargo xtask chaos` asks for them.
+    pub(super) fn has_rules(self) -> bool {
+        let is_asked_for = std::env::var_os("CHAOS_RULES").is_some();
+        is_asked_for && !self.without_visitors && !self.one_room
+    }
+
+    /// Returns the client with this profile as it takes part, if it does.
+    pub(super) fn profile(self, mut profile: Profile) -> Option<Profile> {
+        let takes_part = match profile.role {
+            Role::Sender | Role::Reader => true,
+            Role::Visitor => !self.without_visitors,
+            Role::Owner | Role::Moderator | Role::Guest => self.has_rules(),
+        };
+        if self.one_room {
+            profile.rooms = &[1];
+        }
+        takes_part.then_some(profile)
+    }
 }
 
 /// A server that the gateways use.

@@ -66,10 +66,10 @@ pub(super) fn rows(database: &Database) -> Vec<Message> {
     )
 }
 
-fn select<const N: usize, T>(
+pub(super) fn select<const N: usize, T>(
     database: &Database,
     sql: &str,
-    row: impl Fn([&str; N]) -> T,
+    mut row: impl FnMut([&str; N]) -> T,
 ) -> Vec<T> {
     let rows = block_in_place(|| database.sql(sql));
     rows.lines()
@@ -81,6 +81,6 @@ fn select<const N: usize, T>(
         .collect()
 }
 
-fn number(text: &str) -> u64 {
+pub(super) fn number(text: &str) -> u64 {
     text.parse().unwrap()
 }
