@@ -402,7 +402,10 @@ impl Request {
 
     /// Encodes the acknowledgement of a page, if one was requested.
     pub(crate) fn page(&self, page: &Page) -> Option<Bytes> {
-        let messages = separated(page.messages.iter().map(StoredMessage::encoded));
+        let messages = page.messages.iter().enumerate().flat_map(|(n, message)| {
+            let separator = if n == 0 { "" } else { "," };
+            [separator, message.encoded()]
+        });
         let end = match page.has_more {
             true => r#"],"hasMore":true}"#,
             false => r#"],"hasMore":false}"#,
@@ -418,7 +421,10 @@ impl Request {
         let next = next.map_or(String::new(), |next| format!(r#","next":"{next}""#));
         let end = format!(r#"]{next},"unreadTotal":{}}}"#, page.unread_total);
         let start = std::iter::once(r#"{"ok":true,"rooms":["#);
-        let rooms = separated(page.rooms.iter().map(|room| &*room.encoded));
+        let rooms = page.rooms.iter().enumerate().flat_map(|(n, room)| {
+            let separator = if n == 0 { "" } else { "," };
+            [separator, &*room.encoded]
+        });
         let parts = start.chain(rooms).chain([&*end]);
         Some(packet::ack_of_json(self.ack?, parts))
     }
@@ -476,14 +482,6 @@ impl Request {
         let ack = self.ack.map(|id| packet::ack(id, &refused));
         std::iter::once(packet::event("error", &event)).chain(ack)
     }
-}
-
-/// Puts commas between the items of an array.
-fn separated<'a>(items: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    items.enumerate().flat_map(|(n, item)| {
-        let separator = if n == 0 { "" } else { "," };
-        [separator, item]
-    })
 }
 
 #[cfg(test)]
