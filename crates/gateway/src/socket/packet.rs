@@ -54,8 +54,9 @@ pub(crate) fn ack_of_json<'a>(id: i64, argument: impl IntoIterator<Item = &'a st
     encode(
         |out| write!(out, "43{id}["),
         |out| {
-            let mut parts = argument.into_iter();
-            parts.try_for_each(|part| out.write_all(part.as_bytes()))
+            let parts = argument.into_iter();
+            parts.for_each(|part| out.extend_from_slice(part.as_bytes()));
+            Ok(())
         },
     )
 }
