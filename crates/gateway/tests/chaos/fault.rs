@@ -51,7 +51,7 @@ const NOTHING: Shows = Shows {
 };
 
 /// The number of clients, each of which loses its connection to a gateway that ends.
-const CLIENTS: u64 = crate::stage::CLIENTS.len() as u64;
+const CLIENTS: u64 = crate::stage::WITHOUT_RULES as u64;
 /// The least number of clients whose home is one of several nodes.
 const AT_HOME: u64 = CLIENTS / MOST_NODES;
 /// The largest number of nodes.

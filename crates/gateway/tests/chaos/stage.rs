@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use self::lag::LagMeter;
 use self::node::Node;
-pub(crate) use self::profiles::{CLIENTS, RULED, home};
+pub(crate) use self::profiles::{CLIENTS, RULED, WITHOUT_RULES, home};
 pub(crate) use self::setup::{Cabled, Setup};
 use self::storage::{counters, pointers, rows};
 use crate::checker::{Violation, check, slowest_delivery};

@@ -301,7 +301,7 @@ async fn a_peer_that_sends_requests_and_reads_no_response_is_gone_within_thirty_
     let database = Database::sqlite();
     let gateway = Gateway::start(&database);
     let mut bystander = Bystander::join(&gateway, 1).await;
-    let (files, memory) = (gateway.open_files(), gateway.memory_kib("VmRSS"));
+    let (sockets, memory) = (gateway.open_sockets(), gateway.memory_kib("VmRSS"));
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let stream = socket.connect(gateway.address).await.unwrap();
@@ -325,10 +325,12 @@ async fn a_peer_that_sends_requests_and_reads_no_response_is_gone_within_thirty_
         assert!(grown < 4096, "{grown} KiB");
     }
     let closed = async {
-        while gateway.open_files() > files {
+        while gateway.open_sockets() > sockets {
             tokio::task::yield_now().await;
         }
     };
-    timeout(DEADLINE, closed).await.expect("its file is closed");
+    timeout(DEADLINE, closed)
+        .await
+        .expect("its socket is closed");
     bystander.send_undisturbed().await;
 }

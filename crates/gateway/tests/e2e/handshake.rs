@@ -173,16 +173,16 @@ async fn a_client_that_is_refused_during_its_upgrade_is_disconnected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn refused_clients_leave_no_open_files() {
+async fn refused_clients_leave_no_open_sockets() {
     let (_database, gateway) = start();
     connect(&gateway, "", "", None).await;
-    let before = gateway.open_files();
+    let before = gateway.open_sockets();
     for _ in 0..50 {
         connect(&gateway, "", "", None).await;
     }
-    let what = format!("at most two files more than {before} are open");
+    let what = format!("at most two sockets more than {before} are open");
     wait_until(Duration::from_secs(5), &what, || {
-        Ok((gateway.open_files() <= before + 2).then_some(()))
+        Ok((gateway.open_sockets() <= before + 2).then_some(()))
     })
     .unwrap();
 }

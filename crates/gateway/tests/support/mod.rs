@@ -187,6 +187,18 @@ impl Gateway {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// Returns the number of sockets that the process has open. Files do not count: the gateway
+    /// opens connections to SQLite when it needs them.
+    pub(crate) fn open_sockets(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.pid());
+        let files = std::fs::read_dir(folder).unwrap().flatten();
+        // One that has been closed meanwhile has no target.
+        let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+        targets
+            .filter(|target| target.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
     /// Returns the number of files and sockets that the process has open.
     pub(crate) fn open_files(&self) -> usize {
         let folder = format!("/proc/{}/fd", self.pid());

@@ -27,6 +27,9 @@ pub(crate) const CLIENTS: [Profile; 17] = [
     polling(ruled("guest-3", "trudy", Role::Guest, &RULED)),
 ];
 
+/// How many of them, the first ones, use the rooms without rules.
+pub(crate) const WITHOUT_RULES: usize = CLIENTS.len() - 5;
+
 /// The users that own and moderate the rooms with rules.
 pub(super) const OWNER: &str = "olga";
 pub(super) const MODERATOR: &str = "mo";
