@@ -36,7 +36,7 @@ impl Notify {
     }
 }
 
-/// What the summaries of one room have in common, whoever reads them.
+/// The part of a room's summary that is the same for every member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoomOverview {
     /// The room.

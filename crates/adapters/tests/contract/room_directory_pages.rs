@@ -203,7 +203,7 @@ async fn bans_and_mutes_are_listed_with_their_reasons(store: &impl RoomDirectory
         matches!(&mutes[..], [(id, Until::Time(_), None)] if id == "a"),
         "{mutes:?}"
     );
-    // Another reason is stored, and is no change of the rules.
+    // A new reason is stored without changing the rules.
     let before = number(store, room(1)).await;
     for reason in [because("noise"), because("noise"), Sanction::lasting(None)] {
         let expected = reason

@@ -15,8 +15,8 @@ pub(super) struct Work {
     /// Watchers that were given a summary of the room less than a second ago, and when their
     /// next one is due.
     paced: BTreeSet<(Millis, RoomId, UserKey)>,
-    /// Rooms that are looked at when nothing else has to be, because nobody knows whether they
-    /// have changed.
+    /// Rooms that may have changed: the feed did not say. They are read when there is no other
+    /// work.
     compared: Vec<RoomId>,
 }
 
@@ -47,7 +47,7 @@ impl Work {
         }
     }
 
-    /// Returns who is concerned in the room, which takes its turn if it has none.
+    /// Returns the room's entry; a room without one is queued.
     fn concerned(&mut self, room_id: RoomId) -> &mut Concerned {
         self.concerned.entry(room_id).or_insert_with(|| {
             self.order.push_back(room_id);
