@@ -1,7 +1,9 @@
-//! The exchange between nodes through Redis: hints about rooms, and commands for every node.
+//! The exchange between nodes through Redis: hints about rooms, commands for every node, and
+//! what each node does.
 //!
 //! Every room has a channel, `{prefix}room:{id}`, to which a node subscribes while it serves
-//! the room. Commands use the channel `{prefix}nodes`. Nothing is stored in Redis.
+//! the room. Commands use the channel `{prefix}nodes`. All that is stored in Redis is what the
+//! nodes report about themselves, for seconds (see [`roster`]).
 //!
 //! # Why the connection is managed here
 //!
@@ -24,6 +26,7 @@ mod exchange;
 pub mod fuzz;
 mod payload;
 mod queue;
+mod roster;
 mod served;
 mod url;
 
@@ -32,7 +35,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use async_trait::async_trait;
 use chat_domain::ports::{
     Hint, HintListener, HintsHealth, HintsStatus, NodeCommand, NodeCommandListener, NodeCommands,
-    NodesUnreachable, RoomEvents,
+    NodeRoster, NodeStats, NodeStatsSource, NodesUnreachable, RoomEvents,
 };
 use chat_domain::{BoxError, RoomId};
 use tokio::sync::{Notify, watch};
@@ -43,6 +46,7 @@ use self::connection::Server;
 use self::counters::Counters;
 use self::payload::{NodeId, encode_command};
 use self::queue::{Pushed, Queue};
+use self::roster::Roster;
 use self::served::Served;
 use crate::LocalRoomEvents;
 
@@ -78,6 +82,7 @@ struct Shared {
     queue: Queue,
     served: Served,
     counters: Counters,
+    roster: Roster,
     /// Wakes the task: a hint waits, or the served rooms have changed.
     work: Notify,
     listeners: RwLock<Vec<Weak<dyn NodeCommandListener>>>,
@@ -98,6 +103,7 @@ impl RedisExchange {
             queue: Queue::default(),
             served: Served::default(),
             counters: Counters::default(),
+            roster: Roster::default(),
             work: Notify::new(),
             listeners: RwLock::default(),
         });
@@ -189,6 +195,16 @@ impl NodeCommands for RedisExchange {
         let mut listeners = listeners.unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.strong_count() > 0);
         listeners.push(listener);
+    }
+}
+
+impl NodeRoster for RedisExchange {
+    fn report(&self, source: Weak<dyn NodeStatsSource>) {
+        self.shared.roster.set_source(source);
+    }
+
+    fn others(&self) -> Option<Vec<NodeStats>> {
+        self.shared.roster.others()
     }
 }
 

@@ -13,6 +13,7 @@ mod hints_health;
 mod inbox;
 mod message_repository;
 mod node_commands;
+mod node_roster;
 mod revocations;
 mod room_deletion;
 mod room_delivery;
@@ -28,6 +29,7 @@ pub use hints_health::{HintsHealth, HintsStatus, LostHints};
 pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
+pub use node_roster::{NodeRoster, NodeStats, NodeStatsSource};
 pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_deletion::{Closing, DeletedBatch, RoomDeletion};
 pub use room_delivery::RoomDelivery;
@@ -53,6 +55,7 @@ pub use self::{
     inbox::MockInbox,
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
+    node_roster::{MockNodeRoster, MockNodeStatsSource},
     revocations::MockRevocations,
     room_deletion::MockRoomDeletion,
     room_delivery::MockRoomDelivery,

@@ -52,6 +52,7 @@ use crate::rates::RetryAfter;
 use crate::refusals::Limit;
 use crate::rules;
 use crate::socket::reply::Failure;
+use crate::statistics::Statistics;
 
 /// What every path of the API begins with.
 const PREFIX: &str = "/api/v1";
@@ -63,6 +64,7 @@ const RESERVED: &str = "/api";
 struct Shared {
     gateway: Arc<Gateway>,
     clients: Arc<Clients>,
+    statistics: Arc<Statistics>,
 }
 
 /// Serves the API.
@@ -90,12 +92,14 @@ impl Api {
     pub(crate) fn new(
         gateway: &Arc<Gateway>,
         clients: &Arc<Clients>,
+        statistics: Arc<Statistics>,
         trusted_proxies: Arc<TrustedProxies>,
         keys: CurrentApiKeys,
     ) -> Self {
         let shared = Shared {
             gateway: gateway.clone(),
             clients: clients.clone(),
+            statistics,
         };
         let (routes, description) = described_routes().split_for_parts();
         let description = Bytes::from(description::complete(description));
@@ -238,7 +242,9 @@ async fn change_user(
     user_id: UserId,
     change: RulesChange,
 ) -> Result<Response, ApiError> {
-    let Shared { gateway, clients } = shared;
+    let Shared {
+        gateway, clients, ..
+    } = shared;
     let request = RulesRequest::User { user_id, change };
     let changing = gateway
         .change_rules

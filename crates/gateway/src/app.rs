@@ -7,7 +7,7 @@ use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
     Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
-    RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    NodeRoster, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::{
     ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom, LeaveRoom,
@@ -33,6 +33,7 @@ use crate::rules::ChangedRules;
 use crate::sanctions::KnownSanctions;
 use crate::socket::encoder::SocketIoEncoder;
 use crate::socket::objects::{message_json, summary_json};
+use crate::statistics::Statistics;
 use crate::supervisor::Liveness;
 use crate::traces::Traces;
 use crate::transport::Transport;
@@ -114,6 +115,8 @@ pub struct Nodes {
     pub health: Arc<dyn HintsHealth>,
     /// Commands for every node.
     pub commands: Arc<dyn NodeCommands>,
+    /// What the nodes do.
+    pub roster: Arc<dyn NodeRoster>,
 }
 
 /// A gateway, ready to serve.
@@ -122,6 +125,8 @@ pub struct App {
     pub(crate) clients: Arc<Clients>,
     pub(crate) storage: Arc<dyn StorageHealth>,
     pub(crate) nodes: Option<Nodes>,
+    /// Reported to the other nodes for as long as it lives.
+    _statistics: Arc<Statistics>,
     pub(crate) tasks: Mutex<Vec<Task>>,
     pub(crate) liveness: Liveness,
     pub(crate) served_hosts: ServedHosts,
@@ -227,7 +232,18 @@ impl App {
             Some(api) => (Some(api.keys), api.listener),
             None => (None, None),
         };
-        let api = keys.map(|keys| Api::new(&gateway, &clients, trusted_proxies.clone(), keys));
+        let roster = options.nodes.as_ref().map(|nodes| nodes.roster.clone());
+        let statistics = Statistics::new(&gateway, &clients, roster);
+        let api = keys.map(|keys| {
+            let statistics = statistics.clone();
+            Api::new(
+                &gateway,
+                &clients,
+                statistics,
+                trusted_proxies.clone(),
+                keys,
+            )
+        });
         Self {
             api,
             api_listener,
@@ -235,6 +251,7 @@ impl App {
             pages: http::pages(status, options.demo),
             storage: options.storage,
             nodes: options.nodes,
+            _statistics: statistics,
             tasks: Mutex::new(options.tasks),
             served_hosts,
             clients,

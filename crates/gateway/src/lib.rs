@@ -53,6 +53,7 @@ pub mod server;
 mod session;
 mod socket;
 mod spacing;
+mod statistics;
 mod storage_watch;
 mod supervisor;
 mod traces;

@@ -219,6 +219,7 @@ fn events(
     let nodes = Nodes {
         health: exchange.clone(),
         commands: exchange.clone(),
+        roster: exchange.clone(),
     };
     Ok((exchange, Some(nodes)))
 }

@@ -1,8 +1,8 @@
-//! The names of the channels.
+//! The names of the channels and keys.
 
 use chat_domain::RoomId;
 
-/// What every channel of a deployment begins with.
+/// What every channel and key of a deployment begins with.
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
     prefix: String,
@@ -31,6 +31,16 @@ impl Channels {
             Channel::Room(room_id) => format!("{prefix}room:{room_id}"),
             Channel::Nodes => format!("{prefix}nodes"),
         }
+    }
+
+    /// Returns the key of the set with the numbers of the nodes.
+    pub(super) fn roster(&self) -> String {
+        format!("{}roster", self.prefix)
+    }
+
+    /// Returns the key of what the node with this number reports.
+    pub(super) fn report(&self, node: &str) -> String {
+        format!("{}roster:{node}", self.prefix)
     }
 
     /// Returns the channel with this name.

@@ -11,12 +11,13 @@ use chat_domain::ports::{Hint, RoomEvents as _};
 use chat_domain::{BoxError, RoomId, one_line};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, PushInfo, PushKind, Value, cmd};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::Shared;
 use super::channels::Channel;
 use super::connection::Connection;
 use super::payload::{Payload, Received, parse_command};
+use super::roster::{self, REPORT_INTERVAL};
 use super::served::Subscribed;
 
 /// The pause before the next attempt to connect. It does not grow: an attempt is cheap, and
@@ -101,6 +102,7 @@ impl Drop for Connected<'_> {
         let Self(shared) = self;
         shared.counters.is_connected.store(false, Ordering::Relaxed);
         shared.served.disconnected();
+        shared.roster.disconnected();
         let waiting = shared.queue.close() as u64;
         shared.counters.lost_disconnected.add(waiting);
     }
@@ -116,6 +118,8 @@ async fn use_connection(
     commands.subscribe(nodes).await?;
     let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reports = interval(REPORT_INTERVAL);
+    reports.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         update_subscriptions(shared, commands, &mut subscribed).await?;
         publish(shared, commands).await?;
@@ -128,6 +132,7 @@ async fn use_connection(
                 let _: Value = cmd("PING").query_async(commands).await?;
                 log.works();
             }
+            _ = reports.tick() => roster::exchange(shared, commands).await?,
         }
     }
 }

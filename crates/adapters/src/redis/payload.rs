@@ -45,6 +45,7 @@ const VERSION: u32 = 1;
 /// The name of this process among the nodes.
 #[derive(Debug, Clone)]
 pub(super) struct NodeId {
+    number: String,
     /// How every payload with hints of this node begins.
     head: String,
 }
@@ -149,9 +150,16 @@ impl NodeId {
     }
 
     pub(super) fn new(id: u128) -> Self {
+        let number = format!("{id:032x}");
         Self {
-            head: format!(r#"{{"v":{VERSION},"node":"{id:032x}","entries":["#),
+            head: format!(r#"{{"v":{VERSION},"node":"{number}","entries":["#),
+            number,
         }
+    }
+
+    /// Returns the number, in hexadecimal digits.
+    pub(super) fn number(&self) -> &str {
+        &self.number
     }
 
     /// Returns an empty payload for hints of this node.

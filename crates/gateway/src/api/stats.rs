@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use axum::response::Response;
+use chat_domain::ports::{NodeStats, NodeStatsSource as _};
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -20,7 +21,10 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Stats)]
 struct StatsObject {
+    /// The node that answers, then the others, as of a few seconds ago.
     nodes: Vec<NodeObject>,
+    /// `false` while the other nodes cannot be reached, and are missing.
+    complete: bool,
 }
 
 /// What one node does now.
@@ -28,16 +32,26 @@ struct StatsObject {
 #[schema(as = NodeStats)]
 struct NodeObject {
     /// Connected Socket.IO clients.
-    connections: usize,
+    connections: u64,
     /// Users with a connection to this node.
-    users: usize,
+    users: u64,
     /// Rooms that a client of this node has joined.
-    rooms: usize,
+    rooms: u64,
+}
+
+impl From<NodeStats> for NodeObject {
+    fn from(stats: NodeStats) -> Self {
+        Self {
+            connections: stats.connections,
+            users: stats.users,
+            rooms: stats.rooms,
+        }
+    }
 }
 
 /// Count connections, users and rooms.
 ///
-/// Of the node that answers: the counts of others are in their metrics.
+/// On every node.
 #[utoipa::path(
     get,
     path = "/stats",
@@ -46,11 +60,13 @@ struct NodeObject {
     responses((status = 200, description = "The counts.", body = StatsObject)),
 )]
 async fn get_stats(State(shared): State<Shared>) -> Result<Response, ApiError> {
-    let node = NodeObject {
-        connections: shared.clients.count(),
-        users: shared.clients.users(),
-        rooms: shared.gateway.rooms.count(),
+    let others = shared.statistics.of_others();
+    let object = StatsObject {
+        complete: others.is_some(),
+        nodes: std::iter::once(shared.statistics.stats())
+            .chain(others.into_iter().flatten())
+            .map(NodeObject::from)
+            .collect(),
     };
-    let object = StatsObject { nodes: vec![node] };
     Ok(answer::json(StatusCode::OK, &object))
 }

@@ -6,6 +6,7 @@ mod members;
 mod messages;
 mod rooms;
 mod scope;
+mod stats;
 mod users;
 
 use std::net::SocketAddr;
