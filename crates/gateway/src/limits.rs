@@ -157,16 +157,16 @@ pub(crate) const DELETION_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long one batch of a deletion should take, which is how long others may have to wait for
 /// it: its size follows.
-pub(crate) const DELETION_BATCH_TIME: Duration = Duration::from_millis(20);
+pub(crate) const DELETION_BATCH_TIME: Duration = Duration::from_millis(5);
 
 /// How many rows a batch of a deletion has at least, and at first.
 pub(crate) const DELETION_MIN_ROWS: usize = 100;
 
 /// How many rows a batch of a deletion has at most.
-pub(crate) const DELETION_MAX_ROWS: usize = 5000;
+pub(crate) const DELETION_MAX_ROWS: usize = 1000;
 
 /// The pause after a batch of a deletion, in relation to the time that the batch took.
-pub(crate) const DELETION_PAUSE_FACTOR: u32 = 4;
+pub(crate) const DELETION_PAUSE_FACTOR: u32 = 9;
 
 /// After how long changed rules are read again that could not be read.
 pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);
