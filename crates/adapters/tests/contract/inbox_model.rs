@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 
 use chat_domain::ports::{
-    Inbox, MessageRepository, RoomChange, RoomDirectory, RoomRepository, SettingsPatch,
+    Inbox, MessageRepository, RoomChange, RoomDeletion, RoomDirectory, RoomRepository,
+    SettingsPatch,
 };
 use chat_domain::{Generation, Metadata, Notify, Role, RoomAccess, RoomKind, RoomName, UserId};
 
@@ -22,11 +23,16 @@ on_each_database_with_sql!(random_histories_lead_to_the_inboxes_of_a_model);
 const USERS: [&str; 4] = ["1", "ada", "Ada", "é"];
 const ROOMS: u64 = 7;
 const STEPS: usize = 150;
+/// How many numbers of rooms a history may use.
+const HISTORY: u64 = 1000;
 /// Histories of these seeds, and of one that differs in each run.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-trait Store: Inbox + MessageRepository + RoomDirectory + RoomRepository {}
-impl<T: Inbox + MessageRepository + RoomDirectory + RoomRepository> Store for T {}
+trait Store: Inbox + MessageRepository + RoomDeletion + RoomDirectory + RoomRepository {}
+impl<T> Store for T where
+    T: Inbox + MessageRepository + RoomDeletion + RoomDirectory + RoomRepository
+{
+}
 
 /// What happens, and how often relative to the others.
 #[derive(Debug, Clone, Copy)]
@@ -39,11 +45,12 @@ enum Step {
     Unban,
     SetRoom,
     SetNotify,
+    DeleteRoom,
     /// The newest messages of all rooms precede the column `active_at`.
     ForgetActivity,
 }
 
-const FREQUENCIES: [(Step, u64); 9] = [
+const FREQUENCIES: [(Step, u64); 10] = [
     (Step::Send, 30),
     (Step::MarkRead, 15),
     (Step::SetMember, 20),
@@ -52,6 +59,7 @@ const FREQUENCIES: [(Step, u64); 9] = [
     (Step::Unban, 3),
     (Step::SetRoom, 8),
     (Step::SetNotify, 10),
+    (Step::DeleteRoom, 2),
     (Step::ForgetActivity, 1),
 ];
 
@@ -68,7 +76,8 @@ async fn random_histories_lead_to_the_inboxes_of_a_model(store: &impl Store, sql
             sql: &sql,
             model: Model::default(),
             random: Random(seed),
-            first_room: 1 + history * ROOMS,
+            rooms: (1..=ROOMS).map(|n| history * HISTORY + n).collect(),
+            next_room: history * HISTORY + ROOMS + 1,
             prefix: format!("{history}."),
         };
         for step in 0..STEPS {
@@ -86,7 +95,9 @@ struct World<'a, S, F> {
     sql: &'a F,
     model: Model,
     random: Random,
-    first_room: u64,
+    /// The rooms that exist, or may.
+    rooms: Vec<u64>,
+    next_room: u64,
     prefix: String,
 }
 
@@ -141,6 +152,7 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
                 let is_member = self.model.set_notify(room_number, id, notify);
                 assert_eq!(setting.await.unwrap(), is_member);
             }
+            Step::DeleteRoom => self.delete_room(room_number).await,
             Step::ForgetActivity => (self.sql)("UPDATE rooms SET active_at = NULL"),
         }
     }
@@ -152,6 +164,16 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
         if changed.has_changed {
             self.model.has_rules(room_number);
         }
+    }
+
+    /// Deletes a room; another one, with a new number, is used in its place.
+    async fn delete_room(&mut self, room_number: u64) {
+        self.store.close(room(room_number)).await.unwrap();
+        self.model.delete_room(room_number);
+        // What it contains is still there, and must not be counted.
+        self.rooms.retain(|number| *number != room_number);
+        self.rooms.push(self.next_room);
+        self.next_room += 1;
     }
 
     async fn send(&mut self, room_number: u64) {
@@ -179,13 +201,12 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
             };
             self.compare_pages(&id, &access).await;
         }
-        let rooms: Vec<_> = self.rooms().map(room).collect();
+        let rooms: Vec<_> = self.rooms.iter().copied().map(room).collect();
         let mut overviews = self.store.overviews(&rooms).await.unwrap();
         overviews.sort_by_key(|overview| overview.room_id);
-        let expected: Vec<_> = self
-            .rooms()
-            .filter_map(|id| self.model.overview(id))
-            .collect();
+        let expected = self.rooms.iter().filter_map(|id| self.model.overview(*id));
+        let mut expected: Vec<_> = expected.collect();
+        expected.sort_by_key(|overview| overview.room_id);
         assert_eq!(overviews, expected);
 
         let pairs: Vec<_> = (0..40)
@@ -252,12 +273,8 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
         assert_eq!(set(found), set(expected));
     }
 
-    fn rooms(&self) -> std::ops::Range<u64> {
-        self.first_room..self.first_room + ROOMS
-    }
-
     fn any_room(&mut self) -> u64 {
-        self.first_room + self.random.below(ROOMS)
+        self.rooms[self.random.below(ROOMS) as usize]
     }
 
     fn any_user(&mut self) -> UserId {

@@ -73,6 +73,10 @@ impl Model {
         self.room(number).members.remove(user);
     }
 
+    pub(super) fn delete_room(&mut self, number: u64) {
+        self.rooms.remove(&number);
+    }
+
     pub(super) fn has_rules(&mut self, number: u64) {
         self.room(number).has_rules = true;
     }
