@@ -15,9 +15,11 @@ use serde_json::{Value, json};
 use self::client::Client;
 
 pub(crate) mod bystander;
+pub(crate) mod cable;
 pub(crate) mod client;
 pub(crate) mod example;
 pub(crate) mod exchange;
+pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod raw;

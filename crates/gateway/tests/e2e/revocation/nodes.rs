@@ -7,7 +7,8 @@ use chat_test_support::{Redis, RedisOptions};
 use super::{
     WITHOUT_REDIS, assert_ends, assert_refused, assert_serves, issued, kick, until_answered,
 };
-use crate::nodes::group::Group;
+use crate::nodes::group::{Group, until_metric};
+use crate::support::cable::Cable;
 use crate::support::client::{Client, Polling};
 use crate::support::exchange::Exchange;
 use crate::support::{Database, Gateway};
@@ -109,7 +110,7 @@ async fn with_one_cut_off(database: &Database, exchange: &Exchange) -> [Gateway;
 async fn a_node_that_is_cut_off_from_redis_acts_within_ten_seconds() {
     let (database, exchange) = (Database::postgres(), Exchange::shared());
     let nodes = with_one_cut_off(&database, &exchange).await;
-    crate::nodes::group::until_metric(&nodes[0], "chat_redis_connected", |value| value == 1).await;
+    until_metric(&nodes[0], "chat_redis_connected", |value| value == 1).await;
     let old = issued("42", Some(9));
     let mut revoked = Vec::new();
     let mut disconnected = Vec::new();
@@ -125,6 +126,34 @@ async fn a_node_that_is_cut_off_from_redis_acts_within_ten_seconds() {
         assert_eq!(disconnected[place].read_to_end(within).await, ["41"]);
         assert_refused(&nodes[place], &old).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_cable_to_redis_is_cut_acts_within_ten_seconds() {
+    let redis = Redis::start(RedisOptions::default()).unwrap();
+    let (database, exchange) = (Database::postgres(), Exchange::on(&redis.url()));
+    let cable = Cable::start(format!("127.0.0.1:{}", redis.port())).await;
+    let through_cable = format!("redis://{}", cable.address);
+    let node = Gateway::start_with(
+        &database,
+        &[
+            ("REDIS_URL", &through_cable),
+            ("REDIS_PREFIX", exchange.prefix()),
+        ],
+    );
+    until_metric(&node, "chat_redis_connected", |value| value == 1).await;
+    let old = issued("42", Some(9));
+    let mut revoked = Client::connect(node.address, &old).await;
+    let mut disconnected = node.connect("43").await;
+    // Redis takes the node for connected: it counts as reached.
+    cable.cut();
+    for (user, arguments) in [("42", &["--revoke"][..]), ("43", &[])] {
+        let said = kick(user, arguments, &database, &exchange.settings());
+        assert!(said.ends_with("received by 1 node\n"), "{said}");
+    }
+    assert_ends(&mut revoked, WITHOUT_REDIS).await;
+    assert_eq!(disconnected.read_to_end(WITHOUT_REDIS).await, ["41"]);
+    assert_refused(&node, &old).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
