@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
+use std::thread::available_parallelism;
 
 use chat_test_support::Janitor;
 
@@ -13,6 +14,14 @@ use crate::machine::{step, workspace};
 use crate::needs::{
     browser, cxx, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
 };
+
+/// How many tests a test binary runs at the same time.
+const THREADS_VARIABLE: &str = "RUST_TEST_THREADS";
+
+/// Returns twice the number of cores: most tests wait for a gateway more than they compute.
+fn test_threads() -> usize {
+    2 * available_parallelism().map_or(1, usize::from)
+}
 
 /// Runs `cargo test` with these arguments and returns its exit code.
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
@@ -36,6 +45,10 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
         .arg("test");
+    // The arguments of cargo, and the user's own value, take precedence.
+    if env::var_os(THREADS_VARIABLE).is_none() {
+        cargo.env(THREADS_VARIABLE, test_threads().to_string());
+    }
     // With both, cargo tests the whole workspace.
     if !selects_a_package(arguments) {
         cargo.arg("--workspace");

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use crate::is_full;
 use crate::pair::{Pair, p99};
 use crate::support::client::{Client, get};
+use crate::support::load::share_of_the_machine;
 use crate::support::{Database, Gateway, metric, token};
 
 /// How long the pair's latency is measured without an attack, and how long at least with one.
@@ -28,6 +30,7 @@ const MOST_KIB: u64 = 192 * 1024;
 /// A gateway, and an honest pair on it.
 pub(crate) struct Stage {
     pub(crate) gateway: Gateway,
+    _share: OwnedSemaphorePermit,
     _database: Database,
     name: &'static str,
     pair: Pair,
@@ -60,6 +63,7 @@ impl Usage {
 impl Stage {
     /// Starts a gateway with its default limits, except for these settings, and the pair.
     pub(crate) async fn start(name: &'static str, settings: &[(&str, &str)]) -> Self {
+        let share = share_of_the_machine().await;
         let database = Database::sqlite();
         // An empty variable counts as unset.
         let mut all = vec![("MESSAGE_RATE", "")];
@@ -85,6 +89,7 @@ impl Stage {
             baseline_p99,
             begun: Instant::now(),
             gateway,
+            _share: share,
             _database: database,
         }
     }

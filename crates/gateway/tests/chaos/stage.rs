@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chat_test_support::{Redis, RedisOptions};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -24,6 +24,7 @@ use crate::proxy::Proxy;
 use crate::random::{Random, seed};
 use crate::record::{Breaks, Event, Evidence, History, Reach, Tables, Window};
 use crate::support::Database;
+use crate::support::load::share_of_the_machine;
 
 mod cuts;
 mod hints;
@@ -39,6 +40,7 @@ mod strikes;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Stage<'a> {
+    _share: OwnedSemaphorePermit,
     fault: Fault,
     name: String,
     database: &'a Database,
@@ -73,6 +75,7 @@ pub(crate) struct Outcome {
 impl<'a> Stage<'a> {
     /// Starts gateways on this database and their clients, and waits until they are under load.
     pub(crate) async fn open(fault: Fault, database: &'a Database, setup: Setup) -> Self {
+        let share = share_of_the_machine().await;
         let mut name = format!("{} on {}", fault.name, database_name(database));
         if setup.nodes > 1 {
             name += &format!(", {} nodes", setup.nodes);
@@ -96,6 +99,7 @@ impl<'a> Stage<'a> {
         }
         let crowd = Arc::new(Crowd::new(addresses, setup));
         let mut stage = Self {
+            _share: share,
             fault,
             name,
             database,
