@@ -2,8 +2,8 @@
 //! what each node does.
 //!
 //! Every room has a channel, `{prefix}room:{id}`, to which a node subscribes while it serves
-//! the room. Commands use the channel `{prefix}nodes`. All that is stored in Redis is what the
-//! nodes report about themselves, for seconds (see [`roster`]).
+//! the room. Commands use the channel `{prefix}nodes`, and what the nodes report about themselves
+//! `{prefix}reports`. Nothing is stored in Redis.
 //!
 //! # Why the connection is managed here
 //!

@@ -1,8 +1,8 @@
-//! The names of the channels and keys.
+//! The names of the channels.
 
 use chat_domain::RoomId;
 
-/// What every channel and key of a deployment begins with.
+/// What every channel of a deployment begins with.
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
     prefix: String,
@@ -15,6 +15,8 @@ pub(super) enum Channel {
     Room(RoomId),
     /// Commands for every node.
     Nodes,
+    /// What the nodes do.
+    Reports,
 }
 
 impl Channels {
@@ -30,17 +32,8 @@ impl Channels {
         match channel {
             Channel::Room(room_id) => format!("{prefix}room:{room_id}"),
             Channel::Nodes => format!("{prefix}nodes"),
+            Channel::Reports => format!("{prefix}reports"),
         }
-    }
-
-    /// Returns the key of the set with the numbers of the nodes.
-    pub(super) fn roster(&self) -> String {
-        format!("{}roster", self.prefix)
-    }
-
-    /// Returns the key of what the node with this number reports.
-    pub(super) fn report(&self, node: &str) -> String {
-        format!("{}roster:{node}", self.prefix)
     }
 
     /// Returns the channel with this name.
@@ -48,6 +41,7 @@ impl Channels {
         let name = std::str::from_utf8(name).ok()?;
         match name.strip_prefix(&self.prefix)? {
             "nodes" => Some(Channel::Nodes),
+            "reports" => Some(Channel::Reports),
             name => {
                 let number = name.strip_prefix("room:")?.parse().ok()?;
                 Some(Channel::Room(RoomId::new(number).ok()?))
@@ -64,7 +58,11 @@ mod tests {
     fn a_channel_is_named_after_what_it_carries() {
         let channels = Channels::new("chat:");
         let room = Channel::Room(RoomId::new(7).unwrap());
-        for (channel, name) in [(room, "chat:room:7"), (Channel::Nodes, "chat:nodes")] {
+        for (channel, name) in [
+            (room, "chat:room:7"),
+            (Channel::Nodes, "chat:nodes"),
+            (Channel::Reports, "chat:reports"),
+        ] {
             assert_eq!(channels.name(channel), name);
             assert_eq!(channels.parse(name.as_bytes()), Some(channel));
         }

@@ -116,6 +116,9 @@ async fn use_connection(
     let mut subscribed = shared.served.connected();
     let nodes = shared.channels.name(Channel::Nodes);
     commands.subscribe(nodes).await?;
+    let reports = shared.channels.name(Channel::Reports);
+    commands.subscribe(reports).await?;
+    shared.roster.connected();
     let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reports = interval(REPORT_INTERVAL);
@@ -132,7 +135,7 @@ async fn use_connection(
                 let _: Value = cmd("PING").query_async(commands).await?;
                 log.works();
             }
-            _ = reports.tick() => roster::exchange(shared, commands).await?,
+            _ = reports.tick() => roster::report(shared, commands).await?,
         }
     }
 }
@@ -238,6 +241,11 @@ fn on_push(shared: &Arc<Shared>) -> impl Fn(PushInfo) + Send + Sync + 'static {
                 Some(command) => shared.notify(&command),
                 None => shared.counters.invalid.add(1),
             },
+            Some(Channel::Reports) => {
+                if !shared.roster.receive(shared.node.number(), payload) {
+                    shared.counters.invalid.add(1);
+                }
+            }
             None => shared.counters.invalid.add(1),
         }
     }

@@ -20,8 +20,8 @@ pub trait NodeRoster: Send + Sync {
     /// for as long as it lives.
     fn report(&self, source: Weak<dyn NodeStatsSource>);
 
-    /// Returns what the other nodes reported last; `None` while they cannot be reached. A node
-    /// that stops reporting is absent within fifteen seconds.
+    /// Returns what the other nodes reported last; `None` while they cannot be reached, and in the
+    /// first seconds after that. A node that stops reporting is absent within ten seconds.
     fn others(&self) -> Option<Vec<NodeStats>>;
 }
 
