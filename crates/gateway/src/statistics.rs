@@ -1,4 +1,4 @@
-//! What this node does, reported to the other nodes, and what they report.
+//! What this node does, as it reports to the other nodes, and what they report.
 
 use std::sync::Arc;
 

@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
         .arg("test");
-    // The arguments of cargo, and the user's own value, take precedence.
+    // The user's own value takes precedence, and so does `--test-threads`.
     if env::var_os(THREADS_VARIABLE).is_none() {
         cargo.env(THREADS_VARIABLE, test_threads().to_string());
     }

@@ -15,8 +15,8 @@ pub(super) struct Work {
     /// Watchers that were given a summary of the room less than a second ago, and when their
     /// next one is due.
     paced: BTreeSet<(Millis, RoomId, UserKey)>,
-    /// Rooms that may have changed: the feed did not say. They are read when there is no other
-    /// work.
+    /// Rooms that may have changed: the feed did not say. They are read when nothing else
+    /// waits.
     compared: Vec<RoomId>,
 }
 

@@ -1,8 +1,9 @@
 //! A network cable between a gateway and a server that it uses, which can be cut.
 
+use std::future::pending;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -41,42 +42,15 @@ impl Cable {
     }
 }
 
-async fn carry(gateway: TcpStream, server: String, cut: watch::Receiver<bool>) {
-    if *cut.borrow() {
-        return silence(&gateway).await;
-    }
+async fn carry(mut gateway: TcpStream, server: String, mut cut: watch::Receiver<bool>) {
     let Ok(mut server) = TcpStream::connect(server).await else {
         return;
     };
-    let mut gateway = gateway;
-    {
-        let (mut from_gateway, mut to_gateway) = gateway.split();
-        let (mut from_server, mut to_server) = server.split();
-        let mut cut = cut;
-        let carrying = async {
-            tokio::select! {
-                () = copy(&mut from_gateway, &mut to_server) => {}
-                () = copy(&mut from_server, &mut to_gateway) => {}
-            }
-        };
-        tokio::select! {
-            () = carrying => return,
-            _ = cut.wait_for(|is_cut| *is_cut) => {}
-        }
+    let cut = async { drop(cut.wait_for(|is_cut| *is_cut).await) };
+    tokio::select! {
+        biased;
+        // Both connections stay open.
+        () = cut => pending().await,
+        _ = copy_bidirectional(&mut gateway, &mut server) => {}
     }
-    silence(&gateway).await;
-}
-
-async fn copy(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteExt + Unpin)) {
-    let mut chunk = [0; 4096];
-    while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        if to.write_all(&chunk[..length]).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Keeps a connection open, and says nothing on it.
-async fn silence(_: &TcpStream) {
-    std::future::pending().await
 }
