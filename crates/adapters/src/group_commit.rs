@@ -358,9 +358,11 @@ impl Waiting {
         self.answer.send(outcome).ok();
     }
 
-    /// Answers that the message repeats the original, or conflicts with it.
+    /// Answers that the message repeats the original, or conflicts with it. What was sent
+    /// originally is not known of an original that has changed since: it is taken as the same.
     fn answer_repeat(self, original: &Message) {
-        let outcome = match original.content == self.message.content {
+        let is_same = original.changes.is_some() || original.content == self.message.content;
+        let outcome = match is_same {
             true => Ok(Appended::Repeat(original.clone())),
             false => Err(AppendError::Conflict),
         };

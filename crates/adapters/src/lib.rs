@@ -27,6 +27,8 @@ pub mod redis;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_changes;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_inbox;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_rules;

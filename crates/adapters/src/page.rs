@@ -27,24 +27,39 @@ pub(crate) fn forward<E>(
     messages: impl IntoIterator<Item = Result<Message, E>>,
     limit: ReadLimit,
 ) -> Result<LogPage, E> {
-    let mut page = LogPage {
+    let size = |message: &Message| message.content.as_str().len();
+    let (messages, has_more) = cut(messages, size, limit)?;
+    Ok(LogPage {
+        messages,
+        has_more,
         newest: read.newest,
         generation: read.generation,
-        ..LogPage::default()
-    };
+    })
+}
+
+/// Cuts messages of these sizes, in bytes, to a page, and returns whether there are more. Takes at
+/// most one message more than the page contains.
+///
+/// # Errors
+/// The first error of the source.
+pub(crate) fn cut<T, E>(
+    source: impl IntoIterator<Item = Result<T, E>>,
+    size: impl Fn(&T) -> usize,
+    limit: ReadLimit,
+) -> Result<(Vec<T>, bool), E> {
+    let mut page = Vec::new();
     let mut bytes = 0_usize;
-    for message in messages {
+    for message in source {
         let message = message?;
-        bytes = bytes.saturating_add(message.content.as_str().len());
-        let is_over = page.messages.len() >= limit.messages || bytes > limit.bytes;
+        bytes = bytes.saturating_add(size(&message));
+        let is_over = page.len() >= limit.messages || bytes > limit.bytes;
         // A page without any message would not let its reader proceed.
-        if is_over && !page.messages.is_empty() {
-            page.has_more = true;
-            break;
+        if is_over && !page.is_empty() {
+            return Ok((page, true));
         }
-        page.messages.push(message);
+        page.push(message);
     }
-    Ok(page)
+    Ok((page, false))
 }
 
 /// Builds the page of a backward read from the messages that precede each other.
@@ -85,6 +100,7 @@ mod tests {
     /// A message of four bytes.
     fn message(number: u64) -> Result<Message, Infallible> {
         let message = NewMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             author: User {
                 id: UserId::new("42").unwrap(),

@@ -5,10 +5,12 @@
 //! session from the pool; what stores messages and moves read pointers has sessions of its
 //! own.
 
+mod change_repository;
 mod connect;
 mod durability;
 mod inbox;
 mod inbox_query;
+mod message_columns;
 mod message_repository;
 mod migrations;
 mod page_query;

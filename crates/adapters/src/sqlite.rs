@@ -3,11 +3,13 @@
 //! Several connections read; one task writes, on a connection of its own. A write is
 //! never cancelled in its middle, so the caller's answer states what happened.
 
+mod change_repository;
 mod checkpoint;
 mod errors;
 mod file;
 mod inbox;
 mod inbox_query;
+mod message_columns;
 mod message_repository;
 mod migrations;
 mod pool;

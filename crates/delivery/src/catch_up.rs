@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::ports::ReadLimit;
-use chat_domain::{Message, Seq, one_line};
+use chat_domain::{Message, Rev, Seq, one_line};
 
+use crate::changes::ChangesBatch;
 use crate::claim::Claim;
 use crate::lock;
 use crate::member::{Member, NextRead};
@@ -42,18 +43,34 @@ impl<R: Recipient> Rooms<R> {
             is_finished: false,
         };
         while member.recipient.space().await.is_ok() {
-            let (missing, recent) = {
+            let next = {
                 let state = lock(&room.state);
                 if state.is_closed {
                     break;
                 }
                 let released = state.order.released();
-                let NextRead::After(cursor) = member.catch_up(released) else {
-                    break;
-                };
-                let missing = cursor..released;
-                let recent = state.order.recent(&missing, PAGE.messages);
-                (missing, recent)
+                match member.catch_up(released, state.changes.handed()) {
+                    NextRead::After(cursor) => {
+                        let missing = cursor..released;
+                        let recent = state.order.recent(&missing, PAGE.messages);
+                        Ok((missing, recent))
+                    }
+                    NextRead::ChangesAfter(rev, cursor) => Err((rev, cursor)),
+                    NextRead::CaughtUp | NextRead::Left => break,
+                }
+            };
+            let (missing, recent) = match next {
+                Ok(messages) => messages,
+                Err((rev, cursor)) => {
+                    if self
+                        .give_changes(&room, &member, rev, cursor)
+                        .await
+                        .is_err()
+                    {
+                        break;
+                    }
+                    continue;
+                }
             };
             let (frames, complete_to) = match recent {
                 Some(recent) => known_page(recent, missing.end),
@@ -90,6 +107,43 @@ impl<R: Recipient> Rooms<R> {
             member.pass(complete_to);
         }
         unfinished.finish();
+    }
+
+    /// Gives a member a page of changes after one, as the client takes them.
+    ///
+    /// # Errors
+    /// The member is not to be served any more.
+    async fn give_changes(
+        &self,
+        room: &Room<R>,
+        member: &Member<R>,
+        after: Rev,
+        cursor: Seq,
+    ) -> Result<(), ()> {
+        let page = match self.changes.changed_after(room.id, after, None, PAGE).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::debug!(error = %one_line(&error), room = %room.id, "changes cannot be read");
+                tokio::time::sleep(LOG_RETRY).await;
+                return Ok(());
+            }
+        };
+        if !self.is_current(room.id, &mut lock(&room.state), page.generation) {
+            return Err(());
+        }
+        let batch = ChangesBatch::encode(room.id, after, cursor, page, &*self.encoder);
+        let reach = batch.reach;
+        if reach <= after {
+            // The read was not fresh enough.
+            tokio::time::sleep(LOG_RETRY).await;
+            return Ok(());
+        }
+        for (rev, frame) in batch.into_frames() {
+            member.recipient.space().await.map_err(|_| ())?;
+            member.give_change(rev, frame).map_err(|_| ())?;
+        }
+        member.pass_changes(reach);
+        Ok(())
     }
 
     /// Reads the log until nothing is missing, or until it cannot be read: then the room

@@ -17,6 +17,8 @@ pub(crate) enum Job {
     PaceReads,
     /// Hands out changes of the room's rules.
     HandOutChanges,
+    /// Hands out changes of messages, paced.
+    HandOutMessageChanges,
 }
 
 /// The jobs that have a task now. The flags are not part of the room's state, because a
@@ -28,6 +30,7 @@ pub(crate) struct Claimed {
     hand_out: AtomicBool,
     pace_reads: AtomicBool,
     hand_out_changes: AtomicBool,
+    hand_out_message_changes: AtomicBool,
 }
 
 impl Claimed {
@@ -37,6 +40,7 @@ impl Claimed {
             Job::HandOut => &self.hand_out,
             Job::PaceReads => &self.pace_reads,
             Job::HandOutChanges => &self.hand_out_changes,
+            Job::HandOutMessageChanges => &self.hand_out_message_changes,
         }
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chat_domain::ports::RoomDelivery as _;
-use chat_domain::use_cases::{CatchUp, Joining};
-use chat_domain::{Generation, Membership, RoomId, Seq, one_line};
+use chat_domain::use_cases::{CatchUp, Changed, JoinRoom, Joining};
+use chat_domain::{Generation, Membership, Rev, RoomId, Seq, one_line};
 
 use crate::catch_up::PAGE;
+use crate::changes::{ChangesBatch, rev_of};
 use crate::lock;
 use crate::member::{HasLeft, Member, Start};
 use crate::observer::Why;
@@ -31,6 +32,10 @@ pub struct Admission {
     pub seam: Seq,
     /// The messages that the client asked for and has to read itself.
     pub missed: Option<MissedRange>,
+    /// Every change up to this one was replayed, precedes the join, or is in `changes_missed`.
+    pub rev: Rev,
+    /// The changes that the client asked for and has to read itself: the first and the last.
+    pub changes_missed: Option<(Rev, Rev)>,
 }
 
 /// A range of positions, both included.
@@ -112,7 +117,20 @@ impl<R: Recipient> Entrance<'_, R> {
     ) -> Result<(), NotAdmitted> {
         let newest = joining.state.newest;
         let generation = joining.permit.generation;
-        self.start(newest, generation)?;
+        self.start(newest, joining.rev, generation)?;
+        let changes_missed = match joining.changed {
+            Some(ref changed) => {
+                self.rooms.leave(self.room.id, self.entering.recipient.id());
+                membership.leave(self.room.id);
+                self.replay_changes(changed, joining.rev, generation)
+                    .await?
+            }
+            None => None,
+        };
+        let changes = (
+            joining.rev,
+            changes_missed.map(|after| (after.next(), joining.rev)),
+        );
         let (cursor, missed) = match joining.catch_up {
             CatchUp::None => (None, None),
             CatchUp::Missed { after } => (None, Some(after)),
@@ -126,7 +144,7 @@ impl<R: Recipient> Entrance<'_, R> {
                 (Some(replayed.max(target)), rest)
             }
         };
-        self.enter(generation, newest, cursor, missed, welcome)
+        self.enter(generation, newest, cursor, missed, changes, welcome)
     }
 
     /// Gives the connection the messages after `cursor` up to `target`, or as far as the
@@ -170,6 +188,71 @@ impl<R: Recipient> Entrance<'_, R> {
         Ok(cursor)
     }
 
+    /// Replays what changed up to `to`. Returns after which change the client has to read
+    /// itself, if it has to.
+    async fn replay_changes(
+        &self,
+        changed: &Changed,
+        to: Rev,
+        generation: Generation,
+    ) -> Result<Option<Rev>, NotAdmitted> {
+        // As many changes as that may be of few messages.
+        let is_counted = to.get().saturating_sub(changed.after.get()) > JoinRoom::REPLAY_LIMIT;
+        for gives in [false, true] {
+            let (mut after, mut count) = (changed.after, 0);
+            while after < to && (gives || is_counted) {
+                let recipient = &self.entering.recipient;
+                recipient.space().await?;
+                if self.entering.has_left() {
+                    return Err(NotAdmitted::Excluded);
+                }
+                let read = self.rooms.changes.changed_after(
+                    self.room.id,
+                    after,
+                    Some(changed.up_to),
+                    PAGE,
+                );
+                let mut page = match read.await {
+                    Ok(page) => page,
+                    Err(error) => {
+                        tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay of changes ends early");
+                        return Ok(Some(after));
+                    }
+                };
+                self.check(page.generation, generation)?;
+                // Later changes follow the welcome.
+                let listed = page.messages.len();
+                page.messages
+                    .retain(|changed| rev_of(&changed.message) <= to);
+                page.has_more &= page.messages.len() == listed;
+                let is_last = !page.has_more;
+                count += page.messages.len() as u64;
+                if count > JoinRoom::REPLAY_LIMIT && !gives {
+                    return Ok(Some(changed.after));
+                }
+                let batch = ChangesBatch::encode(
+                    self.room.id,
+                    after,
+                    changed.up_to,
+                    page,
+                    &*self.rooms.encoder,
+                );
+                let reach = batch.reach;
+                if reach <= after || is_last && reach < to {
+                    return Ok(Some(after));
+                }
+                if gives {
+                    for (rev, frame) in batch.into_frames() {
+                        recipient.space().await?;
+                        self.entering.give_change(rev, frame)?;
+                    }
+                }
+                after = reach;
+            }
+        }
+        Ok(None)
+    }
+
     /// Lets the connection in after `cursor`, or after the newest known position.
     fn enter(
         &self,
@@ -177,6 +260,7 @@ impl<R: Recipient> Entrance<'_, R> {
         newest: Seq,
         cursor: Option<Seq>,
         missed_after: Option<Seq>,
+        (rev, changes_missed): (Rev, Option<(Rev, Rev)>),
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> Result<(), NotAdmitted> {
         let recipient = &self.entering.recipient;
@@ -198,16 +282,18 @@ impl<R: Recipient> Entrance<'_, R> {
                 from: after.next(),
                 to: seam,
             }),
+            rev,
+            changes_missed,
         }));
         // A connection that has ended would never leave.
         if recipient.is_gone() {
             return Err(Gone.into());
         }
-        let start = match seam < released {
+        let start = match seam < released || rev < state.changes.handed() {
             true => Start::Behind,
             false => Start::Live,
         };
-        let member = state.members.enter(recipient.clone(), seam, start);
+        let member = state.members.enter(recipient.clone(), (seam, rev), start);
         if start == Start::Behind {
             self.rooms.serve(&self.room, &member);
         }
@@ -227,12 +313,13 @@ impl<R: Recipient> Entrance<'_, R> {
         lock(&self.room.state).order.released()
     }
 
-    fn start(&self, newest: Seq, generation: Generation) -> Result<(), NotAdmitted> {
+    fn start(&self, newest: Seq, rev: Rev, generation: Generation) -> Result<(), NotAdmitted> {
         let mut state = lock(&self.room.state);
         if !self.rooms.is_current(self.room.id, &mut state, generation) {
             return Err(NotAdmitted::Outdated);
         }
         state.order.start(newest);
+        state.changes.start(rev);
         self.rooms.hand_out(&self.room, state);
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_domain::{ConnectionId, Generation, RoomId};
 
+use crate::changes::MessageChanges;
 use crate::lock;
 use crate::order::Order;
 use crate::read_pointers::ReadPointers;
@@ -31,6 +32,7 @@ impl<R: Recipient> State<R> {
         self.order = Order::default();
         self.reads = ReadPointers::default();
         self.rules = Rules::default();
+        self.changes = MessageChanges::default();
         self.is_log_ahead = false;
         self.announced = None;
         self.unserved.clear();

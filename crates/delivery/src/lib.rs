@@ -32,6 +32,7 @@
 
 mod batch;
 mod catch_up;
+mod changes;
 mod claim;
 mod encoder;
 mod entrance;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use chat_domain::{Seq, UserId};
+use chat_domain::{Rev, Seq, UserId};
 
 use crate::batch::Batch;
+use crate::changes::ChangesBatch;
 use crate::lock;
 use crate::read_pointers::{Update, Updates};
 use crate::recipient::{LiveGive, Recipient};
@@ -26,6 +27,8 @@ pub(crate) struct Member<R> {
 struct Place {
     /// The last message that was handed to it.
     cursor: Seq,
+    /// The last change that it has.
+    rev: Rev,
     standing: Standing,
     /// Read pointers to be handed over once the member has the messages that they name. It
     /// is empty unless the member has fallen behind, or is about to be handed a batch.
@@ -67,6 +70,8 @@ pub(crate) enum Handed {
 pub(crate) enum NextRead {
     /// It reads on after the member's cursor.
     After(Seq),
+    /// It reads the changes after this one; the member has the messages up to the position.
+    ChangesAfter(Rev, Seq),
     /// The member has caught up and is live again.
     CaughtUp,
     /// The member has left.
@@ -78,7 +83,7 @@ pub(crate) struct HasLeft;
 
 impl<R: Recipient> Member<R> {
     /// Creates a member that has everything up to the cursor.
-    pub(crate) fn enter(recipient: Arc<R>, cursor: Seq, start: Start) -> Self {
+    pub(crate) fn enter(recipient: Arc<R>, (cursor, rev): (Seq, Rev), start: Start) -> Self {
         let standing = match start {
             Start::Live => Standing::Live,
             Start::Behind => Standing::Behind,
@@ -87,6 +92,7 @@ impl<R: Recipient> Member<R> {
             recipient,
             place: Mutex::new(Place {
                 cursor,
+                rev,
                 standing,
                 late_reads: BTreeMap::new(),
             }),
@@ -150,14 +156,55 @@ impl<R: Recipient> Member<R> {
         place.cursor = place.cursor.max(complete_to);
     }
 
+    /// Hands over the part of the changes that the member does not have.
+    pub(crate) fn hand_out_message_changes(&self, batch: &ChangesBatch) -> Handed {
+        let mut place = self.lock();
+        if place.standing != Standing::Live || batch.reach <= place.rev {
+            return Handed::Done;
+        }
+        if place.rev < batch.after || place.cursor < batch.newest_seq() {
+            place.standing = Standing::Behind;
+            return Handed::FellBehind;
+        }
+        if let Some(frames) = batch.after(place.rev)
+            && self.give_live(&mut place, &frames) == Handed::FellBehind
+        {
+            return Handed::FellBehind;
+        }
+        place.rev = batch.reach;
+        Handed::Done
+    }
+
+    /// Hands over a change that the member missed, unless it has it.
+    ///
+    /// # Errors
+    /// [`HasLeft`].
+    pub(crate) fn give_change(&self, rev: Rev, frame: Bytes) -> Result<(), HasLeft> {
+        let mut place = self.staying()?;
+        if rev > place.rev {
+            self.recipient.give(frame);
+            place.rev = rev;
+        }
+        Ok(())
+    }
+
+    /// Notes that the member has every change up to one.
+    pub(crate) fn pass_changes(&self, reach: Rev) {
+        let mut place = self.lock();
+        place.rev = place.rev.max(reach);
+    }
+
     /// Returns what is left to do for a member that has fallen behind. If it has everything
     /// that was released, it is live again from here on.
-    pub(crate) fn catch_up(&self, released: Seq) -> NextRead {
+    pub(crate) fn catch_up(&self, released: Seq, handed: Rev) -> NextRead {
         let Ok(mut place) = self.staying() else {
             return NextRead::Left;
         };
         if place.cursor < released {
             return NextRead::After(place.cursor);
+        }
+        if place.rev < handed {
+            return NextRead::ChangesAfter(place.rev, place.cursor);
         }
         place.standing = Standing::Live;
         match self.give_late_reads(&mut place) {
@@ -291,7 +338,7 @@ mod tests {
     }
 
     fn enter(start: Start) -> Member<Recorder> {
-        Member::enter(Arc::default(), seq(4), start)
+        Member::enter(Arc::default(), (seq(4), Rev::START), start)
     }
 
     fn given(member: &Member<Recorder>) -> Vec<Bytes> {
@@ -359,7 +406,7 @@ mod tests {
             assert_eq!(member.hand_out_reads(&updates), Handed::Done);
         }
         assert!(given(&member).is_empty());
-        assert_eq!(member.catch_up(seq(4)), NextRead::CaughtUp);
+        assert_eq!(member.catch_up(seq(4), Rev::START), NextRead::CaughtUp);
         assert_eq!(given(&member), [frame("4")]);
     }
 }

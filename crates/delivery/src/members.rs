@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chat_domain::{ConnectionId, Seq};
+use chat_domain::{ConnectionId, Rev, Seq};
 
 use crate::member::{Member, Start};
 use crate::recipient::Recipient;
@@ -48,7 +48,12 @@ impl<R: Recipient> Members<R> {
 
     /// Adds a member that has everything up to the cursor. An earlier stay of the same
     /// connection ends.
-    pub(crate) fn enter(&mut self, recipient: Arc<R>, cursor: Seq, start: Start) -> Arc<Member<R>> {
+    pub(crate) fn enter(
+        &mut self,
+        recipient: Arc<R>,
+        cursor: (Seq, Rev),
+        start: Start,
+    ) -> Arc<Member<R>> {
         let id = recipient.id();
         self.leave(id);
         let member = Arc::new(Member::enter(recipient, cursor, start));
@@ -127,7 +132,7 @@ mod tests {
 
     fn enter(members: &mut Members<Silent>, id: u64) {
         let recipient = Silent(ConnectionId::new(id));
-        members.enter(Arc::new(recipient), Seq::START, Start::Live);
+        members.enter(Arc::new(recipient), (Seq::START, Rev::START), Start::Live);
     }
 
     #[test]

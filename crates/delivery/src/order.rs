@@ -183,6 +183,10 @@ mod tests {
             self.record(message.seq)
         }
 
+        fn changed_message(&self, _: RoomId, _: chat_domain::ChangedMessage, _: bool) -> Bytes {
+            unreachable!("nothing changes")
+        }
+
         fn read_pointer(&self, _: RoomId, _: &UserId, seq: Seq) -> Bytes {
             self.record(seq)
         }

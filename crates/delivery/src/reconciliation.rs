@@ -89,6 +89,7 @@ impl<R: Recipient> Rooms<R> {
                     return;
                 }
                 is_behind |= state.order.reaches(position.newest);
+                state.changes.reaches(position.rev);
                 self.note_rules(room_id, state, position.rules, None);
             });
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use chat_domain::{Generation, RoomId};
 use tokio::sync::Notify;
 
+use crate::changes::MessageChanges;
 use crate::claim::Claimed;
 use crate::member::Member;
 use crate::members::Members;
@@ -38,6 +39,7 @@ pub(crate) struct State<R> {
     pub(crate) members: Members<R>,
     pub(crate) reads: ReadPointers,
     pub(crate) rules: Rules,
+    pub(crate) changes: MessageChanges,
     /// The connections that are about to join, from the opening of their entrance on. They
     /// are handed nothing but their replays.
     pub(crate) entering: Members<R>,
@@ -61,6 +63,7 @@ impl<R: Recipient> Room<R> {
                 members: Members::default(),
                 reads: ReadPointers::default(),
                 rules: Rules::default(),
+                changes: MessageChanges::default(),
                 entering: Members::default(),
                 is_log_ahead: false,
                 announced: None,

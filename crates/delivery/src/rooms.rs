@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::ports::{
-    Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents, RoomRepository,
+    ChangeRepository, Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents,
+    RoomRepository,
 };
-use chat_domain::{ConnectionId, RoomEntry, RoomId, Seq};
+use chat_domain::{ConnectionId, Rev, RoomEntry, RoomId, Seq};
 use tokio::task::yield_now;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +36,7 @@ pub struct Rooms<R: Recipient> {
     active: Mutex<HashMap<RoomId, Arc<Room<R>>>>,
     pub(crate) messages: Arc<dyn MessageRepository>,
     pub(crate) log: Arc<dyn RoomRepository>,
+    pub(crate) changes: Arc<dyn ChangeRepository>,
     pub(crate) unfinished: Arc<UnfinishedRooms>,
     pub(crate) patience: Patience,
     events: Arc<dyn RoomEvents>,
@@ -51,9 +53,11 @@ pub struct Rooms<R: Recipient> {
 impl<R: Recipient> Rooms<R> {
     /// Creates the delivery of rooms whose messages are stored in this log, and subscribes
     /// it to the hints. Its tasks run in `tasks`.
+    #[allow(clippy::too_many_arguments, reason = "each is a port of its own")]
     pub fn new(
         messages: Arc<dyn MessageRepository>,
         log: Arc<dyn RoomRepository>,
+        changes: Arc<dyn ChangeRepository>,
         events: Arc<dyn RoomEvents>,
         encoder: Arc<dyn Encoder>,
         observer: Arc<dyn Observer>,
@@ -64,6 +68,7 @@ impl<R: Recipient> Rooms<R> {
             active: Mutex::default(),
             messages,
             log,
+            changes,
             unfinished: Arc::default(),
             patience: Patience::default(),
             events,
@@ -240,6 +245,7 @@ impl<R: Recipient> Rooms<R> {
             // What was announced is handed out, or was known before.
             state.announced = None;
         }
+        self.resume_changes(room, state);
         for member in std::mem::take(&mut state.unserved) {
             self.serve(room, &member);
         }
@@ -311,7 +317,9 @@ impl<R: Recipient> Rooms<R> {
             Arc::new(Room::new(room_id, self.unfinished.clone()))
         });
         let mut state = lock(&room.state);
-        let entering = state.entering.enter(recipient, Seq::START, Start::Behind);
+        let entering = state
+            .entering
+            .enter(recipient, (Seq::START, Rev::START), Start::Behind);
         drop(state);
         (room.clone(), entering)
     }
@@ -386,6 +394,10 @@ impl<R: Recipient> HintListener for Rooms<R> {
             }
             RoomEntry::Rules { number, change } => {
                 self.change_rules(&room, &mut state, number, &change);
+            }
+            RoomEntry::Changes { rev } => {
+                state.changes.reaches(rev);
+                self.resume_changes(&room, &mut state);
             }
             // It says no more than its generation.
             RoomEntry::Closed => {}

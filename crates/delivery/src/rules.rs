@@ -176,6 +176,10 @@ mod tests {
             Bytes::new()
         }
 
+        fn changed_message(&self, _: RoomId, _: chat_domain::ChangedMessage, _: bool) -> Bytes {
+            unreachable!("nothing changes")
+        }
+
         fn read_pointer(&self, _: RoomId, _: &UserId, _: chat_domain::Seq) -> Bytes {
             Bytes::new()
         }

@@ -234,6 +234,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             access: Access::Joined(Permit::OPEN),
         };
         let sent = SentMessage {
+            extras: None,
             room_id: RoomId::new(1)?,
             content: Content::new(text)?,
             client_message_id: None,

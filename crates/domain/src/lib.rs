@@ -16,7 +16,8 @@
 //! - **[Use cases](use_cases)**: one struct for each action of a user or of the product, each
 //!   with its own error: [`use_cases::Connect`], [`use_cases::RenewToken`], [`use_cases::JoinRoom`],
 //!   [`use_cases::LeaveRoom`], [`use_cases::SendMessage`], [`use_cases::ListMessages`],
-//!   [`use_cases::MarkRead`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
+//!   [`use_cases::MarkRead`], [`use_cases::ChangeMessage`], [`use_cases::ListChanges`],
+//!   [`use_cases::ListReactions`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
 //!   [`use_cases::ChangeRules`], [`use_cases::DeleteRoom`], [`use_cases::ListRooms`],
 //!   [`use_cases::SetNotify`], [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
@@ -45,7 +46,9 @@
 //! `examples/own_adapter.rs` shows a different kind of service that uses these use cases
 //! with its own adapters.
 
+mod changes;
 mod error;
+mod extras;
 mod ids;
 mod inbox;
 mod member;
@@ -59,7 +62,12 @@ mod time;
 pub mod use_cases;
 mod user;
 
+pub use changes::{
+    ChangeKind, ChangedMessage, InvalidReactionKey, MessageChanges, MessageEdit, ReactionCount,
+    ReactionKey, Rev,
+};
 pub use error::{BoxError, StorageError, one_line};
+pub use extras::{InvalidMessageMetadata, MessageExtras, MessageMetadata};
 pub use ids::{
     ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,
@@ -69,14 +77,16 @@ pub use member::{
     InvalidMetadata, InvalidReason, InvalidRoomName, Member, Metadata, NewMember, Reason, RoomName,
     Sanction,
 };
-pub use message::{Content, EncodeMessage, InvalidContent, Message, NewMessage, StoredMessage};
+pub use message::{
+    Content, EncodeMessage, EncodeMessageFor, InvalidContent, Message, NewMessage, StoredMessage,
+};
 pub use room::{
     Access, AccessDenied, Caller, ChangeSubject, Membership, ReadState, RoomEntry, RoomState,
     StoredChange,
 };
 pub use rules::{
-    Action, Forbidden, Generation, Permit, Role, RoomKind, RoomRules, RulesNumber, Standing, Until,
-    decide,
+    Action, Authorship, Forbidden, Generation, Permit, Role, RoomKind, RoomRules, RulesNumber,
+    Standing, Until, decide,
 };
 pub use sanctions::{Disconnection, Revocation};
 pub use sequencer::RoomSequencer;

@@ -1,6 +1,9 @@
 //! Messages, before and after they are stored.
 
-use crate::{ClientMessageId, MessageId, RoomId, RulesNumber, Seq, Timestamp, User};
+use crate::{
+    ClientMessageId, MessageChanges, MessageExtras, MessageId, ReactionKey, RoomId, RulesNumber,
+    Seq, Timestamp, User,
+};
 
 /// A message's text: 1 to 4000 characters (Unicode scalar values), not only
 /// whitespace, without NUL. It is stored as sent.
@@ -44,6 +47,11 @@ impl Content {
         Ok(Self(text))
     }
 
+    /// Returns the text of a message that was deleted: it is empty. No client can send it.
+    pub fn deleted() -> Self {
+        Self("".into())
+    }
+
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,6 +67,8 @@ pub struct NewMessage {
     pub author: User,
     /// Its text.
     pub content: Content,
+    /// What it carries besides its text, if anything.
+    pub extras: Option<Box<MessageExtras>>,
     /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
     /// When it arrived.
@@ -81,10 +91,14 @@ pub struct Message {
     pub author: User,
     /// Its text.
     pub content: Content,
+    /// What it carries besides its text, if anything.
+    pub extras: Option<Box<MessageExtras>>,
     /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
     /// When it arrived.
     pub created_at: Timestamp,
+    /// What has become of it since, if it has changed.
+    pub changes: Option<Box<MessageChanges>>,
 }
 
 impl NewMessage {
@@ -96,8 +110,10 @@ impl NewMessage {
             seq,
             author: self.author,
             content: self.content,
+            extras: self.extras,
             client_message_id: self.client_message_id,
             created_at: self.created_at,
+            changes: None,
         }
     }
 }
@@ -113,6 +129,10 @@ pub struct StoredMessage {
 /// Encodes a message in the form that clients receive. A process has one, and it is the same
 /// on every node.
 pub type EncodeMessage = fn(&Message) -> Box<str>;
+
+/// Encodes a message for one user, who has set these reactions to it: pages state which
+/// reactions are the reader's own. Without any, it encodes as [`EncodeMessage`] does.
+pub type EncodeMessageFor = fn(&Message, &[ReactionKey]) -> Box<str>;
 
 impl StoredMessage {
     /// Joins a message's position and its encoding, for example as both arrived from another

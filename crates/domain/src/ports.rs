@@ -8,6 +8,7 @@
 //! `cfg_attr` line; a contract suite; and one adapter per technology.
 
 mod authenticator;
+mod change_repository;
 mod clock;
 mod hints_health;
 mod inbox;
@@ -24,6 +25,9 @@ mod sanctions;
 mod storage_health;
 
 pub use authenticator::{AuthenticationError, Authenticator};
+pub use change_repository::{
+    ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
+};
 pub use clock::Clock;
 pub use hints_health::{HintsHealth, HintsStatus, LostHints};
 pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
@@ -50,6 +54,7 @@ pub use storage_health::{PoolStatus, StorageHealth};
 #[cfg(any(test, feature = "mock"))]
 pub use self::{
     authenticator::MockAuthenticator,
+    change_repository::MockChangeRepository,
     clock::MockClock,
     hints_health::MockHintsHealth,
     inbox::MockInbox,

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Forbidden, Generation, Permit, RoomId, RulesNumber, Seq, StoredMessage, User, UserId};
+use crate::{
+    Forbidden, Generation, Permit, Rev, RoomId, RulesNumber, Seq, StoredMessage, User, UserId,
+};
 
 /// A change in a room. A new kind of change is a new variant here, not a new path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,11 @@ pub enum RoomEntry {
         number: RulesNumber,
         /// What changed.
         change: Arc<StoredChange>,
+    },
+    /// Messages have changed. What they are now is in the log.
+    Changes {
+        /// The number of the newest change.
+        rev: Rev,
     },
     /// The room is being deleted, or was: what precedes the generation of the hint is gone.
     Closed,
@@ -89,6 +96,8 @@ pub struct RoomState {
     pub read: ReadState,
     /// The number of the room's rules.
     pub rules: RulesNumber,
+    /// The number of the newest change to a message.
+    pub rev: Rev,
 }
 
 /// The rooms that one connection has joined, and what its user may do there. Another connection of the same user has a

@@ -152,6 +152,12 @@ pub enum Action {
     Write,
     /// Writes although slow mode asks for a pause.
     WriteWithoutWaiting,
+    /// Edits a message.
+    Edit(Authorship),
+    /// Deletes a message.
+    Delete(Authorship),
+    /// Sets or clears a reaction of its own.
+    React,
     /// Becomes a member, with this role.
     JoinAs(Role),
     /// Ends its own membership.
@@ -168,6 +174,15 @@ pub enum Action {
     ChangeRoom,
 }
 
+/// Whose a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authorship {
+    /// The user's own.
+    Own,
+    /// That of another user.
+    Other,
+}
+
 /// Why a user that may see a room is not allowed to do something there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
@@ -180,6 +195,9 @@ pub enum Forbidden {
     /// The room is frozen.
     #[error("the room is frozen")]
     Frozen,
+    /// The message is that of another user.
+    #[error("only its author can edit a message")]
+    Author,
 }
 
 /// What is known of a user's standing with a room, and the number of the rules by which it was
@@ -238,6 +256,19 @@ pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<()
         Action::Read => true,
         Action::Write | Action::WriteWithoutWaiting => {
             return decide_writing(rules, standing, role, action);
+        }
+        // No role permits it, and no change of rules will.
+        Action::Edit(Authorship::Other) => {
+            return Err(AccessDenied::Forbidden(Forbidden::Author));
+        }
+        Action::Edit(Authorship::Own) | Action::React => {
+            return decide_writing(rules, standing, role, Action::Write);
+        }
+        Action::Delete(Authorship::Other) => keeps_order(standing),
+        // To keep order is not to write: neither a mute nor a freeze forbids it.
+        Action::Delete(Authorship::Own) if keeps_order(standing) => true,
+        Action::Delete(Authorship::Own) => {
+            return decide_writing(rules, standing, role, Action::Write);
         }
         Action::JoinAs(wanted) => {
             standing.role.is_none() && wanted == Role::Member && rules.kind == RoomKind::Open

@@ -188,6 +188,7 @@ mod tests {
     fn page(numbers: impl IntoIterator<Item = u64>, has_more: bool, newest: u64) -> LogPage {
         let message = |n| {
             NewMessage {
+                extras: None,
                 room_id: RoomId::new(1).unwrap(),
                 author: User {
                     id: UserId::new("42").unwrap(),

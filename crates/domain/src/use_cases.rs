@@ -1,5 +1,6 @@
 //! The actions of users and of the product: plain structs over ports. Tests mock ports, never use cases.
 
+mod change_message;
 mod change_rules;
 mod connect;
 mod delete_room;
@@ -9,10 +10,13 @@ mod get_room;
 mod join_room;
 mod known_rules;
 mod leave_room;
+mod list_changes;
 mod list_members;
 mod list_messages;
+mod list_reactions;
 mod list_rooms;
 mod mark_read;
+mod page;
 mod permits;
 mod product_view;
 mod renew_token;
@@ -21,20 +25,24 @@ mod send_message;
 mod set_notify;
 mod watch_rooms;
 
+pub use change_message::{ChangeMessage, ChangeMessageError, UserEdit};
 pub use change_rules::{Actor, ChangeRules, ChangeRulesError, Put, RulesChange, RulesRequest};
 pub use connect::{Connect, ConnectError};
 pub use delete_room::{DeleteRoom, DeleteRoomError, RoomDeleted};
 pub use disconnect_user::DisconnectUser;
 pub use every_node::{EveryNode, Imposed};
 pub use get_room::{GetRoom, GetRoomError, RoomView};
-pub use join_room::{CatchUp, JoinRoom, JoinRoomError, Joining};
+pub use join_room::{CatchUp, Changed, JoinRoom, JoinRoomError, Joining};
 pub use leave_room::LeaveRoom;
+pub use list_changes::{ChangesRead, ListChanges};
 pub use list_members::{ListMembers, ListMembersError};
-pub use list_messages::{ListMessages, ListMessagesError, Page, PageLimit, PageStart};
+pub use list_messages::{ListMessages, ListMessagesError, PageStart};
+pub use list_reactions::{ListReactions, ListReactionsError};
 pub use list_rooms::{
     EncodeSummary, EncodedSummary, InboxLimit, ListRooms, ListRoomsError, RoomsPage,
 };
 pub use mark_read::{MarkRead, MarkReadError};
+pub use page::{Page, PageLimit};
 pub use permits::Permits;
 pub use product_view::{ProductView, ProductViewError};
 pub use renew_token::{RenewToken, RenewTokenError};

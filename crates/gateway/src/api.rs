@@ -6,6 +6,7 @@
 //! call as well, and answer.
 
 mod answer;
+mod changes;
 mod description;
 mod error;
 mod extract;
@@ -231,6 +232,7 @@ fn described_routes() -> OpenApiRouter<Shared> {
         .merge(members::routes())
         .merge(sanctions::routes())
         .merge(messages::routes())
+        .merge(changes::routes())
         .merge(users::routes())
         .merge(stats::routes())
 }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
-    Authenticator, Clock, HintsHealth, Inbox, MessageRepository, NodeCommandListener, NodeCommands,
-    NodeRoster, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    Authenticator, ChangeRepository, Clock, HintsHealth, Inbox, MessageRepository,
+    NodeCommandListener, NodeCommands, NodeRoster, RoomDeletion, RoomDirectory, RoomEvents,
+    RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::{
-    ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom, LeaveRoom,
-    ListMembers, ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens,
-    SendMessage, SetNotify, WatchRooms,
+    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom,
+    LeaveRoom, ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
+    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, WatchRooms,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ use crate::rates::Rates;
 use crate::rules::ChangedRules;
 use crate::sanctions::KnownSanctions;
 use crate::socket::encoder::SocketIoEncoder;
-use crate::socket::objects::{message_json, summary_json};
+use crate::socket::objects::{message_json, message_json_for, summary_json};
 use crate::statistics::Statistics;
 use crate::supervisor::Liveness;
 use crate::traces::Traces;
@@ -42,6 +43,8 @@ use crate::transport::Transport;
 pub struct AppOptions {
     /// The log.
     pub messages: Arc<dyn MessageRepository>,
+    /// Changes to messages.
+    pub changes: Arc<dyn ChangeRepository>,
     /// The state of rooms and readers.
     pub rooms: Arc<dyn RoomRepository>,
     /// The rules of rooms.
@@ -146,6 +149,7 @@ impl App {
         let rooms = Rooms::new(
             options.messages.clone(),
             options.rooms.clone(),
+            options.changes.clone(),
             options.events.clone(),
             Arc::new(SocketIoEncoder),
             options.metrics.clone(),
@@ -166,7 +170,12 @@ impl App {
         let connect = Connect::new(options.authenticator, sanctions.clone());
         let disconnect_user = DisconnectUser::new(options.sanctions.clone(), every_node.clone());
         let revoke_tokens = RevokeTokens::new(options.sanctions, every_node, options.clock.clone());
-        let list_messages = ListMessages::new(options.messages.clone(), message_json);
+        let list_messages = ListMessages::new(
+            options.messages.clone(),
+            options.changes.clone(),
+            message_json_for,
+        );
+        let list_changes = ListChanges::new(options.changes.clone(), message_json_for);
         let watchers = Watchers::new(
             options.inbox.clone(),
             options.directory.clone(),
@@ -179,12 +188,25 @@ impl App {
             join_room: JoinRoom::new(options.rooms.clone(), permits.clone()),
             leave_room: LeaveRoom::new(rooms.clone()),
             list_messages: list_messages.clone(),
+            list_changes: list_changes.clone(),
+            list_reactions: ListReactions::new(options.changes.clone()),
+            change_message: ChangeMessage::new(
+                options.changes,
+                permits.clone(),
+                options.events.clone(),
+                message_json,
+            ),
             mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
             change_rules: ChangeRules::new(permits.clone()),
             delete_room: DeleteRoom::new(options.deletion, options.events.clone()),
             get_room: GetRoom::new(permits.clone()),
             list_members: ListMembers::new(permits.clone()),
-            product_view: ProductView::new(permits.clone(), options.rooms.clone(), list_messages),
+            product_view: ProductView::new(
+                permits.clone(),
+                options.rooms.clone(),
+                list_messages,
+                list_changes,
+            ),
             list_rooms: ListRooms::new(options.inbox.clone(), summary_json),
             set_notify: SetNotify::new(options.inbox.clone(), permits.clone()),
             watch_rooms: WatchRooms::new(options.inbox),

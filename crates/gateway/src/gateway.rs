@@ -5,9 +5,9 @@ use std::sync::Arc;
 use chat_delivery::{Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    ChangeRules, Connect, DeleteRoom, DisconnectUser, GetRoom, JoinRoom, LeaveRoom, ListMembers,
-    ListMessages, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens, SendMessage,
-    SetNotify, WatchRooms,
+    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, GetRoom, JoinRoom, LeaveRoom,
+    ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
+    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,9 @@ pub(crate) struct Gateway {
     pub(crate) leave_room: LeaveRoom,
     pub(crate) send_message: SendMessage,
     pub(crate) list_messages: ListMessages,
+    pub(crate) change_message: ChangeMessage,
+    pub(crate) list_changes: ListChanges,
+    pub(crate) list_reactions: ListReactions,
     pub(crate) mark_read: MarkRead,
     pub(crate) change_rules: ChangeRules,
     pub(crate) delete_room: DeleteRoom,

@@ -4,6 +4,7 @@
 //! and its handler to [`Event::handle`]. Around this table: [`namespace`] connects clients,
 //! [`serving`] carries their events out in order, [`outbox`] holds what waits for them.
 
+mod changing;
 pub(crate) mod client;
 mod context;
 pub(crate) mod encoder;
@@ -27,9 +28,9 @@ pub(crate) mod serving;
 
 use chat_domain::ports::InboxPosition;
 use chat_domain::use_cases::{
-    InboxLimit, PageLimit, PageStart, RulesChange, RulesRequest, SentMessage,
+    InboxLimit, PageLimit, PageStart, RulesChange, RulesRequest, SentMessage, UserEdit,
 };
-use chat_domain::{Membership, Notify, RoomId, Seq, UserId};
+use chat_domain::{Membership, Notify, ReactionKey, Rev, RoomId, Seq, UserId};
 
 use self::context::Context;
 use self::protocol::{Fields, Malformed, Payload, Token};
@@ -41,6 +42,7 @@ pub(crate) enum Event {
     JoinRoom {
         room_id: RoomId,
         after: Option<Seq>,
+        after_rev: Option<Rev>,
     },
     LeaveRoom {
         room_id: RoomId,
@@ -79,6 +81,23 @@ pub(crate) enum Event {
         room_id: RoomId,
         notify: Notify,
     },
+    ChangeMessage {
+        room_id: RoomId,
+        seq: Seq,
+        edit: UserEdit,
+    },
+    ListReactions {
+        room_id: RoomId,
+        seq: Seq,
+        key: ReactionKey,
+        after: Option<UserId>,
+        limit: PageLimit,
+    },
+    ListChanges {
+        room_id: RoomId,
+        after: Rev,
+        limit: PageLimit,
+    },
 }
 
 impl Event {
@@ -93,6 +112,7 @@ impl Event {
                 Self::JoinRoom {
                     room_id: fields.room_id()?,
                     after: fields.after_seq()?,
+                    after_rev: fields.optional_after_rev()?,
                 }
             }
             "leaveRoom" => Self::LeaveRoom {
@@ -101,6 +121,7 @@ impl Event {
             "sendMessage" => {
                 let fields = payload.fields()?;
                 Self::SendMessage(SentMessage {
+                    extras: None,
                     room_id: fields.room_id()?,
                     content: fields.content()?,
                     client_message_id: fields.client_message_id()?,
@@ -172,7 +193,48 @@ impl Event {
                     notify: fields.notify()?,
                 }
             }
+            "editMessage" => {
+                Self::change_message(payload, |fields| Ok(UserEdit::Edit(fields.content()?)))?
+            }
+            "deleteMessage" => Self::change_message(payload, |_| Ok(UserEdit::Delete))?,
+            "setReaction" => Self::change_message(payload, |fields| {
+                Ok(UserEdit::React {
+                    key: fields.key()?,
+                    on: fields.on()?,
+                })
+            })?,
+            "listReactions" => {
+                let fields = payload.fields()?;
+                Self::ListReactions {
+                    room_id: fields.room_id()?,
+                    seq: fields.seq()?,
+                    key: fields.key()?,
+                    after: fields.after()?,
+                    limit: fields.limit()?,
+                }
+            }
+            "listChanges" => {
+                let fields = payload.fields()?;
+                Self::ListChanges {
+                    room_id: fields.room_id()?,
+                    after: fields.after_rev()?,
+                    limit: fields.limit()?,
+                }
+            }
             _ => return Err(Malformed::UnknownEvent),
+        })
+    }
+
+    /// Parses an event that changes one message.
+    fn change_message(
+        payload: &Payload<'_>,
+        edit: impl FnOnce(&Fields<'_>) -> Result<UserEdit, Malformed>,
+    ) -> Result<Self, Malformed> {
+        let fields = payload.fields()?;
+        Ok(Self::ChangeMessage {
+            room_id: fields.room_id()?,
+            seq: fields.seq()?,
+            edit: edit(fields)?,
         })
     }
 
@@ -199,6 +261,7 @@ impl Event {
             | Self::SendMessage(_)
             | Self::MarkRead { .. }
             | Self::ChangeRules { .. }
+            | Self::ChangeMessage { .. }
             | Self::GetRoom { .. }
             | Self::ListRooms { .. }
             | Self::WatchRooms
@@ -206,7 +269,9 @@ impl Event {
             Self::LeaveRoom { .. }
             | Self::ListMessages { .. }
             | Self::RenewToken { .. }
-            | Self::ListMembers { .. } => false,
+            | Self::ListMembers { .. }
+            | Self::ListReactions { .. }
+            | Self::ListChanges { .. } => false,
         }
     }
 
@@ -220,9 +285,11 @@ impl Event {
         membership: &mut Membership,
     ) -> Result<(), Failure> {
         match self {
-            Self::JoinRoom { room_id, after } => {
-                joining::join(context, membership, room_id, after).await
-            }
+            Self::JoinRoom {
+                room_id,
+                after,
+                after_rev,
+            } => joining::join(context, membership, room_id, after, after_rev).await,
             Self::LeaveRoom { room_id } => {
                 joining::leave(context, membership, room_id);
                 Ok(())
@@ -254,6 +321,24 @@ impl Event {
             Self::SetNotify { room_id, notify } => {
                 rooms::set_notify(context, room_id, notify).await
             }
+            Self::ChangeMessage { room_id, seq, edit } => {
+                changing::change(context, membership, room_id, seq, edit).await
+            }
+            Self::ListReactions {
+                room_id,
+                seq,
+                key,
+                after,
+                limit,
+            } => {
+                changing::list_reactions(context, membership, room_id, (seq, key), after, limit)
+                    .await
+            }
+            Self::ListChanges {
+                room_id,
+                after,
+                limit,
+            } => changing::list_changes(context, membership, room_id, after, limit).await,
         }
     }
 }

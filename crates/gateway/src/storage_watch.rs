@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, Changes, LogCursor, LogPage, MarkedRead, MessageRepository, ReadLimit,
-    RoomPosition, RoomRepository,
+    AppendError, Appended, ChangeRepository, Changes, LogCursor, LogPage, MarkedRead,
+    MessageRepository, ReadLimit, RoomPosition, RoomRepository,
 };
 use chat_domain::{Generation, NewMessage, RoomId, RoomState, Seq, StorageError, UserId, one_line};
 use tokio::time::Instant;
 
+mod changes;
+
+use self::changes::ChangesWatch;
 use crate::lock;
 use crate::metrics::Metrics;
 
@@ -25,25 +28,34 @@ const LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long operations must succeed without a failure until an outage has ended.
 const RECOVERY: Duration = Duration::from_secs(1);
 
+/// Repositories whose outages are logged together.
+pub(crate) struct Repositories {
+    pub(crate) messages: Arc<dyn MessageRepository>,
+    pub(crate) changes: Arc<dyn ChangeRepository>,
+    pub(crate) rooms: Arc<dyn RoomRepository>,
+}
+
 /// Returns repositories that do what these do, log their outages and count their failures.
-pub(crate) fn watch(
-    messages: Arc<dyn MessageRepository>,
-    rooms: Arc<dyn RoomRepository>,
-    metrics: Arc<Metrics>,
-) -> (Arc<dyn MessageRepository>, Arc<dyn RoomRepository>) {
+pub(crate) fn watch(repositories: Repositories, metrics: Arc<Metrics>) -> Repositories {
+    let outages = Arc::new(Outages::new(metrics));
+    let changes = ChangesWatch::new(repositories.changes, outages.clone());
     let watch = Arc::new(StorageWatch {
-        messages,
-        rooms,
-        outages: Outages::new(metrics),
+        messages: repositories.messages,
+        rooms: repositories.rooms,
+        outages,
     });
-    (watch.clone(), watch)
+    Repositories {
+        messages: watch.clone(),
+        changes: Arc::new(changes),
+        rooms: watch,
+    }
 }
 
 /// Repositories that observe the outcomes of others.
 struct StorageWatch {
     messages: Arc<dyn MessageRepository>,
     rooms: Arc<dyn RoomRepository>,
-    outages: Outages,
+    outages: Arc<Outages>,
 }
 
 #[async_trait]

@@ -10,9 +10,9 @@ use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    Clock, Inbox, MessageRepository, NodeCommand, NodeCommandListener, NodeCommands,
-    NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions,
-    StorageHealth,
+    ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand, NodeCommandListener,
+    NodeCommands, NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository,
+    Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
@@ -26,7 +26,7 @@ use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::deletion;
 use crate::demo::Demo;
 use crate::metrics::Metrics;
-use crate::storage_watch;
+use crate::storage_watch::{self, Repositories};
 use crate::traces::Traces;
 
 /// The configured database.
@@ -122,6 +122,7 @@ impl Database {
         fn shared<D>(database: D) -> Ports
         where
             D: MessageRepository
+                + ChangeRepository
                 + RoomRepository
                 + RoomDirectory
                 + Inbox
@@ -133,6 +134,7 @@ impl Database {
             let database = Arc::new(database);
             Ports {
                 messages: database.clone(),
+                changes: database.clone(),
                 rooms: database.clone(),
                 directory: database.clone(),
                 inbox: database.clone(),
@@ -167,6 +169,7 @@ impl BatchObserver for Batches {
 /// The ports of a database.
 struct Ports {
     messages: Arc<dyn MessageRepository>,
+    changes: Arc<dyn ChangeRepository>,
     rooms: Arc<dyn RoomRepository>,
     directory: Arc<dyn RoomDirectory>,
     inbox: Arc<dyn Inbox>,
@@ -287,9 +290,21 @@ pub(crate) fn app(
         }
         None => None,
     };
-    let (messages, rooms) = storage_watch::watch(ports.messages, ports.rooms, metrics.clone());
+    let Repositories {
+        messages,
+        changes,
+        rooms,
+    } = storage_watch::watch(
+        Repositories {
+            messages: ports.messages,
+            changes: ports.changes,
+            rooms: ports.rooms,
+        },
+        metrics.clone(),
+    );
     Ok(App::new(AppOptions {
         messages,
+        changes,
         rooms,
         directory: ports.directory,
         deletion: ports.deletion,

@@ -228,6 +228,7 @@ fn room(number: u64) -> RoomId {
 
 fn message(room_id: RoomId, content: &str) -> NewMessage {
     NewMessage {
+        extras: None,
         room_id,
         author: User {
             id: UserId::new("42").unwrap(),
@@ -242,6 +243,7 @@ fn message(room_id: RoomId, content: &str) -> NewMessage {
 
 fn with_id(message: NewMessage, id: &str) -> NewMessage {
     NewMessage {
+        extras: None,
         client_message_id: Some(ClientMessageId::new(id).unwrap()),
         ..message
     }

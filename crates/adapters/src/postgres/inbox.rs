@@ -11,6 +11,7 @@ use diesel::{IntoSql as _, QueryableByName};
 use diesel_async::RunQueryDsl as _;
 
 use super::inbox_query::{OVERVIEWS, PAGE, SET_NOTIFY, UNREAD_TOTAL, VIEWS};
+use super::message_columns::MessageColumns;
 use super::statement::Statement;
 use super::{Database, rows};
 use crate::stored_inbox::{self, OverviewColumns, ViewColumns};
@@ -48,24 +49,6 @@ struct OverviewRow {
     metadata: String,
     #[diesel(embed)]
     message: Option<MessageColumns>,
-}
-
-#[derive(QueryableByName)]
-struct MessageColumns {
-    #[diesel(sql_type = BigInt)]
-    message_id: i64,
-    #[diesel(sql_type = BigInt)]
-    message_seq: i64,
-    #[diesel(sql_type = Text)]
-    author_id: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    author_name: Option<String>,
-    #[diesel(sql_type = Text)]
-    content: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    client_message_id: Option<String>,
-    #[diesel(sql_type = Timestamptz)]
-    created_at: PgTimestamp,
 }
 
 #[derive(QueryableByName)]
@@ -225,18 +208,7 @@ fn listed(row: ListedRow) -> Result<ListedRoom, StorageError> {
 
 fn overview(row: OverviewRow) -> Result<OverviewColumns, StorageError> {
     let id = row.id;
-    let message = row.message.map(|message| {
-        rows::message((
-            message.message_id,
-            id,
-            message.message_seq,
-            message.author_id,
-            message.author_name,
-            message.content,
-            message.client_message_id,
-            message.created_at,
-        ))
-    });
+    let message = row.message.map(|message| message.message(id));
     Ok(OverviewColumns {
         room_id: rows::room(id)?,
         newest: rows::position(row.last_seq)?,

@@ -39,6 +39,8 @@
 //! that row anyway, takes as long as before within the noise of the measurement, with as many HOT
 //! updates (98%).
 
+use super::message_columns::{changes_columns, message_columns};
+
 /// The rooms of the user of `ask`, with what their counters and the user's pointers state.
 ///
 /// The counters are looked up one by one: a join could be planned as a scan of all rooms. So are
@@ -53,7 +55,7 @@ macro_rules! mine {
     () => {
         "size AS (SELECT count(*) > 500 AS is_large FROM (\
          SELECT FROM members WHERE user_id = (SELECT user_id FROM ask) LIMIT 501) AS member), \
-         mine AS (SELECT room.id, room.last_seq, \
+         mine AS (SELECT room.id, room.last_seq, room.last_rev, \
          CASE WHEN (SELECT is_large FROM size) THEN member.read ELSE coalesce((\
          SELECT seq FROM read_pointers AS pointer WHERE pointer.room_id = room.id \
          AND pointer.user_id = (SELECT user_id FROM ask)), 0) END AS read, \
@@ -73,7 +75,7 @@ macro_rules! mine {
          WHERE (SELECT is_large FROM size) AND user_id = (SELECT user_id FROM ask)\
          ) AS part GROUP BY room_id HAVING max(joined_at) IS NOT NULL\
          ) AS member CROSS JOIN LATERAL (\
-         SELECT id, last_seq, active_at FROM rooms WHERE rooms.id = member.room_id \
+         SELECT id, last_seq, active_at, last_rev FROM rooms WHERE rooms.id = member.room_id \
          AND rooms.generation <= rooms.rules OFFSET 0\
          ) AS room)"
     };
@@ -85,15 +87,23 @@ macro_rules! total {
     };
 }
 
-/// Joins to each `room` its settings and its newest message.
+/// Joins to each `room` its settings, its newest message and, in a room in which messages have
+/// changed, what has become of it.
 macro_rules! overview {
     () => {
-        " LEFT JOIN LATERAL (SELECT kind, name, metadata FROM room_settings \
-         WHERE room_settings.room_id = room.id OFFSET 0) AS settings ON true \
-         LEFT JOIN LATERAL (SELECT id AS message_id, seq AS message_seq, user_id AS author_id, \
-         (SELECT users.name FROM users WHERE users.id = messages.user_id) AS author_name, \
-         content, client_message_id, created_at FROM messages WHERE messages.room_id = room.id \
-         ORDER BY seq DESC LIMIT 1) AS message ON true"
+        concat!(
+            " LEFT JOIN LATERAL (SELECT kind, name, metadata FROM room_settings \
+             WHERE room_settings.room_id = room.id OFFSET 0) AS settings ON true \
+             LEFT JOIN LATERAL (SELECT ",
+            message_columns!(),
+            " FROM messages WHERE messages.room_id = room.id \
+             ORDER BY seq DESC LIMIT 1) AS message ON true \
+             LEFT JOIN LATERAL (SELECT ",
+            changes_columns!(),
+            " FROM message_changes WHERE room.last_rev > 0 \
+             AND message_changes.room_id = room.id AND message_changes.seq = message.message_seq \
+             OFFSET 0) AS change ON true"
+        )
     };
 }
 
@@ -106,7 +116,7 @@ pub(super) const PAGE: (&str, &str) = (
         total!(),
         ", page.* FROM (SELECT) AS one LEFT JOIN (\
          SELECT room.*, member.role, member.notify, coalesce(settings.kind, '') AS kind, \
-         settings.name, coalesce(settings.metadata, '') AS metadata, message.* \
+         settings.name, coalesce(settings.metadata, '') AS metadata, message.*, change.* \
          FROM (SELECT * FROM mine \
          WHERE (activity, id) < ((SELECT at FROM ask), (SELECT after FROM ask)) \
          ORDER BY activity DESC, id DESC LIMIT (SELECT size FROM ask)) AS room \
@@ -123,11 +133,11 @@ pub(super) const UNREAD_TOTAL: (&str, &str) = (
 );
 
 pub(super) const OVERVIEWS: (&str, &str) = (
-    "SELECT room.id, room.last_seq, settings.kind, settings.name, settings.metadata, message.* \
+    "SELECT room.id, room.last_seq, settings.kind, settings.name, settings.metadata, message.*, change.* \
      FROM unnest(",
     concat!(
         ") AS asked (id) CROSS JOIN LATERAL (\
-         SELECT id, last_seq FROM rooms WHERE rooms.id = asked.id \
+         SELECT id, last_seq, last_rev FROM rooms WHERE rooms.id = asked.id \
          AND rooms.generation <= rooms.rules OFFSET 0) AS room",
         overview!(),
         " WHERE settings.kind IS NOT NULL"

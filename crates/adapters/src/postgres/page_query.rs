@@ -25,6 +25,19 @@
 //! ```
 //!
 //! The names are looked up one by one: a join could be planned as a scan of all users.
+//!
+//! What has become of the messages is looked up one by one, too, in a room in which any has changed.
+//! In another room, a constant of the statement decides that nothing is:
+//!
+//! ```text
+//! ->  Result (actual rows=0 loops=201)
+//!       One-Time Filter: ((COALESCE(max(rooms.last_rev), '0'::bigint)) > 0)
+//!       ->  Index Scan using message_changes_pkey on message_changes (never executed)
+//!             Index Cond: ((room_id = sized.room_id) AND (seq = sized.seq))
+//! ```
+//!
+//! A page of 201 messages takes a client 0.1 to 0.3 ms longer than without these lookups if each of
+//! the messages has changed, and at most 0.3 ms longer, mostly within the noise, if none has.
 
 use chat_domain::ports::ReadLimit;
 use chat_domain::{RoomId, Seq};
@@ -46,7 +59,7 @@ pub(super) enum Direction {
 }
 
 /// Reads the room's newest position (0 without messages), its generation and, if there are any, the
-/// messages: at least one more than belongs to the page, if there are more.
+/// messages and what has become of them: at least one more than belongs to the page, if there are more.
 pub(super) struct PageQuery {
     room_id: i64,
     direction: Direction,
@@ -81,9 +94,11 @@ impl QueryFragment<Pg> for PageQuery {
         };
         out.push_sql(
             "SELECT room.newest, room.generation, page.id, page.room_id, page.seq, page.user_id, page.name, \
-             page.content, page.client_message_id, page.created_at \
+             page.content, page.client_message_id, page.created_at, change.rev, change.edited_at, \
+             change.deleted_at, change.erased_at, change.reactions \
              FROM (SELECT coalesce(max(last_seq), 0) AS newest, \
-             coalesce(max(generation), 0) AS generation FROM rooms WHERE id = ",
+             coalesce(max(generation), 0) AS generation, \
+             coalesce(max(last_rev), 0) AS last_rev FROM rooms WHERE id = ",
         );
         out.push_bind_param::<BigInt, _>(&self.room_id)?;
         out.push_sql(
@@ -109,7 +124,13 @@ impl QueryFragment<Pg> for PageQuery {
              WHERE place <= 2 OR bytes_before <= ",
         );
         out.push_bind_param::<BigInt, _>(&self.bytes)?;
-        out.push_sql(") AS page ON true");
+        // In a room without changes, nothing is looked up.
+        out.push_sql(
+            ") AS page ON true LEFT JOIN LATERAL (\
+             SELECT rev, edited_at, deleted_at, erased_at, reactions FROM message_changes \
+             WHERE room.last_rev > 0 AND message_changes.room_id = page.room_id \
+             AND message_changes.seq = page.seq OFFSET 0) AS change ON true",
+        );
         out.push_sql(order);
         Ok(())
     }
@@ -134,6 +155,13 @@ impl Query for PageQuery {
             Text,
             Nullable<Text>,
             Timestamptz,
+        )>,
+        Nullable<(
+            BigInt,
+            Nullable<Timestamptz>,
+            Nullable<Timestamptz>,
+            Nullable<Timestamptz>,
+            Nullable<Text>,
         )>,
     );
 }

@@ -1,8 +1,8 @@
 //! Which rooms' counters or rules have moved, and which members have changed, from the table
 //! `room_changes`.
 //!
-//! The functions of the migrations `0006_room_changes`, `0009_rules_in_changes` and
-//! `0011_member_changes` explain why nothing is missed.
+//! The functions of the migrations `0006_room_changes`, `0009_rules_in_changes`,
+//! `0011_member_changes` and `0016_message_changes` explain why nothing is missed.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -61,6 +61,8 @@ struct ChangesRow {
     #[diesel(sql_type = Nullable<Array<BigInt>>)]
     numbers: Option<Vec<i64>>,
     #[diesel(sql_type = Nullable<Array<BigInt>>)]
+    revs: Option<Vec<i64>>,
+    #[diesel(sql_type = Nullable<Array<BigInt>>)]
     member_rooms: Option<Vec<i64>>,
     #[diesel(sql_type = Nullable<Array<Text>>)]
     member_users: Option<Vec<String>>,
@@ -79,9 +81,14 @@ pub(super) async fn since(
         let query = diesel::sql_query(
             "SELECT server, snapshot::text, ids, seqs, numbers, member_rooms, member_users, \
              memberships, ARRAY(\
-             SELECT CASE WHEN number > 0 THEN (SELECT generation FROM rooms WHERE id = room) END \
-             FROM unnest(ids, numbers) WITH ORDINALITY AS change (room, number, place) \
-             ORDER BY place) AS generations \
+             SELECT CASE WHEN number > 0 OR rev > 0 \
+             THEN (SELECT generation FROM rooms WHERE id = room) END \
+             FROM unnest(ids, numbers, revs) WITH ORDINALITY AS change (room, number, rev, place) \
+             ORDER BY place) AS generations, ARRAY(\
+             SELECT CASE WHEN rev > 0 \
+             THEN coalesce((SELECT last_rev FROM rooms WHERE id = room), 0) ELSE 0 END \
+             FROM unnest(ids, revs) WITH ORDINALITY AS change (room, rev, place) \
+             ORDER BY place) AS revs \
              FROM room_changes_since($1, $2::pg_snapshot)",
         )
         .bind::<Nullable<Timestamptz>, _>(server)
@@ -89,12 +96,17 @@ pub(super) async fn since(
         Box::pin(query.get_result::<ChangesRow>(session))
     });
     let found = read.await?;
-    let columns = found.ids.zip(found.seqs).zip(found.numbers);
-    let rooms = columns.map(|((ids, seqs), numbers)| {
+    let columns = found.ids.zip(found.seqs).zip(found.numbers).zip(found.revs);
+    let rooms = columns.map(|(((ids, seqs), numbers), revs)| {
         let generations = found.generations.into_iter();
-        let rows = ids.into_iter().zip(seqs).zip(numbers).zip(generations);
-        let rooms = rows.map(|(((id, seq), number), generation)| {
-            rows::room_position((id, seq, number, generation))
+        let rows = ids
+            .into_iter()
+            .zip(seqs)
+            .zip(numbers)
+            .zip(revs)
+            .zip(generations);
+        let rooms = rows.map(|((((id, seq), number), rev), generation)| {
+            rows::room_position((id, seq, number, rev, generation))
         });
         // A room that is not valid has no members.
         rooms.filter_map(Result::ok).collect()

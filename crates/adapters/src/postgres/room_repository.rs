@@ -21,9 +21,10 @@ impl RoomRepository for Database {
                 rooms::id,
                 rooms::last_seq,
                 rooms::rules,
+                rooms::last_rev,
                 rooms::generation.nullable(),
             ));
-            Box::pin(query.load::<(i64, i64, i64, Option<i64>)>(session))
+            Box::pin(query.load::<(i64, i64, i64, i64, Option<i64>)>(session))
         });
         let found = read.await?;
         found.into_iter().map(rows::room_position).collect()
@@ -47,9 +48,14 @@ impl RoomRepository for Database {
             let query = rooms::table
                 .left_join(read_pointers::table.on(pointer))
                 .filter(rooms::id.eq(rows::number(room_id.get())))
-                .select((rooms::last_seq, read_pointers::seq.nullable(), rooms::rules));
+                .select((
+                    rooms::last_seq,
+                    read_pointers::seq.nullable(),
+                    rooms::rules,
+                    rooms::last_rev,
+                ));
             Box::pin(async move {
-                let found = query.first::<(i64, Option<i64>, i64)>(session).await;
+                let found = query.first::<(i64, Option<i64>, i64, i64)>(session).await;
                 found.optional()
             })
         });

@@ -3,11 +3,13 @@
 use std::time::SystemTime;
 
 use chat_domain::{
-    ClientMessageId, Content, DisplayName, Generation, Message, MessageId, ReadState, RoomId,
-    RoomState, RulesNumber, Seq, StorageError, Timestamp, Until, User, UserId, ports::RoomPosition,
+    ClientMessageId, Generation, Message, MessageId, ReadState, RoomId, RoomState, RulesNumber,
+    Seq, StorageError, Timestamp, Until, ports::RoomPosition,
 };
 use diesel::pg::data_types::PgTimestamp;
 use tokio_postgres::Row;
+
+use crate::stored_changes::{self, ChangesColumns};
 
 /// Milliseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
@@ -27,17 +29,30 @@ pub(super) type MessageRow = (
     PgTimestamp,
 );
 
-/// Converts a row with the columns of [`MessageRow`] that the driver itself has read.
+/// What has become of a message: `rev, edited_at, deleted_at, erased_at, reactions`.
+pub(super) type ChangesRow = (
+    i64,
+    Option<PgTimestamp>,
+    Option<PgTimestamp>,
+    Option<PgTimestamp>,
+    Option<String>,
+);
+
+/// Converts a row with the columns of [`MessageRow`] and [`ChangesRow`] that the driver itself has read.
 pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
     let user_id: String = row.get(3);
     let name: Option<String> = row.get(4);
-    let at: SystemTime = row.get(7);
-    let millis = match at.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(since) => i64::try_from(since.as_millis()),
-        Err(before) => i64::try_from(before.duration().as_millis()).map(|millis| -millis),
+    let rev: Option<i64> = row.get(8);
+    let at = |column| {
+        row.get::<_, Option<_>>(column)
+            .map(from_system_time)
+            .transpose()
     };
-    let millis = millis.map_err(StorageError::corrupt)?;
-    message((
+    let changes = match rev {
+        Some(rev) => Some((rev, at(9)?, at(10)?, at(11)?, row.get(12))),
+        None => None,
+    };
+    let message = (
         row.get(0),
         row.get(1),
         row.get(2),
@@ -45,29 +60,53 @@ pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
         name,
         row.get(5),
         row.get(6),
-        PgTimestamp((millis - EPOCH_MILLIS).saturating_mul(1000)),
-    ))
+        from_system_time(row.get(7))?,
+    );
+    self::message(message, changes)
+}
+
+fn from_system_time(at: SystemTime) -> Result<PgTimestamp, StorageError> {
+    let millis = match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()),
+        Err(before) => i64::try_from(before.duration().as_millis()).map(|millis| -millis),
+    };
+    let millis = millis.map_err(StorageError::corrupt)?;
+    Ok(PgTimestamp((millis - EPOCH_MILLIS).saturating_mul(1000)))
 }
 
 /// Converts a row to a message. A message whose author is not stored has the author's id
 /// as its name.
-pub(super) fn message(row: MessageRow) -> Result<Message, StorageError> {
+pub(super) fn message(
+    row: MessageRow,
+    changes: Option<ChangesRow>,
+) -> Result<Message, StorageError> {
     let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
+    let changes = changes.map(changes_columns);
     Ok(Message {
+        extras: None,
         id: MessageId::new(id),
         room_id: room(room_id)?,
         seq: position(seq)?,
-        author: User {
-            name: DisplayName::from_text(name.as_deref().unwrap_or(&user_id)),
-            id: UserId::new(user_id).map_err(StorageError::corrupt)?,
-        },
-        content: Content::new(content).map_err(StorageError::corrupt)?,
+        author: stored_changes::author(user_id, name, changes.as_ref())?,
+        content: stored_changes::content(content, changes.as_ref())?,
         client_message_id: client_message_id
             .map(ClientMessageId::new)
             .transpose()
             .map_err(StorageError::corrupt)?,
         created_at: timestamp(created_at),
+        changes: changes.map(stored_changes::changes).transpose()?,
     })
+}
+
+fn changes_columns(row: ChangesRow) -> ChangesColumns {
+    let (rev, edited_at, deleted_at, erased_at, reactions) = row;
+    ChangesColumns {
+        rev,
+        edited_at: edited_at.map(timestamp),
+        deleted_at: deleted_at.map(timestamp),
+        erased_at: erased_at.map(timestamp),
+        reactions,
+    }
 }
 
 pub(super) fn timestamp(at: PgTimestamp) -> Timestamp {
@@ -110,13 +149,14 @@ pub(super) fn position(seq: i64) -> Result<Seq, StorageError> {
     Seq::new(seq.unsigned_abs()).map_err(StorageError::corrupt)
 }
 
-/// Converts a room, its newest position, the number of its rules, and its generation, if that
-/// is known.
+/// Converts a room, its newest position, the number of its rules, that of its newest change to a
+/// message, and its generation, if that is known.
 pub(super) fn room_position(
-    row: (i64, i64, i64, Option<i64>),
+    row: (i64, i64, i64, i64, Option<i64>),
 ) -> Result<RoomPosition, StorageError> {
-    let (id, seq, rules, generation) = row;
+    let (id, seq, rules, rev, generation) = row;
     Ok(RoomPosition {
+        rev: stored_changes::rev(rev)?,
         room_id: room(id)?,
         newest: position(seq)?,
         rules: RulesNumber::new(rules.unsigned_abs()),
@@ -137,11 +177,14 @@ pub(super) fn read_state(row: Option<(i64, Option<i64>)>) -> Result<ReadState, S
     })
 }
 
-/// Converts a room's newest position, a user's read pointer and the number of the room's rules.
-/// Without a row, the room has none of them.
-pub(super) fn room_state(row: Option<(i64, Option<i64>, i64)>) -> Result<RoomState, StorageError> {
-    let (newest, read, rules) = row.unwrap_or_default();
+/// Converts a room's newest position, a user's read pointer, the number of the room's rules, and
+/// that of its newest change to a message. Without a row, the room has none of them.
+pub(super) fn room_state(
+    row: Option<(i64, Option<i64>, i64, i64)>,
+) -> Result<RoomState, StorageError> {
+    let (newest, read, rules, rev) = row.unwrap_or_default();
     Ok(RoomState {
+        rev: stored_changes::rev(rev)?,
         read: read_state(Some((newest, read)))?,
         rules: RulesNumber::new(rules.unsigned_abs()),
     })

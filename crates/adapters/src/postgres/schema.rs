@@ -6,6 +6,7 @@ diesel::table! {
         last_seq -> BigInt,
         rules -> BigInt,
         generation -> BigInt,
+        last_rev -> BigInt,
     }
 }
 

@@ -34,8 +34,8 @@ use std::sync::Arc;
 
 use chat_domain::ports::NodeCommand;
 use chat_domain::{
-    ChangeSubject, Disconnection, Generation, MAX_NUMBER, Revocation, RoomEntry, RulesNumber, Seq,
-    StoredChange, StoredMessage, Timestamp, UserId,
+    ChangeSubject, Disconnection, Generation, MAX_NUMBER, Rev, Revocation, RoomEntry, RulesNumber,
+    Seq, StoredChange, StoredMessage, Timestamp, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,6 +77,8 @@ struct Entry<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     rules: Option<RulesEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<ChangesEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     closed: Option<ClosedEntry>,
 }
 
@@ -109,6 +111,11 @@ struct RulesEntry<'a> {
     user: Option<Cow<'a, str>>,
     #[serde(borrow)]
     encoded: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChangesEntry {
+    rev: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -218,6 +225,10 @@ impl Payload {
                 }),
                 ..Entry::default()
             },
+            RoomEntry::Changes { rev } => Entry {
+                changes: Some(ChangesEntry { rev: rev.get() }),
+                ..Entry::default()
+            },
             RoomEntry::Closed => Entry {
                 closed: Some(ClosedEntry {}),
                 ..Entry::default()
@@ -281,6 +292,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
             message: Some(MessageEntry { seq, encoded }),
             read: None,
             rules: None,
+            changes: None,
             closed: None,
             ..
         } => {
@@ -293,6 +305,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
             message: None,
             read: Some(ReadEntry { user, seq }),
             rules: None,
+            changes: None,
             closed: None,
             ..
         } => Some(RoomEntry::ReadPointer {
@@ -308,6 +321,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
                     user,
                     encoded,
                 }),
+            changes: None,
             closed: None,
             ..
         } => {
@@ -322,10 +336,21 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
             })
         }
         Entry {
+            message: None,
+            read: None,
+            rules: None,
+            changes: Some(ChangesEntry { rev }),
+            closed: None,
+            ..
+        } => Some(RoomEntry::Changes {
+            rev: Rev::new(rev)?,
+        }),
+        Entry {
             generation: 1..,
             message: None,
             read: None,
             rules: None,
+            changes: None,
             closed: Some(ClosedEntry {}),
         } => Some(RoomEntry::Closed),
         _ => None,

@@ -45,7 +45,7 @@ impl Queue {
                 RoomEntry::Message(message) => message.encoded().len(),
                 RoomEntry::ReadPointer { user_id, .. } => user_id.as_str().len(),
                 RoomEntry::Rules { change, .. } => change.encoded().len(),
-                RoomEntry::Closed => 0,
+                RoomEntry::Changes { .. } | RoomEntry::Closed => 0,
             };
         let mut state = self.lock();
         if !state.is_open {

@@ -10,6 +10,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::inbox_query::{OVERVIEWS, PAGE, UNREAD_TOTAL};
+use super::message_columns::MessageColumns;
 use super::schema::{members, read_pointers};
 use super::{Database, rows};
 use crate::stored_inbox::{self, OverviewColumns, ViewColumns};
@@ -51,24 +52,6 @@ struct OverviewRow {
     metadata: String,
     #[diesel(embed)]
     message: Option<MessageColumns>,
-}
-
-#[derive(QueryableByName)]
-struct MessageColumns {
-    #[diesel(sql_type = BigInt)]
-    message_id: i64,
-    #[diesel(sql_type = BigInt)]
-    message_seq: i64,
-    #[diesel(sql_type = Text)]
-    author_id: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    author_name: Option<String>,
-    #[diesel(sql_type = Text)]
-    content: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    client_message_id: Option<String>,
-    #[diesel(sql_type = Text)]
-    created_at: String,
 }
 
 #[derive(QueryableByName)]
@@ -238,18 +221,7 @@ fn listed(row: ListedRow) -> Result<ListedRoom, StorageError> {
 
 fn overview(row: OverviewRow) -> Result<OverviewColumns, StorageError> {
     let id = row.id;
-    let message = row.message.map(|message| {
-        rows::message((
-            message.message_id,
-            id,
-            message.message_seq,
-            message.author_id,
-            message.author_name,
-            message.content,
-            message.client_message_id,
-            message.created_at,
-        ))
-    });
+    let message = row.message.map(|message| message.message(id));
     Ok(OverviewColumns {
         room_id: rows::room(id)?,
         newest: rows::position(row.last_seq)?,

@@ -8,7 +8,7 @@ use chat_domain::{
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 
-use super::schema::{messages, rooms, users};
+use super::schema::{message_changes, messages, rooms, users};
 use super::{Database, rows};
 use crate::page::{self, ReadOf};
 
@@ -32,7 +32,7 @@ impl MessageRepository for Database {
                     .filter(messages::seq.gt(rows::number(position.get())))
                     .order(messages::seq)
                     .limit(page::rows_to_read(limit))
-                    .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
+                    .load_iter::<StoredRow, DefaultLoadingMode>(connection)
                     .map_err(StorageError::unavailable)?;
                 page::forward(read, messages.map(message), limit)
             })
@@ -55,7 +55,7 @@ impl MessageRepository for Database {
                     .filter(messages::seq.lt(end))
                     .order(messages::seq.desc())
                     .limit(page::rows_to_read(limit))
-                    .load_iter::<rows::MessageRow, DefaultLoadingMode>(connection)
+                    .load_iter::<StoredRow, DefaultLoadingMode>(connection)
                     .map_err(StorageError::unavailable)?;
                 page::backward(read, messages.map(message), limit)
             })
@@ -74,7 +74,7 @@ impl From<diesel::result::Error> for ReadError {
 }
 
 /// Carries out statements that see one state of the database.
-fn at_one_moment<T>(
+pub(super) fn at_one_moment<T>(
     connection: &mut SqliteConnection,
     read: impl FnOnce(&mut SqliteConnection) -> Result<T, StorageError>,
 ) -> Result<T, StorageError> {
@@ -98,21 +98,53 @@ fn state(connection: &mut SqliteConnection, room_id: RoomId) -> Result<ReadOf, S
     })
 }
 
-/// Selects message rows. A message whose author is not stored has no name.
+/// A message, and what has become of it.
+pub(super) type StoredRow = (rows::MessageRow, Option<rows::ChangesRow>);
+
+/// Selects message rows, and what has become of the messages. A message whose author is not stored
+/// has no name.
+///
+/// A page looks each of its messages up in `message_changes`, by the primary key:
+///
+/// ```text
+/// SEARCH messages USING INDEX sqlite_autoindex_messages_1 (room_id=? AND seq>?)
+/// SEARCH users USING PRIMARY KEY (id=?) LEFT-JOIN
+/// SEARCH message_changes USING PRIMARY KEY (room_id=? AND seq=?) LEFT-JOIN
+/// ```
+///
+/// A page of 201 messages takes 0.25 ms of processor time without these lookups, 0.30 ms if no
+/// message in the database has changed, and 0.36 ms if each has.
 #[diesel::dsl::auto_type(no_type_alias)]
 pub(super) fn with_author() -> _ {
-    messages::table.left_join(users::table).select((
-        messages::id,
-        messages::room_id,
-        messages::seq,
-        messages::user_id,
-        users::name.nullable(),
-        messages::content,
-        messages::client_message_id,
-        messages::created_at,
-    ))
+    let change = message_changes::room_id
+        .eq(messages::room_id)
+        .and(message_changes::seq.eq(messages::seq));
+    messages::table
+        .left_join(users::table)
+        .left_join(message_changes::table.on(change))
+        .select((
+            (
+                messages::id,
+                messages::room_id,
+                messages::seq,
+                messages::user_id,
+                users::name.nullable(),
+                messages::content,
+                messages::client_message_id,
+                messages::created_at,
+            ),
+            (
+                message_changes::rev,
+                message_changes::edited_at,
+                message_changes::deleted_at,
+                message_changes::erased_at,
+                message_changes::reactions,
+            )
+                .nullable(),
+        ))
 }
 
-fn message(row: QueryResult<rows::MessageRow>) -> Result<Message, StorageError> {
-    rows::message(row.map_err(StorageError::unavailable)?)
+fn message(row: QueryResult<StoredRow>) -> Result<Message, StorageError> {
+    let (row, changes) = row.map_err(StorageError::unavailable)?;
+    rows::message(row, changes)
 }

@@ -1,5 +1,5 @@
-//! Which rooms have new messages, by the ids of the messages; which rooms' rules have changed,
-//! and which members, by the numbers in the tables `rules_changes` and `member_changes`.
+//! Which rooms have new messages, by the ids of the messages; which rooms' rules or stored messages
+//! have changed, and which members, by the numbers in the tables `rules_changes` and `member_changes`.
 //!
 //! SQLite has one writer at a time, and an id is assigned while it writes: what is committed
 //! later has larger ids. An id is never assigned again, because the tables have AUTOINCREMENT,
@@ -34,6 +34,8 @@ struct ChangeRow {
     seq: Option<i64>,
     #[diesel(sql_type = Nullable<BigInt>)]
     rules: Option<i64>,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    rev: Option<i64>,
     #[diesel(sql_type = Nullable<Bool>)]
     is_membership: Option<bool>,
     #[diesel(sql_type = Nullable<BigInt>)]
@@ -47,13 +49,14 @@ const CHANGES: &str = "WITH sequence AS (\
      coalesce(max(seq) FILTER (WHERE name = 'member_changes'), 0) AS largest_member \
      FROM sqlite_sequence), \
      change AS (\
-     SELECT room_id, NULL AS user_id, seq, 0 AS rules, NULL AS generation, 0 AS is_membership \
+     SELECT room_id, NULL AS user_id, seq, 0 AS rules, 0 AS rev, NULL AS generation, \
+     0 AS is_membership \
      FROM messages WHERE id > ? UNION ALL \
-     SELECT rooms.id, NULL, last_seq, rules, generation, 0 \
+     SELECT rooms.id, NULL, last_seq, rules, last_rev, generation, 0 \
      FROM rules_changes CROSS JOIN rooms ON rooms.id = room_id WHERE number > ? UNION ALL \
-     SELECT room_id, user_id, 0, 0, NULL, is_membership FROM member_changes WHERE number > ?) \
+     SELECT room_id, user_id, 0, 0, 0, NULL, is_membership FROM member_changes WHERE number > ?) \
      SELECT largest_id, largest_number, largest_member, room_id, user_id, max(seq) AS seq, \
-     max(rules) AS rules, max(is_membership) AS is_membership, max(generation) AS generation \
+     max(rules) AS rules, max(rev) AS rev, max(is_membership) AS is_membership, max(generation) AS generation \
      FROM sequence LEFT JOIN change \
      GROUP BY room_id, user_id";
 
@@ -105,8 +108,9 @@ pub(super) fn since(
                 }));
             }
             None => {
-                let columns = row.seq.zip(row.rules);
-                let position = columns.map(|(seq, rules)| (room_id, seq, rules, row.generation));
+                let columns = row.seq.zip(row.rules).zip(row.rev);
+                let position =
+                    columns.map(|((seq, rules), rev)| (room_id, seq, rules, rev, row.generation));
                 rooms.extend(position.and_then(|row| rows::room_position(row).ok()));
             }
         }

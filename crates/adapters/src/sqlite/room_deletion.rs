@@ -3,6 +3,8 @@
 //! A closure and a batch are each a transaction of the one task that writes. A batch does what the
 //! function `delete_closed_batch` does on PostgreSQL.
 
+mod reactions;
+
 use async_trait::async_trait;
 use chat_domain::ports::{Closing, DeletedBatch, RoomDeletion};
 use chat_domain::{Generation, RoomId, StorageError};
@@ -21,6 +23,10 @@ const TABLES: [&str; 5] = [
     "slow_mode_turns",
 ];
 
+/// The steps after those of the tables.
+const CHANGES: i64 = TABLES.len() as i64 + 1;
+const REACTIONS: i64 = CHANGES + 1;
+
 const ROOM: &str = "SELECT rules, generation, last_seq > 0 \
      OR EXISTS (SELECT 1 FROM room_settings WHERE room_id = rooms.id) AS is_there \
      FROM rooms WHERE id = ?";
@@ -31,22 +37,18 @@ const NOTE_CLOSED: &str = "INSERT INTO closed_rooms (room_id, closed_at) \
      VALUES (?, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))";
 
 /// What was decided before a room was closed has ended when it is due.
-const NEXT_DUE: &str = "SELECT room_id, step, seq, user_id FROM closed_rooms \
+const NEXT_DUE: &str = "SELECT room_id, step, seq, key, user_id FROM closed_rooms \
      WHERE closed_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-2 seconds') \
      ORDER BY closed_at, room_id LIMIT 1";
 
 const NOTE_PROGRESS: &str =
-    "UPDATE closed_rooms SET step = ?2, seq = ?3, user_id = ?4 WHERE room_id = ?1";
-
-const DELETE_MESSAGES: &str = "DELETE FROM messages WHERE room_id = ? AND seq > ? AND seq <= ?";
-
-const NEXT_MESSAGE: &str = "SELECT min(seq) AS value FROM messages WHERE room_id = ? AND seq > ?";
+    "UPDATE closed_rooms SET step = ?2, seq = ?3, key = ?4, user_id = ?5 WHERE room_id = ?1";
 
 /// In the order of their parameter, the room: the settings, the row of the next generation, and
 /// that the room is not closed any more.
 const FINISH: [&str; 3] = [
     "DELETE FROM room_settings WHERE room_id = ?",
-    "UPDATE rooms SET last_seq = 0, rules = generation WHERE id = ?",
+    "UPDATE rooms SET last_seq = 0, last_rev = 0, rules = generation WHERE id = ?",
     "DELETE FROM closed_rooms WHERE room_id = ?",
 ];
 
@@ -71,6 +73,8 @@ struct ClosedRow {
     step: i64,
     #[diesel(sql_type = BigInt)]
     seq: i64,
+    #[diesel(sql_type = Text)]
+    key: String,
     #[diesel(sql_type = Text)]
     user_id: String,
 }
@@ -167,20 +171,20 @@ fn delete_batch(connection: &mut SqliteConnection, size: i64) -> QueryResult<Opt
     };
     let is_first = closed.step == 0 && closed.seq == 0;
     let mut deleted = 0;
-    while deleted < size {
-        let table = match closed.step {
-            0 => None,
-            step => match usize::try_from(step - 1).ok().and_then(|at| TABLES.get(at)) {
-                Some(table) => Some(table),
-                None => break,
-            },
-        };
+    while deleted < size && closed.step <= REACTIONS {
+        let size = size - deleted;
+        let table = usize::try_from(closed.step - 1);
+        let table = table.ok().and_then(|at| TABLES.get(at));
         deleted += match table {
-            None => delete_messages(connection, &mut closed, size - deleted)?,
-            Some(table) => delete_rows(connection, &mut closed, table, size - deleted)?,
+            Some(table) => delete_rows(connection, &mut closed, table, size)?,
+            None if closed.step == CHANGES => {
+                delete_range(connection, &mut closed, "message_changes", size)?
+            }
+            None if closed.step == REACTIONS => reactions::delete(connection, &mut closed, size)?,
+            None => delete_range(connection, &mut closed, "messages", size)?,
         };
     }
-    let is_last = usize::try_from(closed.step).is_ok_and(|step| step > TABLES.len());
+    let is_last = closed.step > REACTIONS;
     if is_last {
         for statement in FINISH {
             diesel::sql_query(statement)
@@ -192,6 +196,7 @@ fn delete_batch(connection: &mut SqliteConnection, size: i64) -> QueryResult<Opt
             .bind::<BigInt, _>(closed.room_id)
             .bind::<BigInt, _>(closed.step)
             .bind::<BigInt, _>(closed.seq)
+            .bind::<Text, _>(&closed.key)
             .bind::<Text, _>(&closed.user_id)
             .execute(connection)?;
     }
@@ -203,26 +208,30 @@ fn delete_batch(connection: &mut SqliteConnection, size: i64) -> QueryResult<Opt
     }))
 }
 
-fn delete_messages(
+/// Deletes rows of a table that has at most one for each position.
+fn delete_range(
     connection: &mut SqliteConnection,
     closed: &mut ClosedRow,
+    table: &str,
     size: i64,
 ) -> QueryResult<i64> {
     let end = closed.seq + size;
-    let deleted = diesel::sql_query(DELETE_MESSAGES)
+    let delete = format!("DELETE FROM {table} WHERE room_id = ? AND seq > ? AND seq <= ?");
+    let deleted = diesel::sql_query(delete)
         .bind::<BigInt, _>(closed.room_id)
         .bind::<BigInt, _>(closed.seq)
         .bind::<BigInt, _>(end)
         .execute(connection)?;
-    let next = diesel::sql_query(NEXT_MESSAGE)
+    let next = format!("SELECT min(seq) AS value FROM {table} WHERE room_id = ? AND seq > ?");
+    let next = diesel::sql_query(next)
         .bind::<BigInt, _>(closed.room_id)
         .bind::<BigInt, _>(end)
         .get_result::<NumberRow>(connection)?;
     match next.value {
         Some(next) => closed.seq = next - 1,
         None => {
-            closed.seq = end;
-            closed.step = 1;
+            closed.seq = 0;
+            closed.step += 1;
         }
     }
     Ok(count(deleted))
@@ -255,6 +264,8 @@ fn delete_rows(
     if count(deleted) < size {
         closed.step += 1;
         closed.user_id.clear();
+        // Also if the previous version left it where the messages ended.
+        closed.seq = 0;
     }
     Ok(count(deleted))
 }

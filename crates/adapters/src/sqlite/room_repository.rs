@@ -27,9 +27,10 @@ impl RoomRepository for Database {
                         rooms::id,
                         rooms::last_seq,
                         rooms::rules,
+                        rooms::last_rev,
                         rooms::generation.nullable(),
                     ))
-                    .load::<(i64, i64, i64, Option<i64>)>(connection)
+                    .load::<(i64, i64, i64, i64, Option<i64>)>(connection)
                     .map_err(StorageError::unavailable)?;
                 for row in found {
                     newest.push(rows::room_position(row)?);
@@ -56,7 +57,7 @@ impl RoomRepository for Database {
         let state = self.pool.read(move |connection| {
             let found = read_state(connection, room_id, &user_id);
             let found = found.map_err(StorageError::unavailable)?;
-            rows::room_state(found.map(|(newest, read, rules, _)| (newest, read, rules)))
+            rows::room_state(found.map(|(newest, read, rules, rev, _)| (newest, read, rules, rev)))
         });
         state.await
     }
@@ -78,9 +79,9 @@ impl RoomRepository for Database {
     }
 }
 
-/// A room's newest position, a user's read pointer, the number of the room's rules, and its
-/// generation.
-pub(super) type RoomStateRow = (i64, Option<i64>, i64, i64);
+/// A room's newest position, a user's read pointer, the number of the room's rules, that of its
+/// newest change to a message, and its generation.
+pub(super) type RoomStateRow = (i64, Option<i64>, i64, i64, i64);
 
 pub(super) fn read_state(
     connection: &mut SqliteConnection,
@@ -97,6 +98,7 @@ pub(super) fn read_state(
             rooms::last_seq,
             read_pointers::seq.nullable(),
             rooms::rules,
+            rooms::last_rev,
             rooms::generation,
         ))
         .first(connection)

@@ -14,6 +14,7 @@ diesel::table! {
         rules -> BigInt,
         active_at -> Nullable<Text>,
         generation -> BigInt,
+        last_rev -> BigInt,
     }
 }
 
@@ -26,6 +27,18 @@ diesel::table! {
         content -> Text,
         client_message_id -> Nullable<Text>,
         created_at -> Text,
+    }
+}
+
+diesel::table! {
+    message_changes (room_id, seq) {
+        room_id -> BigInt,
+        seq -> BigInt,
+        rev -> BigInt,
+        edited_at -> Nullable<Text>,
+        deleted_at -> Nullable<Text>,
+        erased_at -> Nullable<Text>,
+        reactions -> Nullable<Text>,
     }
 }
 
@@ -48,6 +61,6 @@ diesel::table! {
 }
 
 diesel::joinable!(messages -> users (user_id));
-diesel::allow_tables_to_appear_in_same_query!(messages, rooms, users);
+diesel::allow_tables_to_appear_in_same_query!(messages, message_changes, rooms, users);
 diesel::allow_tables_to_appear_in_same_query!(rooms, read_pointers);
 diesel::allow_tables_to_appear_in_same_query!(members, read_pointers);

@@ -19,7 +19,7 @@ use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::upsert::excluded;
 
-use super::message_repository::with_author;
+use super::message_repository::{StoredRow, with_author};
 use super::schema::{messages, read_pointers, rooms, users};
 use super::writer::Writer;
 use super::{errors, rows};
@@ -70,7 +70,10 @@ impl Store for SqliteStore {
             }
             Ok(found)
         });
-        found.await?.into_iter().map(rows::message).collect()
+        let found = found.await?.into_iter();
+        found
+            .map(|(row, changes)| rows::message(row, changes))
+            .collect()
     }
 
     async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
@@ -127,7 +130,7 @@ pub(super) fn transaction<T>(
 fn find_original(
     connection: &mut SqliteConnection,
     message: &NewMessage,
-) -> QueryResult<Option<rows::MessageRow>> {
+) -> QueryResult<Option<StoredRow>> {
     let Some(id) = &message.client_message_id else {
         return Ok(None);
     };
@@ -258,6 +261,7 @@ mod tests {
             connection.batch_execute(&limit).unwrap();
         };
         let message = NewMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             author: User {
                 id: UserId::new("42").unwrap(),

@@ -42,6 +42,7 @@ pub(crate) async fn send(
 ) -> Message {
     let rules = number(store, room_id).await.get();
     let message = NewMessage {
+        extras: None,
         created_at: now(),
         ..by(author, author, room_id, content)
     };

@@ -4,7 +4,12 @@
 
 mod append_under_rules;
 mod authenticator;
+mod change_faults;
+mod change_model;
+mod change_repository;
+mod changed_messages;
 mod changed_rows;
+mod changes_migration;
 mod clock;
 mod databases;
 mod group_commit;
@@ -26,10 +31,12 @@ mod postgres_tls;
 mod postgres_unsettled;
 mod proxy;
 mod public_keys;
+mod reactions;
 mod read_marks;
 mod redis_exchange;
 mod redis_faults;
 mod redis_nodes;
+mod removed_content;
 mod room_changes;
 mod room_deletion;
 mod room_directory;
@@ -97,6 +104,7 @@ fn up_to(messages: usize) -> ReadLimit {
 
 fn by(user: &str, name: &str, room_id: RoomId, content: &str) -> NewMessage {
     NewMessage {
+        extras: None,
         room_id,
         author: User {
             id: UserId::new(user).unwrap(),
@@ -161,6 +169,7 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Decides a message by this number of its room's rules.
 fn under(rules: u64, message: NewMessage) -> NewMessage {
     NewMessage {
+        extras: None,
         rules: RulesNumber::new(rules),
         ..message
     }
@@ -169,6 +178,7 @@ fn under(rules: u64, message: NewMessage) -> NewMessage {
 /// Adds the id that the sender chose.
 fn with_id(message: NewMessage, id: &str) -> NewMessage {
     NewMessage {
+        extras: None,
         client_message_id: Some(ClientMessageId::new(id).unwrap()),
         ..message
     }

@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -197,6 +197,8 @@ const NAMES: [&str; 14] = [
     "0012_room_deletion",
     "0013_revocations",
     "0014_server_api",
+    "0015_message_extras",
+    "0016_message_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

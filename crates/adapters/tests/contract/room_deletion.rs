@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use chat_domain::ports::{
-    AppendError, Appended, ChangeError, Closing, DeletedBatch, MessageRepository, RoomDeletion,
-    RoomDirectory, RoomRepository,
+    AppendError, Appended, ChangeError, ChangeRepository, Closing, DeletedBatch, MessageChange,
+    MessageChangeError, MessageRepository, RoomDeletion, RoomDirectory, RoomRepository,
 };
-use chat_domain::{Generation, Role, RoomId, RulesNumber, Seq, UserId};
+use chat_domain::{Generation, MessageEdit, Rev, Role, RoomId, RulesNumber, Seq, UserId};
 use tokio::time::{sleep, timeout};
 
 use crate::append_under_rules::is_changed;
+use crate::change_repository::{edit, react};
 use crate::changed_rows::on_each_database_with_sql;
 use crate::room_directory::{ban, freeze, mute, set};
 use crate::{append, by, hello, room, seq, under, up_to, with_id};
@@ -21,11 +22,23 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const MAKE_DUE: &str = "UPDATE closed_rooms SET closed_at = '2000-01-01T00:00:00.000Z'";
 
 pub(crate) trait Store:
-    MessageRepository + RoomRepository + RoomDirectory + RoomDeletion + Clone + 'static
+    MessageRepository
+    + RoomRepository
+    + RoomDirectory
+    + RoomDeletion
+    + ChangeRepository
+    + Clone
+    + 'static
 {
 }
 impl<S> Store for S where
-    S: MessageRepository + RoomRepository + RoomDirectory + RoomDeletion + Clone + 'static
+    S: MessageRepository
+        + RoomRepository
+        + RoomDirectory
+        + RoomDeletion
+        + ChangeRepository
+        + Clone
+        + 'static
 {
 }
 
@@ -73,7 +86,7 @@ async fn a_closed_room_takes_nothing_and_every_read_states_it(
     for message in [hello(room(1)), sent] {
         assert!(is_changed(&store.append(message).await));
     }
-    let change = store.change(room(1), RulesNumber::NONE, &freeze()).await;
+    let change = RoomDirectory::change(store, room(1), RulesNumber::NONE, &freeze()).await;
     assert!(matches!(change, Err(ChangeError::RulesChanged)));
     let reader = UserId::new("7").unwrap();
     for (number, expected) in [(0, None), (1, None)] {
@@ -138,13 +151,29 @@ async fn what_does_not_exist_is_not_closed(store: &impl Store, _: impl Fn(&str))
     append(store, hello(room(1))).await.unwrap();
 }
 
-/// Fills a room: 25 messages by 5 users, whose pointers move, 4 members, 2 bans, a mute and a
-/// turn. Returns the number of its rules.
+fn changing(room_id: RoomId, position: u64, edit: MessageEdit) -> MessageChange {
+    MessageChange {
+        room_id,
+        seq: seq(position),
+        edit,
+        by: None,
+        rules: RulesNumber::NONE,
+    }
+}
+
+/// Fills a room: 25 messages by 5 users, whose pointers move, 2 edits, 13 reactions to 3 messages,
+/// 4 members, 2 bans, a mute and a turn. Returns the number of its rules.
 async fn fill(store: &impl Store, room_id: RoomId) -> u64 {
     for n in 0..25 {
         let user = (n % 5).to_string();
         let sent = by(&user, &format!("name {user}"), room_id, "x");
         append(store, with_id(sent, &n.to_string())).await.unwrap();
+    }
+    let reactions = (0..13).map(|n| (1 + n % 3, react(&format!("u{n}"), ["+", "-"][n % 2], true)));
+    let edits = [(1, edit("y")), (20, edit("y"))];
+    for (position, edit) in edits.into_iter().chain(reactions) {
+        let change = changing(room_id, position as u64, edit);
+        ChangeRepository::change(store, change).await.unwrap();
     }
     let mut number = 0;
     let roles = [
@@ -157,7 +186,9 @@ async fn fill(store: &impl Store, room_id: RoomId) -> u64 {
     let others = [ban("8", None), ban("9", 60), mute("1", None), freeze()];
     for change in members.into_iter().chain(others) {
         let decided_by = RulesNumber::new(number);
-        let changed = store.change(room_id, decided_by, &change).await.unwrap();
+        let changed = RoomDirectory::change(store, room_id, decided_by, &change)
+            .await
+            .unwrap();
         number = changed.rules.get();
     }
     let author = UserId::new("1").unwrap();
@@ -166,7 +197,7 @@ async fn fill(store: &impl Store, room_id: RoomId) -> u64 {
 }
 
 /// How many rows [`fill`] leaves for the batches.
-const ROWS: u64 = 25 + 5 + 4 + 2 + 1 + 1;
+const ROWS: u64 = 25 + 5 + 4 + 2 + 1 + 1 + 4 + 13;
 
 /// Fails unless each of these tables has this many rows of room 1.
 fn assert_rows(sql: &impl Fn(&str), tables: &[&str], count: usize) {
@@ -180,8 +211,10 @@ fn assert_rows(sql: &impl Fn(&str), tables: &[&str], count: usize) {
     }
 }
 
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 9] = [
     "messages",
+    "message_changes",
+    "reactions",
     "read_pointers",
     "members",
     "bans",
@@ -211,6 +244,9 @@ async fn a_room_is_deleted_in_batches_and_its_number_begins_anew(
         let again = store.close(room(1)).await.unwrap();
         assert_eq!(again, Closing::AlreadyClosed(next));
         assert!(is_changed(&store.append(hello(room(1))).await));
+        let edit = changing(room(1), 25, edit("z"));
+        let edited = ChangeRepository::change(store, edit).await;
+        assert!(matches!(edited, Err(MessageChangeError::RulesChanged)));
     }
     assert_eq!(rows, ROWS);
     assert_rows(&sql, &TABLES, 0);
@@ -232,6 +268,11 @@ async fn a_room_is_deleted_in_batches_and_its_number_begins_anew(
         (state.read.newest, state.read.read),
         (Seq::START, Seq::START)
     );
+    assert_eq!(state.rev, Rev::START);
+    let changes = store
+        .changed_after(room(1), Rev::START, None, up_to(9))
+        .await;
+    assert_eq!(changes.unwrap().messages, []);
     let decided_before = [0, number, number + 1];
     for rules in decided_before {
         assert!(is_changed(
@@ -241,6 +282,13 @@ async fn a_room_is_deleted_in_batches_and_its_number_begins_anew(
     // The id of an earlier message is free.
     let sent = under(next.get(), with_id(by("0", "name 0", room(1), "y"), "0"));
     assert_eq!(append(store, sent).await.unwrap().seq, seq(1));
+    let mut first = changing(room(1), 1, edit("z"));
+    first.rules = RulesNumber::new(next.get());
+    let edited = ChangeRepository::change(store, first)
+        .await
+        .unwrap()
+        .message;
+    assert_eq!(edited.changes.unwrap().rev.get(), 1);
     let marked = store.mark_read(room(1), next, &users[1], seq(9)).await;
     assert!(marked.unwrap().unwrap().moved);
     let of_before = store.mark_read(room(1), Generation::FIRST, &users[1], seq(9));
@@ -248,7 +296,9 @@ async fn a_room_is_deleted_in_batches_and_its_number_begins_anew(
     let page = store.before(room(1), None, up_to(10)).await.unwrap();
     assert_eq!((page.generation, page.messages.len()), (next, 1));
     let number = RulesNumber::new(next.get());
-    let changed = store.change(room(1), number, &freeze()).await.unwrap();
+    let changed = RoomDirectory::change(store, room(1), number, &freeze())
+        .await
+        .unwrap();
     assert_eq!(changed.generation, next);
     assert_eq!(changed.settings.member_count, 0);
 
@@ -277,7 +327,7 @@ async fn a_room_with_messages_or_with_rules_alone_is_deleted(
     sql: impl Fn(&str),
 ) {
     append(store, hello(room(1))).await.unwrap();
-    let first = store.change(room(2), RulesNumber::NONE, &freeze()).await;
+    let first = RoomDirectory::change(store, room(2), RulesNumber::NONE, &freeze()).await;
     assert_eq!(first.unwrap().rules.get(), 1);
     let closed = [
         store.close(room(1)).await.unwrap(),

@@ -348,6 +348,7 @@ async fn a_room_may_have_rules_before_its_first_message(
 ) {
     change(store, freeze()).await;
     let at = |newest: u64| RoomPosition {
+        rev: chat_domain::Rev::START,
         room_id: room(1),
         newest: seq(newest),
         rules: RulesNumber::new(1),
@@ -370,6 +371,7 @@ async fn a_room_may_have_rules_before_its_first_message(
     assert_eq!((log.newest, log.messages.len()), (Seq::START, 0));
     for expected in 1..=2 {
         let message = NewMessage {
+            extras: None,
             rules: RulesNumber::new(1),
             ..hello(room(1))
         };

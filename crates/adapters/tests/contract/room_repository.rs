@@ -17,6 +17,7 @@ crate::on_each_database!(
 /// The position of a room without rules.
 fn at(room_number: u64, position: u64) -> RoomPosition {
     RoomPosition {
+        rev: chat_domain::Rev::START,
         room_id: room(room_number),
         newest: seq(position),
         rules: RulesNumber::NONE,

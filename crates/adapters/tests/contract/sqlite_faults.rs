@@ -89,7 +89,7 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -104,6 +104,8 @@ const NAMES: [&str; 14] = [
     "0012_room_deletion",
     "0013_revocations",
     "0014_server_api",
+    "0015_message_extras",
+    "0016_message_changes",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -131,6 +131,7 @@ mod tests {
     fn report(history: &mut History, rooms: std::ops::Range<u64>, members: &[MemberChange]) {
         let rooms: Vec<_> = rooms
             .map(|number| RoomPosition {
+                rev: chat_domain::Rev::START,
                 generation: None,
                 room_id: room(number),
                 newest: Seq::START,

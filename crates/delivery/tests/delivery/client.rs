@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_delivery::{Encoder, Gone, LiveGive, Recipient};
 use chat_domain::{
-    ChangeSubject, ConnectionId, Message, RoomId, Seq, StoredChange, StoredMessage, UserId,
+    ChangeSubject, ChangedMessage, ConnectionId, Message, RoomId, Seq, StoredChange, StoredMessage,
+    UserId,
 };
 use tokio::sync::Notify;
 
@@ -153,6 +154,20 @@ impl Encoder for Text {
 
     fn logged_message(&self, message: Message) -> Bytes {
         Bytes::from(format!("{};", message.seq))
+    }
+
+    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+        let rev = changed
+            .message
+            .changes
+            .as_ref()
+            .map_or(0, |changes| changes.rev.get());
+        let by = changed
+            .by
+            .filter(|_| !is_merged)
+            .map(|by| format!(" by {by}"));
+        let by = by.unwrap_or_default();
+        Bytes::from(format!("{room_id}/{}@{rev}{by};", changed.message.seq))
     }
 
     fn read_pointer(&self, _: RoomId, user_id: &UserId, seq: Seq) -> Bytes {

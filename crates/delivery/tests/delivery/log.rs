@@ -19,6 +19,7 @@ use crate::world::{room, seq};
 
 pub(crate) fn message(n: u64, content: &str) -> Message {
     NewMessage {
+        extras: None,
         room_id: room(),
         author: User {
             id: UserId::new("42").unwrap(),
@@ -85,6 +86,7 @@ impl Log {
 
     fn position(&self, room_id: RoomId) -> RoomPosition {
         RoomPosition {
+            rev: chat_domain::Rev::START,
             room_id,
             newest: self.newest_seq(),
             rules: RulesNumber::new(self.rules.load(Ordering::SeqCst)),

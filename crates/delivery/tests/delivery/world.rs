@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use bytes::Bytes;
 use chat_delivery::{Admission, Entrance, NotAdmitted, Recipient as _, Rooms, RulesListener};
-use chat_domain::ports::{Hint, HintListener, RoomEvents};
+use chat_domain::ports::{ChangeRepository, Hint, HintListener, MockChangeRepository, RoomEvents};
 use chat_domain::use_cases::{CatchUp, Joining};
 use chat_domain::{
     ChangeSubject, Generation, Membership, Permit, ReadState, RoomEntry, RoomId, RulesNumber, Seq,
@@ -46,6 +46,11 @@ impl World {
     }
 
     pub(crate) fn without_reconciliation(newest: u64) -> Self {
+        Self::with_changes(newest, Arc::new(MockChangeRepository::new()))
+    }
+
+    /// A room whose changes are read here.
+    pub(crate) fn with_changes(newest: u64, changes: Arc<dyn ChangeRepository>) -> Self {
         let log = Arc::new(Log::default());
         log.store_up_to(newest);
         let (events, tasks) = (Arc::new(Events::default()), TaskTracker::new());
@@ -53,6 +58,7 @@ impl World {
         let rooms = Rooms::new(
             log.clone(),
             log.clone(),
+            changes,
             events.clone(),
             Arc::new(Text),
             Arc::new(()),
@@ -115,8 +121,10 @@ impl World {
             state,
             permit,
             catch_up,
+            rev: chat_domain::Rev::START,
+            changed: None,
         };
-        let welcome = |Admission { seam, missed }| {
+        let welcome = |Admission { seam, missed, .. }| {
             let missed = missed.map(|missed| format!(" missed {}-{}", missed.from, missed.to));
             Bytes::from(format!("joined {seam}{};", missed.unwrap_or_default()))
         };

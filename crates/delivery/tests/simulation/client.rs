@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chat_delivery::{Admission, Encoder, Gone, LiveGive, Recipient, Rooms};
 use chat_domain::use_cases::{JoinRoom, LeaveRoom};
 use chat_domain::{
-    ConnectionId, DisplayName, Identity, Membership, Message, RoomAccess, RoomId, Seq,
-    StoredChange, StoredMessage, Timestamp, User, UserId,
+    ChangedMessage, ConnectionId, DisplayName, Identity, Membership, Message, RoomAccess, RoomId,
+    Seq, StoredChange, StoredMessage, Timestamp, User, UserId,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -108,13 +108,13 @@ impl Client {
                 Act::Join { room_id, after } => {
                     self.judge.begins_to_join(self.number, room_id);
                     let enter = || rooms.open(room_id, &self);
-                    let joining = join.execute(&identity, room_id, after.map(seq), enter);
+                    let joining = join.execute(&identity, room_id, after.map(seq), None, enter);
                     let Ok((entrance, joining)) = joining.await else {
                         continue;
                     };
                     let after = after.map(|after| after.min(joining.state.newest.get()));
                     self.judge.joins(self.number, room_id, after);
-                    let welcome = |Admission { seam, missed }| {
+                    let welcome = |Admission { seam, missed, .. }| {
                         let missed = missed.map(|m| format!("{}-{}", m.from, m.to));
                         let missed = missed.unwrap_or_default();
                         Bytes::from(format!("j:{room_id}:{seam}:{missed};"))
@@ -251,6 +251,20 @@ impl Encoder for Text {
 
     fn logged_message(&self, message: Message) -> Bytes {
         frame(message.room_id, message.seq).into()
+    }
+
+    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+        let rev = changed
+            .message
+            .changes
+            .as_ref()
+            .map_or(0, |changes| changes.rev.get());
+        let by = changed
+            .by
+            .filter(|_| !is_merged)
+            .map(|by| format!(" by {by}"));
+        let by = by.unwrap_or_default();
+        Bytes::from(format!("{room_id}/{}@{rev}{by};", changed.message.seq))
     }
 
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {

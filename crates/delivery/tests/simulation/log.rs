@@ -80,6 +80,7 @@ pub(crate) fn seq(n: u64) -> Seq {
 /// The message with this number, as every read and hint shows it.
 pub(crate) fn message(room_id: RoomId, n: u64) -> Message {
     NewMessage {
+        extras: None,
         room_id,
         author: User {
             id: UserId::new("42").unwrap(),
@@ -116,6 +117,7 @@ impl Log {
         let newest = room.now.newest;
         // Only a change of rules says what they are.
         state.changes.push(RoomPosition {
+            rev: chat_domain::Rev::START,
             room_id,
             newest: seq(newest),
             rules: RulesNumber::NONE,
@@ -132,6 +134,7 @@ impl Log {
         let rules = room.rules;
         let newest = seq(room.now.newest);
         state.changes.push(RoomPosition {
+            rev: chat_domain::Rev::START,
             room_id,
             newest,
             rules: RulesNumber::new(rules),
@@ -334,6 +337,7 @@ impl RoomRepository for Log {
         match reads {
             Reads::Fail | Reads::OnlyChanges => Err(StorageError::unavailable("on purpose")),
             _ => Ok(RoomState {
+                rev: chat_domain::Rev::START,
                 read: ReadState {
                     newest,
                     read: Seq::START,

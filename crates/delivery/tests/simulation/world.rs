@@ -92,6 +92,7 @@ impl World {
         let rooms = Rooms::new(
             log.clone(),
             log.clone(),
+            Arc::new(chat_domain::ports::MockChangeRepository::new()),
             events.clone(),
             Arc::new(Text),
             Arc::new(()),

@@ -2,31 +2,33 @@
 
 use async_trait::async_trait;
 
-use crate::{Generation, ReadState, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId};
+use crate::{
+    Generation, ReadState, Rev, RoomId, RoomState, RulesNumber, Seq, StorageError, UserId,
+};
 
 /// Stores how far rooms have come, and how far users have read them.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait RoomRepository: Send + Sync {
     /// Returns how far each of these rooms has come, in any order; rooms without messages
-    /// and rules are omitted. Every append and every change of rules that returned before
-    /// this call is included. Writes nothing.
+    /// and rules are omitted. Every append, every change to a message and every change of rules
+    /// that returned before this call is included. Writes nothing.
     ///
     /// # Errors
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError>;
 
-    /// Returns which rooms' newest positions or rules have moved since an earlier call, which
+    /// Returns which rooms' newest positions, changes or rules have moved since an earlier call, which
     /// members' own parts of a room have changed, and a cursor for the next one. The cost
     /// depends on the number of changes, not of rooms. Writes nothing that another method
     /// returns.
     ///
-    /// - Every append and every change of rules that returned before this call, and that was
-    ///   not included in the call that returned `cursor` or in one before it, is included: in
+    /// - Every append, every change to a message and every change of rules that returned before
+    ///   this call, and that was not included in the call that returned `cursor` or in one before it, is included: in
     ///   whatever order they are committed, however long their transactions take, and
     ///   whichever process makes them.
     /// - So is what another program stores with SQL, if it also moves the counter
-    ///   `rooms.last_seq`, or `rooms.rules`.
+    ///   `rooms.last_seq` or `rooms.last_rev`, or `rooms.rules`.
     /// - The same holds for every membership that begins, changes or ends, and for every read
     ///   pointer of a member that [`mark_read`](Self::mark_read) moves. A pointer that an append
     ///   moves is not reported: the room is.
@@ -92,7 +94,9 @@ pub struct Changes {
     pub cursor: LogCursor,
     /// The rooms that have moved, each once, in any order; `None` if they are unknown. The
     /// number of rules that have not changed may be missing: it is [`RulesNumber::NONE`]
-    /// then, and the generation is `None`. The position may be that of an earlier generation.
+    /// then, and the generation is `None`. So may that of the newest change, if no message has
+    /// changed: it is [`Rev::START`] then. The position may be that of an earlier generation; the
+    /// number of the newest change, if it is there, is that of the generation.
     pub rooms: Option<Vec<RoomPosition>>,
     /// The members whose own part has changed, each once in a room, in any order; empty if the
     /// changes are unknown.
@@ -128,6 +132,8 @@ pub struct RoomPosition {
     pub newest: Seq,
     /// The number of its rules.
     pub rules: RulesNumber,
+    /// The number of the newest change to a message.
+    pub rev: Rev,
     /// Its generation; `None` if it is not known.
     pub generation: Option<Generation>,
 }

@@ -20,6 +20,23 @@ fn actions() -> Vec<(String, Action, bool)> {
             false,
         ),
     ];
+    for (frozen, when) in [(false, ""), (true, " while frozen")] {
+        for (name, action) in [
+            ("edit one's own message", Action::Edit(Authorship::Own)),
+            (
+                "edit another user's message",
+                Action::Edit(Authorship::Other),
+            ),
+            ("delete one's own message", Action::Delete(Authorship::Own)),
+            (
+                "delete another user's message",
+                Action::Delete(Authorship::Other),
+            ),
+            ("set or clear a reaction", Action::React),
+        ] {
+            actions.push((format!("{name}{when}"), action, frozen));
+        }
+    }
     for role in Role::ALL {
         let name = format!("become {}", role.as_str());
         actions.push((name, Action::JoinAs(role), false));
@@ -68,6 +85,7 @@ fn in_words(decision: Result<(), AccessDenied>) -> &'static str {
         Err(AccessDenied::Forbidden(Forbidden::Role)) => "`role`",
         Err(AccessDenied::Forbidden(Forbidden::Muted(_))) => "`muted`",
         Err(AccessDenied::Forbidden(Forbidden::Frozen)) => "`frozen`",
+        Err(AccessDenied::Forbidden(Forbidden::Author)) => "`author`",
     }
 }
 
@@ -151,18 +169,23 @@ fn is_permitted_by_the_contract(
         true => Ok(()),
         false => Err(AccessDenied::Forbidden(Forbidden::Role)),
     };
+    let may_write = || {
+        by_role(rank >= 1)?;
+        if let Some(until) = standing.muted {
+            return Err(AccessDenied::Forbidden(Forbidden::Muted(until)));
+        }
+        match rules.frozen && rank < 2 {
+            true => Err(AccessDenied::Forbidden(Forbidden::Frozen)),
+            false => Ok(()),
+        }
+    };
     match action {
         Action::Read | Action::Leave => Ok(()),
-        Action::Write | Action::WriteWithoutWaiting => {
-            by_role(rank >= 1)?;
-            if let Some(until) = standing.muted {
-                return Err(AccessDenied::Forbidden(Forbidden::Muted(until)));
-            }
-            if rules.frozen && rank < 2 {
-                return Err(AccessDenied::Forbidden(Forbidden::Frozen));
-            }
-            by_role(action == Action::Write || rank >= 2)
-        }
+        Action::Write | Action::React | Action::Edit(Authorship::Own) => may_write(),
+        Action::WriteWithoutWaiting => may_write().and_then(|()| by_role(rank >= 2)),
+        Action::Edit(Authorship::Other) => Err(AccessDenied::Forbidden(Forbidden::Author)),
+        Action::Delete(whose) if rank >= 2 || whose == Authorship::Other => by_role(rank >= 2),
+        Action::Delete(_) => may_write(),
         Action::JoinAs(role) => {
             by_role(!is_member && role == Role::Member && rules.kind == RoomKind::Open)
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Permits;
 use crate::{
-    AccessDenied, Action, Identity, Permit, ReadState, RoomId, Seq, StorageError,
+    AccessDenied, Action, Identity, Permit, ReadState, Rev, RoomId, Seq, StorageError,
     ports::RoomRepository,
 };
 
@@ -25,6 +25,19 @@ pub struct Joining {
     pub permit: Permit,
     /// How the connection receives what it missed.
     pub catch_up: CatchUp,
+    /// The number of the room's newest change.
+    pub rev: Rev,
+    /// The changes that the connection missed, if the client asks for them.
+    pub changed: Option<Changed>,
+}
+
+/// What a client that asks for changes has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// The last change that it has.
+    pub after: Rev,
+    /// The last message that it has.
+    pub up_to: Seq,
 }
 
 /// How a connection that joins receives the messages that it missed.
@@ -68,7 +81,7 @@ impl JoinRoom {
     }
 
     /// Decides how the user joins the room; `after` is the last message that the client
-    /// has, if it asks to catch up. Any room number can be joined, unless a rule forbids it: a
+    /// has, if it asks to catch up, and `after_rev` the last change. Any room number can be joined, unless a rule forbids it: a
     /// room without messages is at [`Seq::START`]. Calls `enter` before the room's state and
     /// rules are read, so that no change is missed; nothing is done for a room that the token
     /// does not allow.
@@ -80,13 +93,14 @@ impl JoinRoom {
         identity: &Identity,
         room_id: RoomId,
         after: Option<Seq>,
+        after_rev: Option<Rev>,
         enter: impl FnOnce() -> E,
     ) -> Result<(E, Joining), JoinRoomError> {
         if !identity.may_join(room_id) {
             return Err(AccessDenied::NotFound.into());
         }
         let entrance = enter();
-        let (state, permit) = self.read(identity, room_id).await?;
+        let (state, rev, permit) = self.read(identity, room_id).await?;
         let catch_up = match after {
             None => CatchUp::None,
             Some(after) if state.newest.since(after) > Self::REPLAY_LIMIT => {
@@ -102,6 +116,11 @@ impl JoinRoom {
             state,
             permit,
             catch_up,
+            rev,
+            changed: after.zip(after_rev).map(|(up_to, after)| Changed {
+                after: after.min(rev),
+                up_to: up_to.min(state.newest),
+            }),
         };
         Ok((entrance, joining))
     }
@@ -111,7 +130,7 @@ impl JoinRoom {
         &self,
         identity: &Identity,
         room_id: RoomId,
-    ) -> Result<(ReadState, Permit), JoinRoomError> {
+    ) -> Result<(ReadState, Rev, Permit), JoinRoomError> {
         for _ in 0..Self::ATTEMPTS {
             let state = self.rooms.read_state(room_id, &identity.user.id).await;
             let state = state.map_err(JoinRoomError::Storage)?;
@@ -120,7 +139,7 @@ impl JoinRoom {
             permit.decide(Action::Read)?;
             // The permit was read after the state. Both are of one generation if it had begun.
             if permit.generation.has_begun(state.rules) {
-                return Ok((state.read, permit));
+                return Ok((state.read, state.rev, permit));
             }
         }
         let busy = StorageError::unavailable("the room is deleted again and again");
@@ -173,6 +192,7 @@ mod tests {
             read: seq(4998),
         };
         let state = RoomState {
+            rev: crate::Rev::START,
             read,
             rules: RulesNumber::NONE,
         };
@@ -181,7 +201,7 @@ mod tests {
             .once()
             .returning(move |_, _| Ok(state));
         let join = JoinRoom::new(Arc::new(rooms), open_rooms());
-        let joined = join.execute(identity, room(1), after.map(seq), || ());
+        let joined = join.execute(identity, room(1), after.map(seq), None, || ());
         joined.await.unwrap().1
     }
 
@@ -190,7 +210,9 @@ mod tests {
         let identity = identity(RoomAccess::Only([room(1)].into()));
         let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()), open_rooms());
         let enter = || unreachable!("the room is not opened");
-        let outcome = refused.execute::<()>(&identity, room(2), None, enter).await;
+        let outcome = refused
+            .execute::<()>(&identity, room(2), None, None, enter)
+            .await;
         assert!(matches!(
             outcome,
             Err(JoinRoomError::Denied(AccessDenied::NotFound))
@@ -229,6 +251,7 @@ mod tests {
             let mut rooms = MockRoomRepository::new();
             rooms.expect_read_state().once().returning(|_, _| {
                 Ok(RoomState {
+                    rev: crate::Rev::START,
                     rules: RulesNumber::new(7),
                     ..RoomState::default()
                 })
@@ -260,7 +283,7 @@ mod tests {
             let permits = Permits::new(Arc::new(directory), RoomKind::Open);
             let join = JoinRoom::new(Arc::new(rooms), permits);
             let identity = identity(RoomAccess::All);
-            match join.execute(&identity, room(1), None, || ()).await {
+            match join.execute(&identity, room(1), None, None, || ()).await {
                 Ok(((), joining)) => {
                     assert!(may_join, "{kind:?} {record:?}");
                     assert_eq!(joining.permit.number, RulesNumber::new(8));
@@ -282,6 +305,7 @@ mod tests {
         rooms.expect_read_state().times(2).returning(move |_, _| {
             let (newest, rules) = states.next().unwrap();
             Ok(RoomState {
+                rev: crate::Rev::START,
                 read: ReadState {
                     newest: seq(newest),
                     read: Seq::START,
@@ -302,7 +326,7 @@ mod tests {
         let permits = Permits::new(Arc::new(directory), RoomKind::Open);
         let join = JoinRoom::new(Arc::new(rooms), permits);
         let identity = identity(RoomAccess::All);
-        let joined = join.execute(&identity, room(1), None, || ()).await;
+        let joined = join.execute(&identity, room(1), None, None, || ()).await;
         let (_, joining) = joined.unwrap();
         assert_eq!(joining.state.newest, seq(1));
         assert_eq!(joining.permit.generation, Generation::new(7));
@@ -316,7 +340,7 @@ mod tests {
             .returning(|_, _| Err(StorageError::unavailable("gone")));
         let join = JoinRoom::new(Arc::new(rooms), open_rooms());
         assert!(matches!(
-            join.execute(&identity(RoomAccess::All), room(1), None, || ())
+            join.execute(&identity(RoomAccess::All), room(1), None, None, || ())
                 .await,
             Err(JoinRoomError::Storage(_))
         ));

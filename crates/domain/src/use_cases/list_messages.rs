@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use super::page::{Encoding, Page, PageLimit};
 use crate::{
-    Access, AccessDenied, EncodeMessage, RoomId, Seq, StorageError, StoredMessage,
-    ports::{LogPage, MessageRepository, ReadLimit},
+    Access, AccessDenied, EncodeMessageFor, RoomId, Seq, StorageError, UserId,
+    ports::{ChangeRepository, MessageRepository},
 };
 
 /// Reads a room's history, page by page.
 #[derive(Clone)]
 pub struct ListMessages {
     messages: Arc<dyn MessageRepository>,
-    encode: EncodeMessage,
+    encoding: Encoding,
 }
 
 /// Where a page starts, and in which direction it goes.
@@ -23,40 +24,6 @@ pub enum PageStart {
     Before(Seq),
     /// After this position, forwards.
     After(Seq),
-}
-
-/// The maximum number of messages in a page: 1 to [`PageLimit::MAX`], by default 50.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageLimit(usize);
-
-impl PageLimit {
-    /// The largest limit.
-    pub const MAX: usize = 200;
-
-    /// Creates a limit; `None` for 0 and above [`Self::MAX`].
-    pub fn new(limit: usize) -> Option<Self> {
-        (1..=Self::MAX).contains(&limit).then_some(Self(limit))
-    }
-
-    /// Returns the number.
-    pub fn get(self) -> usize {
-        self.0
-    }
-}
-
-impl Default for PageLimit {
-    fn default() -> Self {
-        Self(50)
-    }
-}
-
-/// A page of history.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The messages, ascending.
-    pub messages: Vec<StoredMessage>,
-    /// Whether there are more messages in the direction of the page.
-    pub has_more: bool,
 }
 
 /// Why there is no page.
@@ -73,29 +40,34 @@ pub enum ListMessagesError {
 impl ListMessages {
     /// The maximum size of a page, in bytes of content and in bytes of encoded messages. A
     /// page that would exceed it ends early, with `has_more`. One message may exceed it.
-    pub const MAX_PAGE_BYTES: usize = 192 * 1024;
+    pub const MAX_PAGE_BYTES: usize = Page::MAX_BYTES;
 
-    /// Creates the use case over this log.
-    pub fn new(messages: Arc<dyn MessageRepository>, encode: EncodeMessage) -> Self {
-        Self { messages, encode }
+    /// Creates the use case over this log, and the reactions to its messages.
+    pub fn new(
+        messages: Arc<dyn MessageRepository>,
+        changes: Arc<dyn ChangeRepository>,
+        encode: EncodeMessageFor,
+    ) -> Self {
+        Self {
+            messages,
+            encoding: Encoding::new(changes, encode),
+        }
     }
 
-    /// Reads a page.
+    /// Reads a page, in which the reactions of the reader are its own; without one, none are.
     ///
     /// # Errors
     /// [`ListMessagesError`].
     pub async fn execute(
         &self,
         access: Access,
+        reader: Option<&UserId>,
         room_id: RoomId,
         start: PageStart,
         limit: PageLimit,
     ) -> Result<Page, ListMessagesError> {
         let generation = access.require_joined()?.generation;
-        let limit = ReadLimit {
-            messages: limit.0,
-            bytes: Self::MAX_PAGE_BYTES,
-        };
+        let limit = limit.of_read();
         let read = match start {
             PageStart::Newest => self.messages.before(room_id, None, limit).await,
             PageStart::Before(seq) => self.messages.before(room_id, Some(seq), limit).await,
@@ -107,43 +79,18 @@ impl ListMessages {
         if page.generation != generation {
             return Err(AccessDenied::NotFound.into());
         }
-        Ok(match start {
-            PageStart::After(_) => self.page(page),
-            // The page is limited from its newer end.
-            PageStart::Newest | PageStart::Before(_) => {
-                let mut page = self.page(LogPage {
-                    messages: page.messages.into_iter().rev().collect(),
-                    ..page
-                });
-                page.messages.reverse();
-                page
-            }
-        })
-    }
-
-    /// Encodes the messages, as far as the page's size permits.
-    fn page(
-        &self,
-        LogPage {
-            messages, has_more, ..
-        }: LogPage,
-    ) -> Page {
-        let (found, mut bytes) = (messages.len(), 0);
-        let encoded = messages
-            .into_iter()
-            .map(|message| StoredMessage::encode(&message, self.encode));
-        let mut kept = Vec::new();
-        for message in encoded {
-            bytes += message.encoded().len();
-            if bytes > Self::MAX_PAGE_BYTES && !kept.is_empty() {
-                break;
-            }
-            kept.push(message);
+        let (mut messages, has_more) = (page.messages, page.has_more);
+        // The page is limited from its newer end.
+        let is_backwards = !matches!(start, PageStart::After(_));
+        if is_backwards {
+            messages.reverse();
         }
-        Page {
-            has_more: has_more || kept.len() < found,
-            messages: kept,
+        let encoded = self.encoding.page(room_id, reader, &messages, has_more);
+        let mut page = encoded.await.map_err(ListMessagesError::Storage)?;
+        if is_backwards {
+            page.messages.reverse();
         }
+        Ok(page)
     }
 }
 
@@ -152,12 +99,19 @@ mod tests {
     use super::*;
     use crate::Permit;
     use crate::{
-        Content, DisplayName, Generation, Message, MessageId, NewMessage, Timestamp, User, UserId,
-        ports::MockMessageRepository,
+        Content, DisplayName, Generation, Message, MessageId, NewMessage, ReactionKey, Timestamp,
+        User, UserId,
+        ports::{LogPage, MockChangeRepository, MockMessageRepository},
     };
+
+    /// Reactions are not asked for: no message has any.
+    fn nothing_changed() -> Arc<dyn ChangeRepository> {
+        Arc::new(MockChangeRepository::new())
+    }
 
     fn message(seq: u64) -> Message {
         NewMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             author: User {
                 id: UserId::new("42").unwrap(),
@@ -181,7 +135,7 @@ mod tests {
     }
 
     /// Reads a page of a room with the messages 1 to 5, at most two.
-    async fn page(start: PageStart, encode: EncodeMessage) -> (Vec<u64>, bool) {
+    async fn page(start: PageStart, encode: EncodeMessageFor) -> (Vec<u64>, bool) {
         let mut log = MockMessageRepository::new();
         log.expect_after().returning(|_, position, limit| {
             let rest: Vec<_> = (position.get() + 1..=5).collect();
@@ -193,25 +147,25 @@ mod tests {
             let start = rest.len().saturating_sub(limit.messages);
             Ok(page_of(rest[start..].to_vec(), start > 0))
         });
-        let list = ListMessages::new(Arc::new(log), encode);
+        let list = ListMessages::new(Arc::new(log), nothing_changed(), encode);
         let (room, limit) = (RoomId::new(1).unwrap(), PageLimit::new(2).unwrap());
-        let page = list.execute(Access::Joined(Permit::OPEN), room, start, limit);
+        let page = list.execute(Access::Joined(Permit::OPEN), None, room, start, limit);
         let page = page.await.unwrap();
         let seqs = page.messages.iter().map(|m| m.seq().get()).collect();
         (seqs, page.has_more)
     }
 
-    fn small(_: &Message) -> Box<str> {
+    fn small(_: &Message, _: &[ReactionKey]) -> Box<str> {
         "{}".into()
     }
 
     /// Two of these fill a page.
-    fn half(_: &Message) -> Box<str> {
+    fn half(_: &Message, _: &[ReactionKey]) -> Box<str> {
         "x".repeat(ListMessages::MAX_PAGE_BYTES / 2).into()
     }
 
     /// Two of these exceed a page.
-    fn large(_: &Message) -> Box<str> {
+    fn large(_: &Message, _: &[ReactionKey]) -> Box<str> {
         "x".repeat(ListMessages::MAX_PAGE_BYTES / 2 + 1).into()
     }
 
@@ -244,10 +198,15 @@ mod tests {
 
     #[pollster::test]
     async fn a_room_that_was_not_joined_is_not_read() {
-        let list = ListMessages::new(Arc::new(MockMessageRepository::new()), small);
+        let list = ListMessages::new(
+            Arc::new(MockMessageRepository::new()),
+            nothing_changed(),
+            small,
+        );
         let room = RoomId::new(1).unwrap();
         let page = list.execute(
             Access::NotJoined,
+            None,
             room,
             PageStart::Newest,
             PageLimit::default(),
@@ -267,14 +226,20 @@ mod tests {
                 ..page_of(vec![1], false)
             })
         });
-        let list = ListMessages::new(Arc::new(log), small);
+        let list = ListMessages::new(Arc::new(log), nothing_changed(), small);
         for (joined, is_found) in [(0, false), (8, true), (9, false)] {
             let access = Access::Joined(Permit {
                 generation: Generation::new(joined),
                 ..Permit::OPEN
             });
             let limit = PageLimit::default();
-            let page = list.execute(access, RoomId::new(1).unwrap(), PageStart::Newest, limit);
+            let page = list.execute(
+                access,
+                None,
+                RoomId::new(1).unwrap(),
+                PageStart::Newest,
+                limit,
+            );
             match page.await {
                 Ok(_) => assert!(is_found, "{joined}"),
                 Err(error) => {

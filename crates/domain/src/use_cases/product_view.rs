@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{ListMessages, ListMessagesError, Page, PageLimit, PageStart, Permits, RoomView};
+use super::{
+    ChangesRead, ListChanges, ListMessages, ListMessagesError, Page, PageLimit, PageStart, Permits,
+    RoomView,
+};
 use crate::ports::{
     MemberPage, RoomPage, RoomRepository, RoomSnapshot, SanctionKind, SanctionPage,
 };
-use crate::{Access, Permit, RoomId, Seq, StorageError, UserId};
+use crate::{Access, Permit, Rev, RoomId, Seq, StorageError, UserId};
 
 /// Reads rooms for the product's backend. A room exists if it has a message or settings.
 #[derive(Clone)]
@@ -14,6 +17,7 @@ pub struct ProductView {
     permits: Permits,
     rooms: Arc<dyn RoomRepository>,
     list_messages: ListMessages,
+    list_changes: ListChanges,
 }
 
 /// Why the product does not get what it asked for.
@@ -33,11 +37,13 @@ impl ProductView {
         permits: Permits,
         rooms: Arc<dyn RoomRepository>,
         list_messages: ListMessages,
+        list_changes: ListChanges,
     ) -> Self {
         Self {
             permits,
             rooms,
             list_messages,
+            list_changes,
         }
     }
 
@@ -120,17 +126,33 @@ impl ProductView {
         start: PageStart,
         limit: PageLimit,
     ) -> Result<Page, ProductViewError> {
-        let access = Access::Joined(Permit {
+        let access = self.access(room_id).await?;
+        let list = &self.list_messages;
+        let page = list.execute(access, None, room_id, start, limit).await;
+        page.map_err(ProductViewError::of)
+    }
+
+    /// Returns a page of a room's messages that changed after this number.
+    ///
+    /// # Errors
+    /// [`ProductViewError`].
+    pub async fn changes(
+        &self,
+        room_id: RoomId,
+        after: Rev,
+        limit: PageLimit,
+    ) -> Result<ChangesRead, ProductViewError> {
+        let access = self.access(room_id).await?;
+        let list = &self.list_changes;
+        let page = list.execute(access, None, room_id, after, limit).await;
+        page.map_err(ProductViewError::of)
+    }
+
+    async fn access(&self, room_id: RoomId) -> Result<Access, ProductViewError> {
+        Ok(Access::Joined(Permit {
             generation: self.existing(room_id).await?.generation,
             ..Permit::OPEN
-        });
-        let page = self.list_messages.execute(access, room_id, start, limit);
-        let page = page.await.map_err(|error| match error {
-            ListMessagesError::Storage(error) => ProductViewError::Storage(error),
-            // The room has been deleted meanwhile.
-            ListMessagesError::Denied(_) => ProductViewError::NotFound,
-        })?;
-        Ok(page)
+        }))
     }
 
     async fn require_message(&self, room_id: RoomId) -> Result<(), ProductViewError> {
@@ -138,6 +160,16 @@ impl ProductView {
         match found.iter().any(|room| room.newest > Seq::START) {
             true => Ok(()),
             false => Err(ProductViewError::NotFound),
+        }
+    }
+}
+
+impl ProductViewError {
+    fn of(error: ListMessagesError) -> Self {
+        match error {
+            ListMessagesError::Storage(error) => Self::Storage(error),
+            // The room has been deleted meanwhile.
+            ListMessagesError::Denied(_) => Self::NotFound,
         }
     }
 }

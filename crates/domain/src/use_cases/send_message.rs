@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::known_rules::{DecidedBy, KnownRules};
 use crate::{
-    AccessDenied, Action, Caller, ClientMessageId, Content, DisplayName, EncodeMessage, NewMessage,
-    Permit, RoomEntry, RoomId, StorageError, StoredMessage, User, UserId,
+    AccessDenied, Action, Caller, ClientMessageId, Content, DisplayName, EncodeMessage,
+    MessageExtras, NewMessage, Permit, RoomEntry, RoomId, Seq, StorageError, StoredMessage, User,
+    UserId,
     ports::{
-        AppendError, Appended, Clock, Hint, MessageRepository, RoomDirectory, RoomEvents, Turn,
+        AppendError, Appended, Clock, Hint, MessageRepository, ReadLimit, RoomDirectory,
+        RoomEvents, Turn,
     },
 };
 
@@ -58,6 +60,9 @@ pub enum SendMessageError {
     /// The sender already used the message's id with different content.
     #[error("the clientMessageId was already used with different content")]
     Conflict,
+    /// The message to which it replies does not exist.
+    #[error("replyTo must be the seq of an earlier message in the room")]
+    UnknownReplyTo,
     /// The message was not stored, or it is not known whether it was.
     #[error("the message cannot be stored now")]
     Storage(#[source] StorageError),
@@ -70,8 +75,17 @@ pub struct SentMessage {
     pub room_id: RoomId,
     /// The text.
     pub content: Content,
+    /// What it carries besides its text, if anything.
+    pub extras: Option<Box<MessageExtras>>,
     /// The id that the sender chose, if any.
     pub client_message_id: Option<ClientMessageId>,
+}
+
+impl SentMessage {
+    /// Returns the position of the message to which it replies, if any.
+    pub fn reply_to(&self) -> Option<Seq> {
+        self.extras.as_ref().and_then(|extras| extras.reply_to)
+    }
 }
 
 /// A message that the product sends as a user.
@@ -147,7 +161,8 @@ impl SendMessage {
     /// repeat. `stored` is called once the message is stored, but not for a repeat.
     ///
     /// # Errors
-    /// [`SendMessageError::Conflict`], [`SendMessageError::Closed`], [`SendMessageError::Storage`],
+    /// [`SendMessageError::Conflict`], [`SendMessageError::Closed`],
+    /// [`SendMessageError::UnknownReplyTo`], [`SendMessageError::Storage`],
     /// and [`SendMessageError::Outdated`] if the rules change without pause.
     pub async fn execute_as_product(
         &self,
@@ -164,6 +179,7 @@ impl SendMessage {
             None => self.name_of(&user_id).await?,
         };
         let author = User { id: user_id, name };
+        self.check_reply(&sent).await?;
         let mut decided_by = self.known_rules.get(sent.room_id);
         for _ in 0..ATTEMPTS {
             let posted = self.post(author.clone(), sent.clone(), decided_by, &stored);
@@ -193,6 +209,30 @@ impl SendMessage {
         Ok(name.unwrap_or_else(|| DisplayName::from_text(user_id.as_str())))
     }
 
+    /// Checks that the message to which this one replies exists. It is earlier then, and stays:
+    /// positions are never given back while the room exists. Nothing is read for other messages.
+    async fn check_reply(&self, sent: &SentMessage) -> Result<(), SendMessageError> {
+        let Some(reply_to) = sent.reply_to() else {
+            return Ok(());
+        };
+        if reply_to == Seq::START {
+            return Err(SendMessageError::UnknownReplyTo);
+        }
+        let limit = ReadLimit {
+            messages: 1,
+            bytes: 1,
+        };
+        let page = self
+            .messages
+            .after(sent.room_id, reply_to.before(), limit)
+            .await
+            .map_err(SendMessageError::Storage)?;
+        match page.messages.first() {
+            Some(message) if message.seq == reply_to => Ok(()),
+            _ => Err(SendMessageError::UnknownReplyTo),
+        }
+    }
+
     /// Appends a message that was decided by these rules, and announces it.
     async fn post(
         &self,
@@ -205,6 +245,7 @@ impl SendMessage {
             room_id: sent.room_id,
             author,
             content: sent.content,
+            extras: sent.extras,
             client_message_id: sent.client_message_id,
             created_at: self.clock.now(),
             rules: decided_by.number,
@@ -244,6 +285,8 @@ impl SendMessage {
                 Attempt::Again { .. } => SendMessageError::Denied(denied),
             });
         }
+        // Before the turn: a message that cannot be stored does not use it up.
+        self.check_reply(sent).await?;
         let seconds = permit.rules.slow_mode_seconds;
         if has_turn || seconds == 0 || permit.decide(Action::WriteWithoutWaiting).is_ok() {
             return Ok(has_turn);
@@ -272,5 +315,7 @@ impl SendMessageError {
     }
 }
 
+#[cfg(test)]
+mod reply_tests;
 #[cfg(test)]
 mod tests;

@@ -145,6 +145,7 @@ impl World {
         let rooms = Rooms::new(
             log.clone(),
             log,
+            Arc::new(chat_domain::ports::MockChangeRepository::new()),
             events.clone(),
             bench::encoder(),
             Arc::new(()),
@@ -168,6 +169,8 @@ impl World {
             state,
             permit: Permit::OPEN,
             catch_up,
+            rev: chat_domain::Rev::START,
+            changed: None,
         };
         let mut membership = Membership::default();
         self.runtime

@@ -84,6 +84,7 @@ impl MessageRepository for Log {
 impl RoomRepository for Log {
     async fn newest(&self, rooms: &[RoomId]) -> Result<Vec<RoomPosition>, StorageError> {
         let positions = rooms.iter().map(|room_id| RoomPosition {
+            rev: chat_domain::Rev::START,
             room_id: *room_id,
             newest: self.newest(),
             rules: RulesNumber::NONE,
@@ -102,6 +103,7 @@ impl RoomRepository for Log {
 
     async fn read_state(&self, _: RoomId, _: &UserId) -> Result<RoomState, StorageError> {
         Ok(RoomState {
+            rev: chat_domain::Rev::START,
             read: ReadState {
                 newest: self.newest(),
                 read: Seq::START,

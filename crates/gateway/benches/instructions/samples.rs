@@ -37,6 +37,7 @@ pub(crate) fn arrival() -> Timestamp {
 
 pub(crate) fn new_message(room_id: RoomId, length: usize) -> NewMessage {
     NewMessage {
+        extras: None,
         room_id,
         author: user(),
         content: Content::new(text(length)).expect("valid content"),

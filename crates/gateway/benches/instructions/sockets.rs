@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use chat_adapters::LocalRoomEvents;
 use chat_domain::ports::{
-    Clock, MockInbox, MockRoomDeletion, MockRoomDirectory, MockSanctions, RecentSanctions,
-    SanctionsCursor,
+    Clock, MockChangeRepository, MockInbox, MockRoomDeletion, MockRoomDirectory, MockSanctions,
+    RecentSanctions, SanctionsCursor,
 };
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
@@ -124,6 +124,8 @@ impl Served {
             let log = Arc::new(Log::start(0));
             let app = App::new(AppOptions {
                 messages: log.clone(),
+                // No message has changed.
+                changes: Arc::new(MockChangeRepository::new()),
                 rooms: log.clone(),
                 // No room has rules.
                 directory: Arc::new(MockRoomDirectory::new()),

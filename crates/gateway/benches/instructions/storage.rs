@@ -35,6 +35,7 @@ fn group_commit(callers: u64, room_of: fn(u64) -> u64) -> Piece {
                 for caller in 0..callers {
                     let commits = commits.clone();
                     let message = NewMessage {
+                        extras: None,
                         room_id: room(room_of(caller)),
                         ..template.clone()
                     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use chat_domain::use_cases::{
-    ChangeRulesError, DeleteRoomError, ListMessagesError, ListRoomsError, ProductViewError,
-    SendMessageError,
+    ChangeMessageError, ChangeRulesError, DeleteRoomError, ListMessagesError, ListRoomsError,
+    ProductViewError, SendMessageError,
 };
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -245,6 +245,7 @@ macro_rules! from_failures {
     )*};
 }
 from_failures!(
+    ChangeMessageError,
     ChangeRulesError,
     DeleteRoomError,
     ListMessagesError,

@@ -1,6 +1,7 @@
 //! What requests consist of: parts of the path, the query, and the body, parsed into values that
 //! are always valid.
 
+mod changes;
 mod users;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, Uri};
 
+pub(super) use self::changes::{ChangesQuery, EraseQuery, MessagePath};
 pub(super) use self::users::{InboxQuery, LoneUserPath, OptionalJsonBody};
 use super::error::ApiError;
 use crate::socket::protocol::Fields;

@@ -89,6 +89,7 @@ async fn send_message(
         user_id: fields.user_id()?,
         name: fields.display_name()?,
         sent: SentMessage {
+            extras: None,
             room_id,
             content: fields.content()?,
             client_message_id: fields.client_message_id()?,
@@ -104,7 +105,7 @@ async fn send_message(
     Ok(answer::encoded(status, message.encoded().to_owned()))
 }
 
-fn page_json(page: &Page) -> String {
+pub(super) fn page_json(page: &Page) -> String {
     let bytes: usize = page.messages.iter().map(|m| m.encoded().len() + 1).sum();
     let mut json = String::with_capacity(bytes + 40);
     json.push_str(r#"{"messages":["#);

@@ -58,6 +58,9 @@ operations! {
     DeleteMute = "deleteMute", DELETE ["rooms", _, "mutes", _],
     ListMessages = "listMessages", GET ["rooms", _, "messages"],
     SendMessage = "sendMessage", POST ["rooms", _, "messages"],
+    EditMessage = "editMessage", PATCH ["rooms", _, "messages", _],
+    DeleteMessage = "deleteMessage", DELETE ["rooms", _, "messages", _],
+    ListChanges = "listChanges", GET ["rooms", _, "changes"],
     GetStats = "getStats", GET ["stats"],
     GetDescription = "getDescription", GET ["openapi.json"],
 }

@@ -45,6 +45,11 @@ pub(crate) enum EventName {
     ListRooms,
     WatchRooms,
     SetNotify,
+    EditMessage,
+    DeleteMessage,
+    SetReaction,
+    ListReactions,
+    ListChanges,
     /// None that is known.
     Unknown,
 }
@@ -71,6 +76,11 @@ impl EventName {
             Some("listRooms") => Self::ListRooms,
             Some("watchRooms") => Self::WatchRooms,
             Some("setNotify") => Self::SetNotify,
+            Some("editMessage") => Self::EditMessage,
+            Some("deleteMessage") => Self::DeleteMessage,
+            Some("setReaction") => Self::SetReaction,
+            Some("listReactions") => Self::ListReactions,
+            Some("listChanges") => Self::ListChanges,
             _ => Self::Unknown,
         }
     }
@@ -96,6 +106,11 @@ impl EventName {
             Self::ListRooms => "listRooms",
             Self::WatchRooms => "watchRooms",
             Self::SetNotify => "setNotify",
+            Self::EditMessage => "editMessage",
+            Self::DeleteMessage => "deleteMessage",
+            Self::SetReaction => "setReaction",
+            Self::ListReactions => "listReactions",
+            Self::ListChanges => "listChanges",
             Self::Unknown => "unknown",
         }
     }
@@ -124,6 +139,11 @@ impl Label for EventName {
             Self::ListRooms,
             Self::WatchRooms,
             Self::SetNotify,
+            Self::EditMessage,
+            Self::DeleteMessage,
+            Self::SetReaction,
+            Self::ListReactions,
+            Self::ListChanges,
             Self::Unknown,
         ]
     }

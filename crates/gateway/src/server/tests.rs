@@ -7,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockClock, MockInbox, MockRoomDeletion, MockRoomDirectory, MockRoomEvents, MockRoomRepository,
-    MockSanctions, PoolStatus, ReadLimit, RecentSanctions, SanctionsCursor, StorageHealth,
+    MockChangeRepository, MockClock, MockInbox, MockRoomDeletion, MockRoomDirectory,
+    MockRoomEvents, MockRoomRepository, MockSanctions, PoolStatus, ReadLimit, RecentSanctions,
+    SanctionsCursor, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -111,6 +112,7 @@ fn app() -> App {
     events.expect_release().return_const(());
     App::new(AppOptions {
         messages: Arc::new(StorageWithoutAppends),
+        changes: Arc::new(MockChangeRepository::new()),
         rooms: Arc::new(rooms),
         directory: Arc::new(MockRoomDirectory::new()),
         deletion: Arc::new(MockRoomDeletion::new()),

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use chat_delivery::{Encoder, RemovalReason, SummaryEncoder, SummaryEvent};
 use chat_domain::{
-    ChangeSubject, MemberView, Message, RoomId, RoomOverview, Seq, StoredChange, StoredMessage,
-    UserId,
+    ChangeSubject, ChangedMessage, MemberView, Message, RoomId, RoomOverview, Seq, StoredChange,
+    StoredMessage, UserId,
 };
 
-use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, message_json};
+use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, json, message_json};
 use super::packet;
 
 /// Encodes for Socket.IO.
@@ -20,6 +20,24 @@ impl Encoder for SocketIoEncoder {
 
     fn logged_message(&self, message: Message) -> Bytes {
         packet::event_of_json("newMessage", &message_json(&message))
+    }
+
+    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+        let rev = changed
+            .message
+            .changes
+            .as_ref()
+            .map_or(0, |changes| changes.rev.get());
+        let by = match (is_merged, &changed.by) {
+            (true, _) => String::new(),
+            (false, None) => r#","by":null"#.to_owned(),
+            (false, Some(user_id)) => format!(r#","by":{}"#, json(&user_id.as_str())),
+        };
+        let (change, message) = (changed.kind.as_str(), message_json(&changed.message));
+        let object = format!(
+            r#"{{"roomId":{room_id},"rev":{rev},"change":"{change}","message":{message}{by}}}"#
+        );
+        packet::event_of_json("messageChanged", &object)
     }
 
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {

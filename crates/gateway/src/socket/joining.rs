@@ -2,7 +2,7 @@
 
 use chat_delivery::{NotAdmitted, Recipient as _};
 use chat_domain::use_cases::JoinRoomError;
-use chat_domain::{Membership, RoomId, Seq, StorageError};
+use chat_domain::{Membership, Rev, RoomId, Seq, StorageError};
 
 use super::context::Context;
 use super::objects::{JoinedRoom, LeftRoom};
@@ -20,6 +20,7 @@ pub(super) async fn join(
     membership: &mut Membership,
     room_id: RoomId,
     after: Option<Seq>,
+    after_rev: Option<Rev>,
 ) -> Result<(), Failure> {
     let gateway = context.gateway;
     let max_rooms = gateway.limits.max_rooms;
@@ -31,7 +32,7 @@ pub(super) async fn join(
     for _ in 0..ATTEMPTS {
         let (entrance, joining) = gateway
             .join_room
-            .execute(context.identity, room_id, after, || {
+            .execute(context.identity, room_id, after, after_rev, || {
                 gateway.rooms.open(room_id, context.outbox)
             })
             .await?;

@@ -47,8 +47,11 @@ pub(super) async fn list(
     limit: PageLimit,
 ) -> Result<(), Failure> {
     let list_messages = &context.gateway.list_messages;
-    let access = context.caller(membership, room_id).await?.access;
-    let page = list_messages.execute(access, room_id, start, limit).await?;
+    let caller = context.caller(membership, room_id).await?;
+    let reader = Some(&caller.user.id);
+    let page = list_messages
+        .execute(caller.access, reader, room_id, start, limit)
+        .await?;
     context.send_from_room(room_id, context.request.page(&page))
 }
 

@@ -1,13 +1,19 @@
 //! The objects that go out on the wire.
 
+mod changes;
 mod inbox;
 mod rules;
 
 use chat_delivery::Admission;
-use chat_domain::{ClientMessageId, Identity, Message, ReadState, RoomId, Seq, UserId};
+use chat_domain::{
+    ClientMessageId, Identity, Message, MessageChanges, ReactionKey, ReadState, RoomId, Seq,
+    Timestamp, UserId,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+pub(crate) use self::changes::ReactionsAck;
+use self::changes::WireReaction;
 pub(crate) use self::inbox::{
     EncodedOverview, NotifyAck, RoomRemoved, WatchAck, next_of, position_of, summary_json,
 };
@@ -30,7 +36,8 @@ pub(crate) struct WireMessage<'a> {
     /// The message's number in its room: 1, 2, 3 … without gaps.
     #[schema(minimum = 1, maximum = 9007199254740991u64, example = 57)]
     seq: u64,
-    #[schema(min_length = 1, max_length = 4000, example = "hello")]
+    /// Empty if the message is deleted.
+    #[schema(max_length = 4000, example = "hello")]
     content: &'a str,
     #[schema(format = DateTime, example = "2026-01-31T12:00:00.000Z")]
     created_at: String,
@@ -46,12 +53,32 @@ pub(crate) struct WireMessage<'a> {
         pattern = "^[A-Za-z0-9_.:-]+$"
     )]
     client_message_id: Option<&'a str>,
+    /// The number of the message's latest change in its room. Absent if it has not changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 9007199254740991u64)]
+    rev: Option<u64>,
+    /// When it was edited last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    edited_at: Option<String>,
+    /// When it was deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    deleted_at: Option<String>,
+    /// When it was erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    erased_at: Option<String>,
+    /// Present if the message has changed. In the order in which the keys were first set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, max_items = 20)]
+    reactions: Option<Vec<WireReaction<'a>>>,
 }
 
 /// A user, under the latest known name.
 #[derive(Serialize, ToSchema)]
 #[schema(as = User)]
-struct WireUser<'a> {
+pub(crate) struct WireUser<'a> {
     #[schema(min_length = 1, max_length = 255, example = "42")]
     id: &'a str,
     /// The id, if no name is known.
@@ -59,10 +86,15 @@ struct WireUser<'a> {
     name: &'a str,
 }
 
-impl<'a> From<&'a Message> for WireMessage<'a> {
-    fn from(message: &'a Message) -> Self {
+impl<'a> WireMessage<'a> {
+    /// Describes a message to a user who has set these reactions to it.
+    fn new(message: &'a Message, own: &[ReactionKey]) -> Self {
         let id = message.author.id.as_str();
         let client_message_id = message.client_message_id.as_ref();
+        let changes = message.changes.as_deref();
+        let time = |of: fn(&MessageChanges) -> Option<Timestamp>| {
+            changes.and_then(of).map(|time| time.to_string())
+        };
         Self {
             id: message.id.get(),
             room_id: message.room_id.get(),
@@ -75,6 +107,11 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
                 name: message.author.name.as_str(),
             },
             client_message_id: client_message_id.map(ClientMessageId::as_str),
+            rev: changes.map(|changes| changes.rev.get()),
+            edited_at: time(|changes| changes.edited_at),
+            deleted_at: time(|changes| changes.deleted_at),
+            erased_at: time(|changes| changes.erased_at),
+            reactions: changes.map(|changes| WireReaction::all(changes, own)),
         }
     }
 }
@@ -82,7 +119,12 @@ impl<'a> From<&'a Message> for WireMessage<'a> {
 /// Encodes a message as JSON: the argument of `newMessage`, and the acknowledgement's
 /// `message`.
 pub(crate) fn message_json(message: &Message) -> Box<str> {
-    json(&WireMessage::from(message))
+    json(&WireMessage::new(message, &[]))
+}
+
+/// Encodes a message as JSON for a user who has set these reactions to it.
+pub(crate) fn message_json_for(message: &Message, own: &[ReactionKey]) -> Box<str> {
+    json(&WireMessage::new(message, own))
 }
 
 /// Encodes an object of the wire as JSON, for members of a room on every node.
@@ -104,6 +146,9 @@ pub(crate) struct JoinedRoom {
     unread: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     missed: Option<Missed>,
+    rev: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes_missed: Option<Missed>,
 }
 
 /// The messages that were not replayed.
@@ -116,7 +161,12 @@ struct Missed {
 impl JoinedRoom {
     /// Describes the admission of a user whose read pointer is at `read`.
     pub(crate) fn new(room_id: RoomId, admission: Admission, read: Seq) -> Self {
-        let Admission { seam, missed } = admission;
+        let Admission {
+            seam,
+            missed,
+            rev,
+            changes_missed,
+        } = admission;
         Self {
             room_id: room_id.get(),
             seq: seam.get(),
@@ -125,6 +175,11 @@ impl JoinedRoom {
             missed: missed.map(|missed| Missed {
                 from: missed.from.get(),
                 to: missed.to.get(),
+            }),
+            rev: rev.get(),
+            changes_missed: changes_missed.map(|(from, to)| Missed {
+                from: from.get(),
+                to: to.get(),
             }),
         }
     }
@@ -226,13 +281,14 @@ impl<'a> MarkedRead<'a> {
 
 #[cfg(test)]
 mod tests {
-    use chat_domain::{Content, DisplayName, MessageId, NewMessage, Timestamp, User};
+    use chat_domain::{Content, DisplayName, MessageId, NewMessage, User};
 
     use super::*;
 
     #[test]
     fn a_message_is_encoded_as_in_the_contract() {
         let message = NewMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             author: User {
                 id: UserId::new("42").unwrap(),
@@ -245,7 +301,7 @@ mod tests {
         }
         .stored(MessageId::new(812), Seq::new(57).unwrap());
         assert_eq!(
-            serde_json::to_value(WireMessage::from(&message)).unwrap(),
+            serde_json::to_value(WireMessage::new(&message, &[])).unwrap(),
             serde_json::json!({
                 "id": 812, "roomId": 1, "seq": 57, "content": "hello",
                 "createdAt": "2026-01-31T12:00:00.000Z",
@@ -253,5 +309,54 @@ mod tests {
                 "clientMessageId": "c0ffee-1"
             })
         );
+    }
+
+    #[test]
+    fn a_changed_message_states_what_has_become_of_it() {
+        let key = |key: &str| ReactionKey::new(key).unwrap();
+        let changes = MessageChanges {
+            rev: chat_domain::Rev::new(12).unwrap(),
+            edited_at: Some(Timestamp::from_unix_millis(0)),
+            deleted_at: None,
+            erased_at: None,
+            reactions: ["a", "b"]
+                .map(|name| chat_domain::ReactionCount {
+                    key: key(name),
+                    count: 2,
+                })
+                .into(),
+        };
+        let message = Message {
+            id: MessageId::new(812),
+            room_id: RoomId::new(1).unwrap(),
+            seq: Seq::new(57).unwrap(),
+            author: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            content: Content::deleted(),
+            extras: None,
+            client_message_id: None,
+            created_at: Timestamp::from_unix_millis(0),
+            changes: Some(Box::new(changes)),
+        };
+        for (own, first) in [
+            (vec![], serde_json::json!({"key": "a", "count": 2})),
+            (
+                vec![key("a")],
+                serde_json::json!({"key": "a", "count": 2, "mine": true}),
+            ),
+        ] {
+            let json = message_json_for(&message, &own);
+            let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+            let time = "1970-01-01T00:00:00.000Z";
+            let expected = serde_json::json!({
+                "id": 812, "roomId": 1, "seq": 57, "content": "", "createdAt": time,
+                "userId": "42", "user": { "id": "42", "name": "Ada" },
+                "rev": 12, "editedAt": time,
+                "reactions": [first, { "key": "b", "count": 2 }]
+            });
+            assert_eq!(json, expected);
+        }
     }
 }

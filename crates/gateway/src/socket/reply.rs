@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    ChangeRulesError, ConnectError, DeleteRoomError, GetRoomError, JoinRoomError, ListMembersError,
-    ListMessagesError, ListRoomsError, MarkReadError, Page, ProductViewError, RenewTokenError,
-    RoomsPage, SendMessageError, SetNotifyError, WatchRoomsError,
+    ChangeMessageError, ChangeRulesError, ConnectError, DeleteRoomError, GetRoomError,
+    JoinRoomError, ListMembersError, ListMessagesError, ListReactionsError, ListRoomsError,
+    MarkReadError, Page, ProductViewError, RenewTokenError, RoomsPage, SendMessageError,
+    SetNotifyError, WatchRoomsError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -138,6 +139,7 @@ impl Failure {
             Forbidden::Muted(Until::Time(until)) => ("muted", Some(until)),
             Forbidden::Muted(Until::Lifted) => ("muted", None),
             Forbidden::Frozen => ("frozen", None),
+            Forbidden::Author => ("author", None),
         };
         Self {
             reason: Some(reason),
@@ -243,6 +245,7 @@ impl From<SendMessageError> for Failure {
             SendMessageError::Conflict | SendMessageError::Closed => {
                 Self::new(Code::Conflict, error.to_string())
             }
+            SendMessageError::UnknownReplyTo => Self::new(Code::InvalidPayload, error.to_string()),
             SendMessageError::Storage(storage) => {
                 Self::storage(storage, "the message was not stored")
             }
@@ -256,6 +259,43 @@ impl From<ListMessagesError> for Failure {
             ListMessagesError::Denied(denied) => denied.into(),
             ListMessagesError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
+            }
+        }
+    }
+}
+
+impl From<ChangeMessageError> for Failure {
+    fn from(error: ChangeMessageError) -> Self {
+        match &error {
+            ChangeMessageError::Denied(denied) => denied.into(),
+            // It was tried again as often as is reasonable.
+            ChangeMessageError::Outdated => Self::new(
+                Code::Unavailable,
+                "the room's rules change without pause: the message was not changed",
+            ),
+            ChangeMessageError::NotFound => Self::new(Code::NotFound, error.to_string()),
+            ChangeMessageError::Deleted => Self::new(Code::Conflict, error.to_string()),
+            ChangeMessageError::TooManyReactions => {
+                Self::new(Code::LimitExceeded, error.to_string())
+            }
+            ChangeMessageError::Storage(StorageError::OutcomeUnknown(_)) => Self::new(
+                Code::OutcomeUnknown,
+                "the connection to storage broke during the commit: the message may be changed",
+            ),
+            ChangeMessageError::Storage(storage) => {
+                Self::storage(storage, "the message was not changed")
+            }
+        }
+    }
+}
+
+impl From<ListReactionsError> for Failure {
+    fn from(error: ListReactionsError) -> Self {
+        match &error {
+            ListReactionsError::Denied(denied) => denied.into(),
+            ListReactionsError::NotFound => Self::new(Code::NotFound, error.to_string()),
+            ListReactionsError::Storage(storage) => {
+                Self::storage(storage, "the reactions cannot be read now")
             }
         }
     }

@@ -103,7 +103,8 @@ pub(super) async fn send_together(
     last
 }
 
-/// Lets a message take its place in the log, in its first turn.
+/// Lets a message take its place in the log, in its first turn. A reply takes its place only
+/// after a read, so it is sent to the end before a later message can overtake it.
 async fn begin<'a>(
     client: &'a Client,
     membership: &Membership,
@@ -113,6 +114,7 @@ async fn begin<'a>(
 ) {
     let identity = client.identity();
     let access = identity.access(membership, outgoing.sent.room_id);
+    let is_reply = outgoing.sent.reply_to().is_some();
     let mut sent = async move {
         let mut outgoing = outgoing;
         let Outgoing {
@@ -139,6 +141,11 @@ async fn begin<'a>(
     match poll!(&mut sent) {
         std::task::Poll::Ready(done) => outdated.extend(done),
         std::task::Poll::Pending => sending.push(sent),
+    }
+    if is_reply {
+        while let Some(done) = sending.next().await {
+            outdated.extend(done);
+        }
     }
 }
 

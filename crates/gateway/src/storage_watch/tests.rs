@@ -2,7 +2,7 @@
 
 use std::io;
 
-use chat_domain::ports::{MockMessageRepository, MockRoomRepository};
+use chat_domain::ports::{MockChangeRepository, MockMessageRepository, MockRoomRepository};
 use chat_domain::{Content, DisplayName, ReadState, Timestamp, User};
 use serde_json::Value;
 use tokio::time::advance;
@@ -44,7 +44,14 @@ impl Watched {
         rooms
             .expect_newest()
             .returning(move |_| newest().map_or(Ok(Vec::new()), Err));
-        let (messages, rooms) = watch(Arc::new(messages), Arc::new(rooms), Arc::default());
+        let repositories = Repositories {
+            messages: Arc::new(messages),
+            changes: Arc::new(MockChangeRepository::new()),
+            rooms: Arc::new(rooms),
+        };
+        let Repositories {
+            messages, rooms, ..
+        } = watch(repositories, Arc::default());
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -94,6 +101,7 @@ impl Watched {
             name: DisplayName::from_text("Ada"),
         };
         let message = NewMessage {
+            extras: None,
             room_id: room(),
             author,
             content: Content::new("hello").unwrap(),

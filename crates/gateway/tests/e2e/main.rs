@@ -10,6 +10,7 @@ mod admission;
 mod api;
 mod backpressure;
 mod canaries;
+mod changes;
 mod client_addresses;
 mod deleted_rows;
 mod deletion;

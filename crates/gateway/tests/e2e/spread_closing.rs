@@ -47,6 +47,7 @@ impl Node {
         .unwrap();
         let app = App::new(AppOptions {
             messages: database.clone(),
+            changes: database.clone(),
             rooms: database.clone(),
             directory: database.clone(),
             deletion: database.clone(),

@@ -4,6 +4,7 @@ use super::*;
 
 fn under(rules: u64, message: NewMessage) -> NewMessage {
     NewMessage {
+        extras: None,
         rules: RulesNumber::new(rules),
         ..message
     }

@@ -108,9 +108,13 @@ pub(super) const MARK: &str = "WITH mark AS (\
 /// Finds the stored messages with these ids, each by the index of the unique key, except for
 /// those in rooms whose rules have another number.
 pub(super) const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
-     client_message_id, created_at \
+     client_message_id, created_at, \
+     change.rev, change.edited_at, change.deleted_at, change.erased_at, change.reactions \
      FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) \
      AS batch (room_id, user_id, client_message_id, rules) \
      JOIN messages AS message USING (room_id, user_id, client_message_id) \
      LEFT JOIN users AS author ON author.id = message.user_id \
+     LEFT JOIN LATERAL (SELECT rev, edited_at, deleted_at, erased_at, reactions \
+     FROM message_changes AS known \
+     WHERE known.room_id = message.room_id AND known.seq = message.seq OFFSET 0) AS change ON true \
      WHERE batch.rules = (SELECT room.rules FROM rooms AS room WHERE room.id = message.room_id)";

@@ -41,7 +41,8 @@ pub(super) fn mark(
 /// moved and the state afterwards; nothing if the room is of another generation. The transaction holds the write lock, so nothing
 /// changes between the read and the write.
 fn move_pointer(connection: &mut SqliteConnection, mark: &Mark) -> QueryResult<Option<Moved>> {
-    let Some((newest, read, _, generation)) = read_state(connection, mark.room_id, &mark.user_id)?
+    let Some((newest, read, _, _, generation)) =
+        read_state(connection, mark.room_id, &mark.user_id)?
     else {
         return Ok(Some((false, None)));
     };

@@ -328,6 +328,7 @@ impl World {
 
     fn report_parts(&self, rooms: &[u64], members: &[(u64, &str)], part: MemberPart) {
         let position = |number: &u64| RoomPosition {
+            rev: chat_domain::Rev::START,
             room_id: room(*number),
             newest: seq(1),
             rules: RulesNumber::NONE,

@@ -54,6 +54,7 @@ impl World {
             access,
         };
         let sent = SentMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             content: Content::new("hello").unwrap(),
             client_message_id: None,
@@ -242,6 +243,7 @@ async fn post(
         user_id: UserId::new("42").unwrap(),
         name: name.map(DisplayName::from_text),
         sent: SentMessage {
+            extras: None,
             room_id: RoomId::new(1).unwrap(),
             content: Content::new("hello").unwrap(),
             client_message_id: None,

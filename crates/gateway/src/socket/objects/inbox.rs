@@ -34,7 +34,10 @@ impl EncodedOverview {
             metadata: serde_json::from_str(room.metadata.as_str()).unwrap_or(RawValue::NULL),
             seq: room.newest.get(),
             rev: 0,
-            last_message: room.last_message.as_ref().map(WireMessage::from),
+            last_message: room
+                .last_message
+                .as_ref()
+                .map(|message| WireMessage::new(message, &[])),
         });
         Self {
             newest: room.newest,
@@ -196,6 +199,7 @@ mod tests {
         });
         assert_eq!(value(&room, &member), expected);
         let message = NewMessage {
+            extras: None,
             room_id: room.room_id,
             author: User {
                 id: UserId::new("42").unwrap(),

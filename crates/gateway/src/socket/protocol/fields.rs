@@ -18,6 +18,8 @@ use serde_json::value::RawValue;
 use super::super::objects::position_of;
 use super::{Malformed, Text, Token, malformed, malformed_field, metadata};
 
+mod changes;
+
 /// Ten years, in seconds. For longer, a client leaves the time out.
 const MAX_SECONDS: u64 = 315_360_000;
 /// A day, in seconds.
@@ -50,6 +52,9 @@ pub(crate) struct Fields<'a> {
     issued_before: Option<&'a RawValue>,
     reason: Option<&'a RawValue>,
     members: Option<&'a RawValue>,
+    key: Option<&'a RawValue>,
+    on: Option<&'a RawValue>,
+    after_rev: Option<&'a RawValue>,
     pub(super) has_duplicates: bool,
 }
 
@@ -429,6 +434,9 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "issuedBefore" => &mut fields.issued_before,
                 "reason" => &mut fields.reason,
                 "members" => &mut fields.members,
+                "key" => &mut fields.key,
+                "on" => &mut fields.on,
+                "afterRev" => &mut fields.after_rev,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

@@ -2,7 +2,7 @@
 //! problem.
 
 use chat_domain::use_cases::{PageLimit, PageStart, SentMessage};
-use chat_domain::{Content, Seq};
+use chat_domain::{Content, Rev, Seq};
 
 use super::*;
 use crate::socket::Event;
@@ -31,7 +31,8 @@ fn valid_events_are_parsed() {
         join,
         Ok(Event::JoinRoom {
             room_id: room(7),
-            after: None
+            after: None,
+            after_rev: None,
         })
     );
     let leave = read_event("leaveRoom", r#"{"roomId":9007199254740991,"x":{"x":[1]}}"#);
@@ -43,6 +44,7 @@ fn valid_events_are_parsed() {
     );
     let send = read_event("sendMessage", r#"{"content":"\u0068i \"é\"","roomId":1}"#);
     let sent = SentMessage {
+        extras: None,
         room_id: room(1),
         content: Content::new("hi \"é\"").unwrap(),
         client_message_id: None,
@@ -54,7 +56,17 @@ fn valid_events_are_parsed() {
         bounds,
         Ok(Event::JoinRoom {
             room_id: room(1),
-            after
+            after,
+            after_rev: None,
+        })
+    );
+    let changes = read_event("joinRoom", r#"{"roomId":1,"afterSeq":0,"afterRev":3}"#);
+    assert_eq!(
+        changes,
+        Ok(Event::JoinRoom {
+            room_id: room(1),
+            after,
+            after_rev: Rev::new(3),
         })
     );
     let read = read_event("markRead", r#"{"roomId":1,"seq":5}"#);
