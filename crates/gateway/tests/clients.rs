@@ -123,6 +123,19 @@ fn demo_page_shows_rooms_with_rules_on_postgres() {
     run_demo_page("demo_rules.mjs", &environment, "demo-page-postgres");
 }
 
+#[test]
+fn demo_page_shows_changes_on_sqlite() {
+    run_demo_page("demo_changes.mjs", &[], "demo-page");
+}
+
+#[test]
+fn demo_page_shows_changes_on_postgres() {
+    let database = Database::postgres();
+    let url = database.url();
+    let environment = [("DATABASE_URL", url.as_str())];
+    run_demo_page("demo_changes.mjs", &environment, "demo-page-postgres");
+}
+
 /// Runs on one database only, because the origin check does not depend on it.
 #[test]
 fn web_pages_connect_from_allowed_origins_only() {
