@@ -11,14 +11,15 @@ use std::process::Command;
 use std::time::Duration;
 
 use chat_test_support::ChildProcess;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::client::Client;
 use support::example::example_project;
 use support::{Database, Gateway, token};
 
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Messages in the room before the example starts: more than the replay limit.
+/// Messages in the room before the example starts, all of them changed: more than the limits of
+/// replays.
 const HISTORY: u64 = 1100;
 const KILLS: u32 = 3;
 
@@ -65,11 +66,17 @@ async fn loses_and_duplicates_nothing(database: &Database) {
 async fn write_history(gateway: &Gateway) {
     let mut writer = Client::connect(gateway.address, &token("3", "Barbara")).await;
     writer.join(1).await;
+    let message = |n| json!({ "roomId": 1, "content": format!("history {n}") });
+    write(&mut writer, "sendMessage", message).await;
+    let reaction = |n| json!({ "roomId": 1, "seq": n, "key": "👀", "on": true });
+    write(&mut writer, "setReaction", reaction).await;
+}
+
+async fn write(writer: &mut Client, event: &str, payload: impl Fn(u64) -> Value) {
     for batch in 0..HISTORY / 100 {
         let mut sent = Vec::new();
-        for n in 0..100 {
-            let payload = json!({ "roomId": 1, "content": format!("history {batch} {n}") });
-            sent.push(writer.start("sendMessage", &payload).await);
+        for n in batch * 100..(batch + 1) * 100 {
+            sent.push(writer.start(event, &payload(n + 1)).await);
         }
         for id in sent {
             let answer = writer.ack(id).await;
