@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -35,6 +36,16 @@ async fn the_description_of_the_server_api_passes_spectral() {
     let description = folder.path().join("openapi.json");
     let described = ask(&gateway, "GET", "/openapi.json").await;
     fs::write(&description, described.to_string()).unwrap();
+    passes_spectral(&description);
+}
+
+#[test]
+fn the_description_of_the_events_passes_spectral() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    passes_spectral(&folder.join("../../docs/asyncapi.yaml"));
+}
+
+fn passes_spectral(description: &Path) {
     let mut spectral = program(
         "TEST_NODE",
         "node_modules/@stoplight/spectral-cli/dist/index.js",

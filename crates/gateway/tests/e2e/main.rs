@@ -12,6 +12,7 @@ mod backpressure;
 mod canaries;
 mod changes;
 mod client_addresses;
+mod contract;
 mod deleted_rows;
 mod deletion;
 mod dev;

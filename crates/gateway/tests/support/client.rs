@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use super::DEADLINE;
+use super::{DEADLINE, contract};
 
 pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -29,6 +29,8 @@ pub(crate) struct Client {
     events: VecDeque<Event>,
     acks: HashMap<u64, Value>,
     next_ack: u64,
+    /// The names of the events whose acknowledgements are expected.
+    asked: HashMap<u64, String>,
 }
 
 /// How a connection ended.
@@ -69,6 +71,7 @@ impl Client {
             events: VecDeque::new(),
             acks: HashMap::new(),
             next_ack: 0,
+            asked: HashMap::new(),
         };
         let open = client.packet().await.unwrap();
         assert!(open.starts_with('0'), "{open}");
@@ -130,10 +133,24 @@ impl Client {
                     // The next read reports whether the connection is closed.
                     self.socket.send(Message::text("3")).await.ok();
                 }
-                Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
+                Some(Ok(Message::Text(text))) => {
+                    self.check(text.as_str());
+                    return Ok(text.as_str().to_owned());
+                }
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(Ended::Closed),
                 Some(Ok(_)) => {}
             }
+        }
+    }
+
+    /// Checks that the packet is as the contract describes it.
+    fn check(&mut self, packet: &str) {
+        if let Some((name, payload)) = event_of(packet) {
+            contract::check_event(&name, &payload);
+        } else if let Some((id, answer)) = ack_of(packet)
+            && let Some(event) = self.asked.remove(&id)
+        {
+            contract::check_ack(&event, &answer);
         }
     }
 
@@ -147,6 +164,10 @@ impl Client {
     pub(crate) async fn emit_raw(&mut self, array: &str) -> u64 {
         let id = self.next_ack;
         self.next_ack += 1;
+        let event = serde_json::from_str::<Value>(array);
+        if let Some(name) = event.as_ref().ok().and_then(|event| event[0].as_str()) {
+            self.asked.insert(id, name.to_owned());
+        }
         self.send_packet(&format!("42{id}{array}")).await;
         id
     }
@@ -222,10 +243,8 @@ impl Client {
         let packet = self.packet().await?;
         if let Some(event) = event_of(&packet) {
             self.events.push_back(event);
-        } else if let Some(ack) = packet.strip_prefix("43") {
-            let (id, answer) = ack.split_at(ack.find('[').unwrap());
-            let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
-            self.acks.insert(id.parse().unwrap(), answer);
+        } else if let Some((id, answer)) = ack_of(&packet) {
+            self.acks.insert(id, answer);
         } else {
             panic!("an unexpected packet: {packet}");
         }
@@ -253,6 +272,14 @@ pub(crate) fn event_of(packet: &str) -> Option<Event> {
     let event = packet.strip_prefix("42")?;
     let (name, payload): (String, Value) = serde_json::from_str(event).expect(event);
     Some((name, payload))
+}
+
+/// Returns the acknowledgement that a packet carries, with its id, if it carries one.
+fn ack_of(packet: &str) -> Option<(u64, Value)> {
+    let ack = packet.strip_prefix("43")?;
+    let (id, answer) = ack.split_at(ack.find('[')?);
+    let [answer]: [Value; 1] = serde_json::from_str(answer).expect(ack);
+    Some((id.parse().unwrap(), answer))
 }
 
 /// Sends an HTTP request on a new connection and returns the status and the whole response.
@@ -358,10 +385,14 @@ impl Polling {
     /// Polls until there are packets that are not heartbeats, and returns their events.
     pub(crate) async fn events(&self) -> Vec<Event> {
         let packets = self.packets().await;
-        packets
+        let events: Vec<Event> = packets
             .iter()
             .filter_map(|packet| event_of(packet))
-            .collect()
+            .collect();
+        for (name, payload) in &events {
+            contract::check_event(name, payload);
+        }
+        events
     }
 
     /// Polls until the session has ended: with an error status, or because the gateway no

@@ -17,6 +17,7 @@ use self::client::Client;
 pub(crate) mod bystander;
 pub(crate) mod cable;
 pub(crate) mod client;
+pub(crate) mod contract;
 pub(crate) mod example;
 pub(crate) mod exchange;
 pub(crate) mod load;
