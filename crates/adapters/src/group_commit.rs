@@ -65,7 +65,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use chat_domain::ports::{AppendError, Appended, MarkedRead};
 use chat_domain::{
-    BoxError, Generation, Message, MessageId, NewMessage, RoomId, Seq, StorageError, UserId,
+    BoxError, Generation, Message, MessageChanges, MessageId, NewMessage, RoomId, Seq,
+    StorageError, UserId,
 };
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
@@ -361,7 +362,9 @@ impl Waiting {
     /// Answers that the message repeats the original, or conflicts with it. What was sent
     /// originally is not known of an original that has changed since: it is taken as the same.
     fn answer_repeat(self, original: &Message) {
-        let is_same = original.changes.is_some() || original.content == self.message.content;
+        let changes = original.changes.as_deref();
+        let is_same = changes.is_some_and(MessageChanges::replaced_content)
+            || (original.content == self.message.content && original.extras == self.message.extras);
         let outcome = match is_same {
             true => Ok(Appended::Repeat(original.clone())),
             false => Err(AppendError::Conflict),

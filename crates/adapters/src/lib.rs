@@ -29,6 +29,8 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_changes;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_extras;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_inbox;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_rules;

@@ -3,6 +3,8 @@
 use chat_domain::ports::{LogPage, ReadLimit};
 use chat_domain::{Generation, Message, Seq};
 
+use crate::stored_extras;
+
 /// Returns the number of rows to read for a page: one more than it contains at most,
 /// which shows whether there are more.
 pub(crate) fn rows_to_read(limit: ReadLimit) -> i64 {
@@ -27,7 +29,7 @@ pub(crate) fn forward<E>(
     messages: impl IntoIterator<Item = Result<Message, E>>,
     limit: ReadLimit,
 ) -> Result<LogPage, E> {
-    let size = |message: &Message| message.content.as_str().len();
+    let size = |message: &Message| stored_extras::size_of(message);
     let (messages, has_more) = cut(messages, size, limit)?;
     Ok(LogPage {
         messages,

@@ -8,6 +8,7 @@ use chat_domain::{
 };
 
 use crate::page::{self, ReadOf};
+use crate::stored_extras;
 use crate::stored_rules;
 
 /// The user id of the author of an erased message.
@@ -120,7 +121,7 @@ pub(crate) fn page(
     messages: impl IntoIterator<Item = Result<ChangedMessage, StorageError>>,
     limit: ReadLimit,
 ) -> Result<ChangesPage, StorageError> {
-    let size = |changed: &ChangedMessage| changed.message.content.as_str().len();
+    let size = |changed: &ChangedMessage| stored_extras::size_of(&changed.message);
     let (messages, has_more) = page::cut(messages, size, limit)?;
     Ok(ChangesPage {
         messages,

@@ -9,12 +9,13 @@ use chat_domain::{
     Seq, StorageError, Summary,
 };
 
-use crate::stored_rules;
+use crate::{stored_changes, stored_rules};
 
 /// The columns of a room, and its newest message.
 pub(crate) struct OverviewColumns {
     pub(crate) room_id: RoomId,
     pub(crate) newest: Seq,
+    pub(crate) rev: i64,
     /// Empty if the room's settings are missing.
     pub(crate) kind: String,
     pub(crate) name: Option<String>,
@@ -27,6 +28,7 @@ pub(crate) struct ViewColumns {
     pub(crate) role: String,
     pub(crate) notify: String,
     pub(crate) read: Seq,
+    pub(crate) mentions: i64,
 }
 
 pub(crate) fn overview(columns: OverviewColumns) -> Result<RoomOverview, StorageError> {
@@ -42,6 +44,7 @@ pub(crate) fn overview(columns: OverviewColumns) -> Result<RoomOverview, Storage
             .map_err(StorageError::corrupt)?,
         metadata: Metadata::new(columns.metadata).map_err(StorageError::corrupt)?,
         newest: columns.newest,
+        rev: stored_changes::rev(columns.rev)?,
         last_message: columns.last_message,
     })
 }
@@ -53,6 +56,7 @@ pub(crate) fn view(columns: &ViewColumns) -> Result<MemberView, StorageError> {
         notify: Notify::from_name(notify)
             .ok_or_else(|| StorageError::corrupt(format!("{notify:?} is not a valid notify")))?,
         read: columns.read,
+        mentions: stored_rules::count(columns.mentions)?,
     })
 }
 

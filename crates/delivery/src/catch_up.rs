@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::ports::ReadLimit;
+use chat_domain::use_cases::OwnReactions;
 use chat_domain::{Message, Rev, Seq, one_line};
 
 use crate::changes::ChangesBatch;
@@ -83,8 +84,9 @@ impl<R: Recipient> Rooms<R> {
                         drop(state);
                         let complete_to = page.complete_to();
                         let frames = page.messages.into_iter();
-                        let encode =
-                            |message: Message| (message.seq, self.encoder.logged_message(message));
+                        let encode = |message: Message| {
+                            (message.seq, self.encoder.logged_message(message, &[]))
+                        };
                         (frames.map(encode).collect(), complete_to)
                     }
                     Err(error) => {
@@ -131,7 +133,13 @@ impl<R: Recipient> Rooms<R> {
         if !self.is_current(room.id, &mut lock(&room.state), page.generation) {
             return Err(());
         }
-        let batch = ChangesBatch::encode(room.id, after, cursor, page, &*self.encoder);
+        let batch = ChangesBatch::encode(
+            room.id,
+            (after, cursor),
+            page,
+            &OwnReactions::of_no_user(),
+            &*self.encoder,
+        );
         let reach = batch.reach;
         if reach <= after {
             // The read was not fresh enough.

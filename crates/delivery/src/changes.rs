@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::ports::{ChangesPage, ReadLimit};
+use chat_domain::use_cases::OwnReactions;
 use chat_domain::{Rev, RoomId, Seq, one_line};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
@@ -80,12 +81,12 @@ pub(crate) struct ChangesBatch {
 
 impl ChangesBatch {
     /// Encodes what a reader that has everything up to `after`, and the messages up to
-    /// `released`, may receive of a page.
+    /// `released`, may receive of a page, with these reactions marked as its own.
     pub(crate) fn encode(
         room_id: RoomId,
-        after: Rev,
-        released: Seq,
+        (after, released): (Rev, Seq),
         page: ChangesPage,
+        own: &OwnReactions,
         encoder: &dyn Encoder,
     ) -> Self {
         let (mut reach, mut blocked) = (after, None);
@@ -99,7 +100,7 @@ impl ChangesBatch {
             }
             reach = reach.max(rev);
             let is_merged = changed.previous > after;
-            let frame = encoder.changed_message(room_id, changed, is_merged);
+            let frame = encoder.changed_message(room_id, changed, is_merged, own.to(seq));
             changes.push((rev, seq, frame));
         }
         reach = match blocked {
@@ -195,7 +196,13 @@ impl<R: Recipient> Rooms<R> {
                     return drop(claim);
                 }
                 let released = state.order.released();
-                let batch = ChangesBatch::encode(room.id, after, released, page, &*self.encoder);
+                let batch = ChangesBatch::encode(
+                    room.id,
+                    (after, released),
+                    page,
+                    &OwnReactions::of_no_user(),
+                    &*self.encoder,
+                );
                 state.changes.handed = Some(batch.reach);
                 state.changes.reaches(batch.reach);
                 (batch, state.members.snapshot())

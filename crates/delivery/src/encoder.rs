@@ -1,20 +1,29 @@
-//! What a transport implements: the frames that all members of a room share.
+//! What a transport implements: the frames that members of a room receive.
 
 use bytes::Bytes;
-use chat_domain::{ChangedMessage, Message, RoomId, Seq, StoredChange, StoredMessage, UserId};
+use chat_domain::{
+    ChangedMessage, Message, ReactionKey, RoomId, Seq, StoredChange, StoredMessage, UserId,
+};
 
-/// Encodes what members receive. Each method returns one finished frame, which is shared
-/// by all recipients.
+/// Encodes what members receive. Each method returns one finished frame. What is live is encoded
+/// once, and shared by all recipients; only a replay is encoded for the user that it serves.
 pub trait Encoder: Send + Sync + 'static {
     /// Frames a message that is encoded already.
     fn message(&self, message: &StoredMessage) -> Bytes;
 
-    /// Encodes and frames a message that was read from the log.
-    fn logged_message(&self, message: Message) -> Bytes;
+    /// Encodes and frames a message that was read from the log. A frame for one user marks its
+    /// `own` reactions; in one for all members, there are none.
+    fn logged_message(&self, message: Message, own: &[ReactionKey]) -> Bytes;
 
-    /// Encodes and frames a message that has changed. If several changes were merged, nobody in
-    /// particular made them.
-    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes;
+    /// Encodes and frames a message that has changed. If several changes were merged, no user in
+    /// particular made them. `own` is as for a [logged message](Self::logged_message).
+    fn changed_message(
+        &self,
+        room_id: RoomId,
+        changed: ChangedMessage,
+        is_merged: bool,
+        own: &[ReactionKey],
+    ) -> Bytes;
 
     /// Encodes and frames the news that a user has read a room up to a position.
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use chat_domain::ports::RoomDelivery as _;
-use chat_domain::use_cases::{CatchUp, Changed, JoinRoom, Joining};
-use chat_domain::{Generation, Membership, Rev, RoomId, Seq, one_line};
+use chat_domain::use_cases::{CatchUp, Changed, JoinRoom, Joining, OwnReactions};
+use chat_domain::{
+    Generation, Membership, Message, Rev, RoomId, Seq, StorageError, UserId, one_line,
+};
 
 use crate::catch_up::PAGE;
 use crate::changes::{ChangesBatch, rev_of};
@@ -101,9 +103,10 @@ impl<R: Recipient> Entrance<'_, R> {
         joining: Joining,
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> Result<(), NotAdmitted> {
+        let permit = joining.permit;
         let admitted = self.try_admit(membership, joining, welcome).await;
         match admitted {
-            Ok(()) => membership.join(self.room.id, joining.permit),
+            Ok(()) => membership.join(self.room.id, permit),
             Err(_) => membership.leave(self.room.id),
         }
         admitted
@@ -122,7 +125,7 @@ impl<R: Recipient> Entrance<'_, R> {
             Some(ref changed) => {
                 self.rooms.leave(self.room.id, self.entering.recipient.id());
                 membership.leave(self.room.id);
-                self.replay_changes(changed, joining.rev, generation)
+                self.replay_changes(&joining.user_id, changed, joining.rev, generation)
                     .await?
             }
             None => None,
@@ -139,7 +142,8 @@ impl<R: Recipient> Entrance<'_, R> {
                 self.rooms.leave(self.room.id, self.entering.recipient.id());
                 membership.leave(self.room.id);
                 let target = self.released().max(newest).max(after);
-                let replayed = self.replay(after, target, generation).await?;
+                let user_id = &joining.user_id;
+                let replayed = self.replay(user_id, after, target, generation).await?;
                 let rest = (replayed < target).then_some(replayed);
                 (Some(replayed.max(target)), rest)
             }
@@ -148,9 +152,11 @@ impl<R: Recipient> Entrance<'_, R> {
     }
 
     /// Gives the connection the messages after `cursor` up to `target`, or as far as the
-    /// log can be read, as the client takes them. Returns how far it came.
+    /// log can be read, as the client takes them. The user's own reactions are marked. Returns
+    /// how far it came.
     async fn replay(
         &self,
+        user_id: &UserId,
         mut cursor: Seq,
         target: Seq,
         generation: Generation,
@@ -175,11 +181,18 @@ impl<R: Recipient> Entrance<'_, R> {
                 tracing::debug!(room = %self.room.id, "a replay ends early at a stale read");
                 break;
             }
+            let own = match self.own_reactions(user_id, page.messages.iter()).await {
+                Ok(own) => own,
+                Err(error) => {
+                    tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay ends early");
+                    break;
+                }
+            };
             let count = page.messages.len();
             for message in page.messages {
                 recipient.space().await?;
                 let seq = message.seq;
-                let frame = self.rooms.encoder.logged_message(message);
+                let frame = self.rooms.encoder.logged_message(message, own.to(seq));
                 self.entering.give(seq, frame)?;
             }
             self.rooms.observer.caught_up(Why::Replay, count);
@@ -192,6 +205,7 @@ impl<R: Recipient> Entrance<'_, R> {
     /// itself, if it has to.
     async fn replay_changes(
         &self,
+        user_id: &UserId,
         changed: &Changed,
         to: Rev,
         generation: Generation,
@@ -230,11 +244,23 @@ impl<R: Recipient> Entrance<'_, R> {
                 if count > JoinRoom::REPLAY_LIMIT && !gives {
                     return Ok(Some(changed.after));
                 }
+                let changed_messages = page.messages.iter().map(|changed| &changed.message);
+                let own = match gives {
+                    true => self.own_reactions(user_id, changed_messages).await,
+                    false => Ok(OwnReactions::of_no_user()),
+                };
+                let own = match own {
+                    Ok(own) => own,
+                    Err(error) => {
+                        tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay of changes ends early");
+                        return Ok(Some(after));
+                    }
+                };
                 let batch = ChangesBatch::encode(
                     self.room.id,
-                    after,
-                    changed.up_to,
+                    (after, changed.up_to),
                     page,
+                    &own,
                     &*self.rooms.encoder,
                 );
                 let reach = batch.reach;
@@ -251,6 +277,15 @@ impl<R: Recipient> Entrance<'_, R> {
             }
         }
         Ok(None)
+    }
+
+    /// Reads which reactions to messages of a replay are the user's.
+    async fn own_reactions(
+        &self,
+        user_id: &UserId,
+        messages: impl Iterator<Item = &Message>,
+    ) -> Result<OwnReactions, StorageError> {
+        OwnReactions::read(&*self.rooms.changes, self.room.id, user_id, messages).await
     }
 
     /// Lets the connection in after `cursor`, or after the newest known position.

@@ -73,7 +73,7 @@ impl Order {
     /// Takes a page of the log, read after a position at which messages were missing.
     pub(crate) fn fill(&mut self, after: Seq, page: LogPage, encoder: &dyn Encoder) {
         if let Self::Known(sequencer, _) = self {
-            sequencer.fill(after, page, |message| encoder.logged_message(message));
+            sequencer.fill(after, page, |message| encoder.logged_message(message, &[]));
         }
     }
 
@@ -155,7 +155,7 @@ impl Order {
 mod tests {
     use std::sync::Mutex;
 
-    use chat_domain::{Message, RoomId, StoredChange, UserId};
+    use chat_domain::{Message, ReactionKey, RoomId, StoredChange, UserId};
 
     use super::*;
 
@@ -179,11 +179,17 @@ mod tests {
             self.record(message.seq())
         }
 
-        fn logged_message(&self, message: Message) -> Bytes {
+        fn logged_message(&self, message: Message, _: &[ReactionKey]) -> Bytes {
             self.record(message.seq)
         }
 
-        fn changed_message(&self, _: RoomId, _: chat_domain::ChangedMessage, _: bool) -> Bytes {
+        fn changed_message(
+            &self,
+            _: RoomId,
+            _: chat_domain::ChangedMessage,
+            _: bool,
+            _: &[ReactionKey],
+        ) -> Bytes {
             unreachable!("nothing changes")
         }
 

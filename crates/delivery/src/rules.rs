@@ -161,7 +161,7 @@ impl<R: Recipient> Rooms<R> {
 
 #[cfg(test)]
 mod tests {
-    use chat_domain::StoredMessage;
+    use chat_domain::{ReactionKey, StoredMessage};
 
     use super::*;
 
@@ -172,11 +172,17 @@ mod tests {
             Bytes::copy_from_slice(message.encoded().as_bytes())
         }
 
-        fn logged_message(&self, _: chat_domain::Message) -> Bytes {
+        fn logged_message(&self, _: chat_domain::Message, _: &[ReactionKey]) -> Bytes {
             Bytes::new()
         }
 
-        fn changed_message(&self, _: RoomId, _: chat_domain::ChangedMessage, _: bool) -> Bytes {
+        fn changed_message(
+            &self,
+            _: RoomId,
+            _: chat_domain::ChangedMessage,
+            _: bool,
+            _: &[ReactionKey],
+        ) -> Bytes {
             unreachable!("nothing changes")
         }
 

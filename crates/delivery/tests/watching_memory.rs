@@ -50,12 +50,14 @@ impl Inbox for Inboxes {
                 name: None,
                 metadata: Metadata::default(),
                 newest: Seq::START,
+                rev: chat_domain::Rev::START,
                 last_message: None,
             };
             let member = MemberView {
                 role: Role::Member,
                 notify: Notify::All,
                 read: Seq::START,
+                mentions: 0,
             };
             ListedRoom {
                 position: InboxPosition {

@@ -42,6 +42,15 @@ pub struct MessageChanges {
     pub reactions: Vec<ReactionCount>,
 }
 
+impl MessageChanges {
+    /// Returns whether the message's content is not what its author sent: it was edited, deleted
+    /// or erased.
+    pub fn replaced_content(&self) -> bool {
+        let times = [self.edited_at, self.deleted_at, self.erased_at];
+        times.iter().any(Option::is_some)
+    }
+}
+
 /// The reactions to a message with one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReactionCount {

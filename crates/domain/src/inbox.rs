@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Message, Metadata, ReadState, Role, RoomId, RoomKind, RoomName, Seq};
+use crate::{Message, Metadata, ReadState, Rev, Role, RoomId, RoomKind, RoomName, Seq};
 
 /// About which messages of a room a member wants to be notified. The gateway keeps it for the
 /// product.
@@ -49,6 +49,8 @@ pub struct RoomOverview {
     pub metadata: Metadata,
     /// Its newest stored position.
     pub newest: Seq,
+    /// The number of its newest change to a message.
+    pub rev: Rev,
     /// Its newest message, with its author's latest stored name.
     pub last_message: Option<Message>,
 }
@@ -62,6 +64,13 @@ pub struct MemberView {
     pub notify: Notify,
     /// Its read pointer.
     pub read: Seq,
+    /// The number of unread messages that mention it, counted up to [`Self::MAX_MENTIONS`].
+    pub mentions: u64,
+}
+
+impl MemberView {
+    /// How many unread mentions are counted in one room. More are as many.
+    pub const MAX_MENTIONS: u64 = 1000;
 }
 
 /// One room in a user's inbox.

@@ -16,6 +16,7 @@ mod list_messages;
 mod list_reactions;
 mod list_rooms;
 mod mark_read;
+mod own_reactions;
 mod page;
 mod permits;
 mod product_view;
@@ -42,6 +43,7 @@ pub use list_rooms::{
     EncodeSummary, EncodedSummary, InboxLimit, ListRooms, ListRoomsError, RoomsPage,
 };
 pub use mark_read::{MarkRead, MarkReadError};
+pub use own_reactions::OwnReactions;
 pub use page::{Page, PageLimit};
 pub use permits::Permits;
 pub use product_view::{ProductView, ProductViewError};

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::IpAddr;
 
+use chat_domain::Seq;
 use http::{HeaderMap, HeaderValue, Request};
 
 use crate::client_address::{InvalidNetwork, TrustedProxies};
@@ -21,6 +22,12 @@ pub struct ReadPacket {
     pub room_id: Option<u64>,
     /// The content of a `sendMessage`.
     pub content: Option<String>,
+    /// The `replyTo` of a `sendMessage`.
+    pub reply_to: Option<u64>,
+    /// The `mentions` of a `sendMessage`.
+    pub mentions: Vec<String>,
+    /// The `metadata` of a `sendMessage`, as JSON.
+    pub metadata: Option<String>,
     /// The packets that refuse the event; empty if it is accepted.
     pub refusal: Vec<String>,
 }
@@ -34,7 +41,14 @@ pub fn read_packet(packet: &str) -> ReadPacket {
         ..ReadPacket::default()
     };
     match received.outcome {
-        Ok(Event::SendMessage(sent)) => read.content = Some(sent.content.as_str().to_owned()),
+        Ok(Event::SendMessage(sent)) => {
+            let extras = sent.extras.as_deref().cloned().unwrap_or_default();
+            read.content = Some(sent.content.as_str().to_owned());
+            read.reply_to = extras.reply_to.map(Seq::get);
+            let mentions = extras.mentions.iter();
+            read.mentions = mentions.map(|id| id.as_str().to_owned()).collect();
+            read.metadata = extras.metadata.map(|json| json.as_str().to_owned());
+        }
         Ok(_) => {}
         Err(malformed) => {
             let request = reply::Request {

@@ -121,9 +121,9 @@ impl Event {
             "sendMessage" => {
                 let fields = payload.fields()?;
                 Self::SendMessage(SentMessage {
-                    extras: None,
                     room_id: fields.room_id()?,
                     content: fields.content()?,
+                    extras: fields.extras()?,
                     client_message_id: fields.client_message_id()?,
                 })
             }

@@ -157,7 +157,11 @@ BEGIN
                 WHERE amount > 0;
         ELSE
             IF change = 'deleted' THEN
-                UPDATE messages SET content = '', extras = NULL
+                -- To which message it replies is not removed.
+                UPDATE messages
+                    SET content = '',
+                        extras = '{' || substring(message.extras from '^{("replyTo":[0-9]+)[,}]')
+                            || '}'
                     WHERE room_id = room AND seq = place
                     RETURNING * INTO message;
                 state.deleted_at := moment;

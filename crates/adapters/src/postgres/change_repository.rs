@@ -134,7 +134,7 @@ impl ChangeRepository for Database {
             ),
             after: CHANGE.1,
         };
-        let row = self.pool.call::<OutcomeRow, _>(call).await?;
+        let row = self.pool.call_in_turn::<OutcomeRow, _>(call).await?;
         let row = row.ok_or_else(|| StorageError::corrupt("a change has no outcome"))?;
         let is_new = stored_changes::is_new(&row.outcome)?;
         // What is stored cannot be shown, but the change is made.

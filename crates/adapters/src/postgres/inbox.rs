@@ -41,6 +41,8 @@ struct OverviewRow {
     id: i64,
     #[diesel(sql_type = BigInt)]
     last_seq: i64,
+    #[diesel(sql_type = BigInt)]
+    last_rev: i64,
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Nullable<Text>)]
@@ -59,6 +61,8 @@ struct ViewRow {
     notify: String,
     #[diesel(sql_type = BigInt)]
     read: i64,
+    #[diesel(sql_type = BigInt)]
+    mentions: i64,
 }
 
 #[derive(QueryableByName)]
@@ -212,6 +216,7 @@ fn overview(row: OverviewRow) -> Result<OverviewColumns, StorageError> {
     Ok(OverviewColumns {
         room_id: rows::room(id)?,
         newest: rows::position(row.last_seq)?,
+        rev: row.last_rev,
         kind: row.kind,
         name: row.name,
         metadata: row.metadata,
@@ -225,5 +230,6 @@ fn view(row: ViewRow) -> Result<ViewColumns, StorageError> {
         role: row.role,
         notify: row.notify,
         read,
+        mentions: row.mentions,
     })
 }

@@ -87,6 +87,22 @@ macro_rules! total {
     };
 }
 
+/// Counts the messages after a position that mention a user, up to
+/// [`MAX_MENTIONS`](chat_domain::MemberView::MAX_MENTIONS).
+macro_rules! mentions {
+    ($room:literal, $user:literal, $read:literal) => {
+        concat!(
+            "SELECT count(*) FROM (SELECT FROM mentions WHERE mentions.room_id = ",
+            $room,
+            " AND mentions.user_id = ",
+            $user,
+            " AND mentions.seq > ",
+            $read,
+            " LIMIT 1000) AS mention"
+        )
+    };
+}
+
 /// Joins to each `room` its settings, its newest message and, in a room in which messages have
 /// changed, what has become of it.
 macro_rules! overview {
@@ -115,7 +131,9 @@ pub(super) const PAGE: (&str, &str) = (
         " SELECT ",
         total!(),
         ", page.* FROM (SELECT) AS one LEFT JOIN (\
-         SELECT room.*, member.role, member.notify, coalesce(settings.kind, '') AS kind, \
+         SELECT room.*, member.role, member.notify, (",
+        mentions!("room.id", "(SELECT user_id FROM ask)", "room.read"),
+        ") AS mentions, coalesce(settings.kind, '') AS kind, \
          settings.name, coalesce(settings.metadata, '') AS metadata, message.*, change.* \
          FROM (SELECT * FROM mine \
          WHERE (activity, id) < ((SELECT at FROM ask), (SELECT after FROM ask)) \
@@ -133,7 +151,7 @@ pub(super) const UNREAD_TOTAL: (&str, &str) = (
 );
 
 pub(super) const OVERVIEWS: (&str, &str) = (
-    "SELECT room.id, room.last_seq, settings.kind, settings.name, settings.metadata, message.*, change.* \
+    "SELECT room.id, room.last_seq, room.last_rev, settings.kind, settings.name, settings.metadata, message.*, change.* \
      FROM unnest(",
     concat!(
         ") AS asked (id) CROSS JOIN LATERAL (\
@@ -146,12 +164,17 @@ pub(super) const OVERVIEWS: (&str, &str) = (
 
 pub(super) const VIEWS: (&str, &str) = (
     "SELECT member.* FROM unnest(",
-    ") WITH ORDINALITY AS asked (room_id, user_id, place) LEFT JOIN LATERAL (\
-     SELECT role, notify, coalesce((SELECT seq FROM read_pointers AS pointer \
-     WHERE pointer.room_id = members.room_id AND pointer.user_id = members.user_id), 0) AS read \
-     FROM members WHERE members.room_id = asked.room_id AND members.user_id = asked.user_id \
-     AND EXISTS (SELECT FROM rooms WHERE rooms.id = members.room_id AND generation <= rules) \
-     OFFSET 0) AS member ON true ORDER BY place",
+    concat!(
+        ") WITH ORDINALITY AS asked (room_id, user_id, place) LEFT JOIN LATERAL (\
+         SELECT role, notify, read, (",
+        mentions!("asked.room_id", "asked.user_id", "read"),
+        ") AS mentions FROM (\
+         SELECT role, notify, coalesce((SELECT seq FROM read_pointers AS pointer \
+         WHERE pointer.room_id = members.room_id AND pointer.user_id = members.user_id), 0) AS read \
+         FROM members WHERE members.room_id = asked.room_id AND members.user_id = asked.user_id \
+         AND EXISTS (SELECT FROM rooms WHERE rooms.id = members.room_id AND generation <= rules) \
+         OFFSET 0) AS member OFFSET 0) AS member ON true ORDER BY place"
+    ),
 );
 
 /// Both parts see the row as it was before.

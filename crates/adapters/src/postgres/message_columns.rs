@@ -13,7 +13,7 @@ macro_rules! message_columns {
     () => {
         "id AS message_id, seq AS message_seq, user_id AS author_id, \
          (SELECT users.name FROM users WHERE users.id = messages.user_id) AS author_name, \
-         content, client_message_id, created_at"
+         content, client_message_id, created_at, extras"
     };
 }
 pub(super) use message_columns;
@@ -42,6 +42,8 @@ pub(super) struct MessageColumns {
     client_message_id: Option<String>,
     #[diesel(sql_type = Timestamptz)]
     created_at: PgTimestamp,
+    #[diesel(sql_type = Nullable<Text>)]
+    extras: Option<String>,
     #[diesel(embed)]
     changes: Option<ChangesColumns>,
 }
@@ -72,6 +74,7 @@ impl MessageColumns {
             self.content,
             self.client_message_id,
             self.created_at,
+            self.extras,
         );
         let changes = self.changes.map(|changes| {
             (

@@ -94,8 +94,8 @@ impl QueryFragment<Pg> for PageQuery {
         };
         out.push_sql(
             "SELECT room.newest, room.generation, page.id, page.room_id, page.seq, page.user_id, page.name, \
-             page.content, page.client_message_id, page.created_at, change.rev, change.edited_at, \
-             change.deleted_at, change.erased_at, change.reactions \
+             page.content, page.client_message_id, page.created_at, page.extras, change.rev, \
+             change.edited_at, change.deleted_at, change.erased_at, change.reactions \
              FROM (SELECT coalesce(max(last_seq), 0) AS newest, \
              coalesce(max(generation), 0) AS generation, \
              coalesce(max(last_rev), 0) AS last_rev FROM rooms WHERE id = ",
@@ -107,8 +107,9 @@ impl QueryFragment<Pg> for PageQuery {
              (SELECT name FROM users AS author WHERE author.id = sized.user_id) AS name \
              FROM (\
              SELECT *, row_number() OVER so_far AS place, \
-             sum(octet_length(content)) OVER so_far - octet_length(content) AS bytes_before \
-             FROM (SELECT * FROM messages WHERE room_id = ",
+             sum(bytes) OVER so_far - bytes AS bytes_before FROM (\
+             SELECT *, octet_length(content) + coalesce(octet_length(extras), 0) AS bytes \
+             FROM messages WHERE room_id = ",
         );
         out.push_bind_param::<BigInt, _>(&self.room_id)?;
         out.push_sql(is_beyond);
@@ -155,6 +156,7 @@ impl Query for PageQuery {
             Text,
             Nullable<Text>,
             Timestamptz,
+            Nullable<Text>,
         )>,
         Nullable<(
             BigInt,

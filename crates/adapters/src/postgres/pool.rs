@@ -7,6 +7,7 @@
 //! codes that would tell them apart, and a new session costs less than a wrong guess.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 
 use chat_domain::ports::PoolStatus;
 use chat_domain::{BoxError, StorageError, one_line};
@@ -19,6 +20,7 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connect::{CONNECT_DEADLINE, Connector, Purpose, STATEMENT_DEADLINE};
@@ -28,7 +30,13 @@ type Running<'a, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'a>>;
 
 /// A bounded number of sessions, opened when they are needed.
 #[derive(Clone)]
-pub(super) struct Pool(pooled::Pool<AsyncPgConnection>);
+pub(super) struct Pool {
+    sessions: pooled::Pool<AsyncPgConnection>,
+    /// How many more of them may be used by calls that change messages. They wait for the lock of
+    /// a room, and a message that a thousand users react to must not take the sessions away from
+    /// the reads of all rooms.
+    changes: Arc<Semaphore>,
+}
 
 impl Pool {
     pub(super) fn new(connector: Connector, size: usize) -> Result<Self, BoxError> {
@@ -54,12 +62,15 @@ impl Pool {
                 recycle: Some(CONNECT_DEADLINE),
             })
             .build()?;
-        Ok(Self(pool))
+        Ok(Self {
+            sessions: pool,
+            changes: Arc::new(Semaphore::new((size / 2).max(1))),
+        })
     }
 
     /// Returns how the sessions are used now.
     pub(super) fn status(&self) -> PoolStatus {
-        let status = self.0.status();
+        let status = self.sessions.status();
         PoolStatus {
             max: status.max_size,
             open: status.size,
@@ -73,7 +84,11 @@ impl Pool {
         F: for<'a> FnOnce(&'a mut AsyncPgConnection) -> Running<'a, T> + Send + 'static,
         T: Send + 'static,
     {
-        let mut session = self.0.get().await.map_err(StorageError::unavailable)?;
+        let mut session = self
+            .sessions
+            .get()
+            .await
+            .map_err(StorageError::unavailable)?;
         let reading = tokio::spawn(async move {
             let outcome = match timeout(STATEMENT_DEADLINE, query(&mut session)).await {
                 Ok(Ok(found)) => return Ok(found),
@@ -98,6 +113,19 @@ impl Pool {
         Ok(self.call_for_rows(call).await?.pop())
     }
 
+    /// Calls a function that changes a message, as [`call`](Self::call). At most half of the
+    /// sessions do that at the same time; the other calls wait for their turn.
+    pub(super) async fn call_in_turn<R, Q>(&self, call: Q) -> Result<Option<R>, StorageError>
+    where
+        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
+        R: Send + 'static,
+    {
+        let turn = timeout(CONNECT_DEADLINE, self.changes.clone().acquire_owned());
+        let turn = turn.await.map_err(StorageError::unavailable)?;
+        let turn = turn.map_err(StorageError::unavailable)?;
+        Ok(self.carry_out(call, Some(turn)).await?.pop())
+    }
+
     /// Calls a function that may write, in autocommit, and returns its rows. The call is carried
     /// out even if its caller is dropped.
     ///
@@ -108,8 +136,25 @@ impl Pool {
         Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
         R: Send + 'static,
     {
-        let mut session = self.0.get().await.map_err(StorageError::unavailable)?;
+        self.carry_out(call, None).await
+    }
+
+    async fn carry_out<R, Q>(
+        &self,
+        call: Q,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Result<Vec<R>, StorageError>
+    where
+        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
+        R: Send + 'static,
+    {
+        let mut session = self
+            .sessions
+            .get()
+            .await
+            .map_err(StorageError::unavailable)?;
         let calling = tokio::spawn(async move {
+            let _turn = turn;
             let mut found = Vec::new();
             let answer = async {
                 let mut rows = pin!(call.load_stream(&mut session).await?);

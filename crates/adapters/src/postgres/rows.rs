@@ -10,6 +10,7 @@ use diesel::pg::data_types::PgTimestamp;
 use tokio_postgres::Row;
 
 use crate::stored_changes::{self, ChangesColumns};
+use crate::stored_extras;
 
 /// Milliseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH_MILLIS: i64 = 946_684_800_000;
@@ -17,7 +18,7 @@ const EPOCH_MILLIS: i64 = 946_684_800_000;
 const END_MICROS: i64 = 9_223_371_331_200_000_000;
 
 /// A message with its author's name, if the author is stored: `id, room_id, seq, user_id,
-/// name, content, client_message_id, created_at`.
+/// name, content, client_message_id, created_at, extras`.
 pub(super) type MessageRow = (
     i64,
     i64,
@@ -27,6 +28,7 @@ pub(super) type MessageRow = (
     String,
     Option<String>,
     PgTimestamp,
+    Option<String>,
 );
 
 /// What has become of a message: `rev, edited_at, deleted_at, erased_at, reactions`.
@@ -42,14 +44,14 @@ pub(super) type ChangesRow = (
 pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
     let user_id: String = row.get(3);
     let name: Option<String> = row.get(4);
-    let rev: Option<i64> = row.get(8);
+    let rev: Option<i64> = row.get(9);
     let at = |column| {
         row.get::<_, Option<_>>(column)
             .map(from_system_time)
             .transpose()
     };
     let changes = match rev {
-        Some(rev) => Some((rev, at(9)?, at(10)?, at(11)?, row.get(12))),
+        Some(rev) => Some((rev, at(10)?, at(11)?, at(12)?, row.get(13))),
         None => None,
     };
     let message = (
@@ -61,6 +63,7 @@ pub(super) fn from_driver(row: &Row) -> Result<Message, StorageError> {
         row.get(5),
         row.get(6),
         from_system_time(row.get(7))?,
+        row.get(8),
     );
     self::message(message, changes)
 }
@@ -80,10 +83,10 @@ pub(super) fn message(
     row: MessageRow,
     changes: Option<ChangesRow>,
 ) -> Result<Message, StorageError> {
-    let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
+    let (id, room_id, seq, user_id, name, content, client_message_id, created_at, extras) = row;
     let changes = changes.map(changes_columns);
     Ok(Message {
-        extras: None,
+        extras: stored_extras::of(extras, changes.as_ref())?,
         id: MessageId::new(id),
         room_id: room(room_id)?,
         seq: position(seq)?,

@@ -9,7 +9,7 @@ use diesel::dsl::sql;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
-use super::inbox_query::{OVERVIEWS, PAGE, UNREAD_TOTAL};
+use super::inbox_query::{MENTIONS_OF_MEMBER, OVERVIEWS, PAGE, UNREAD_TOTAL};
 use super::message_columns::MessageColumns;
 use super::schema::{members, read_pointers};
 use super::{Database, rows};
@@ -44,6 +44,8 @@ struct OverviewRow {
     id: i64,
     #[diesel(sql_type = BigInt)]
     last_seq: i64,
+    #[diesel(sql_type = BigInt)]
+    last_rev: i64,
     #[diesel(sql_type = Text)]
     kind: String,
     #[diesel(sql_type = Nullable<Text>)]
@@ -62,6 +64,8 @@ struct ViewRow {
     notify: String,
     #[diesel(sql_type = BigInt)]
     read: i64,
+    #[diesel(sql_type = BigInt)]
+    mentions: i64,
 }
 
 #[derive(QueryableByName)]
@@ -203,10 +207,12 @@ fn view_of(
             members::role,
             members::notify,
             read_pointers::seq.nullable(),
+            sql::<BigInt>(MENTIONS_OF_MEMBER),
         ))
-        .first::<(String, String, Option<i64>)>(connection)
+        .first::<(String, String, Option<i64>, i64)>(connection)
         .optional()?;
-    Ok(found.map(|(role, notify, read)| ViewRow {
+    Ok(found.map(|(role, notify, read, mentions)| ViewRow {
+        mentions,
         role,
         notify,
         read: read.unwrap_or_default(),
@@ -225,6 +231,7 @@ fn overview(row: OverviewRow) -> Result<OverviewColumns, StorageError> {
     Ok(OverviewColumns {
         room_id: rows::room(id)?,
         newest: rows::position(row.last_seq)?,
+        rev: row.last_rev,
         kind: row.kind,
         name: row.name,
         metadata: row.metadata,
@@ -237,6 +244,7 @@ fn view(row: ViewRow) -> Result<ViewColumns, StorageError> {
         role: row.role,
         notify: row.notify,
         read: rows::position(row.read)?,
+        mentions: row.mentions,
     })
 }
 

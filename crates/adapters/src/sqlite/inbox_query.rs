@@ -34,7 +34,7 @@ use super::message_columns::message_columns;
 /// A room whose newest message precedes the column `active_at` takes its activity from there.
 macro_rules! mine {
     () => {
-        "WITH mine AS (SELECT room.id, room.last_seq, \
+        "WITH mine AS (SELECT room.id, room.last_seq, room.last_rev, \
          coalesce((SELECT seq FROM read_pointers AS pointer \
          WHERE pointer.room_id = room.id AND pointer.user_id = ?1), 0) AS read, \
          coalesce(room.active_at, CASE WHEN room.last_seq > 0 THEN (\
@@ -56,11 +56,38 @@ macro_rules! total {
     };
 }
 
+/// Counts the messages after a position that mention a user, up to
+/// [`MAX_MENTIONS`](chat_domain::MemberView::MAX_MENTIONS).
+macro_rules! mentions {
+    ($room:literal, $user:literal, $read:literal) => {
+        concat!(
+            "SELECT count(*) FROM (SELECT 1 FROM mentions WHERE mentions.room_id = ",
+            $room,
+            " AND mentions.user_id = ",
+            $user,
+            " AND mentions.seq > ",
+            $read,
+            " LIMIT 1000)"
+        )
+    };
+}
+
+/// For a row of `members`, joined with `read_pointers`.
+pub(super) const MENTIONS_OF_MEMBER: &str = concat!(
+    "(",
+    mentions!(
+        "members.room_id",
+        "members.user_id",
+        "coalesce(read_pointers.seq, 0)"
+    ),
+    ")"
+);
+
 /// The columns of a room, and the joins of its settings and its newest message to each `room`.
 macro_rules! overview {
     (columns) => {
         concat!(
-            "room.id, room.last_seq, coalesce(settings.kind, '') AS kind, settings.name, \
+            "room.id, room.last_seq, room.last_rev, coalesce(settings.kind, '') AS kind, settings.name, \
              coalesce(settings.metadata, '') AS metadata, ",
             message_columns!()
         )
@@ -79,7 +106,9 @@ pub(super) const PAGE: &str = concat!(
     " SELECT ",
     total!(),
     ", page.* FROM (SELECT 1) AS one LEFT JOIN (\
-     SELECT room.activity, room.read, member.role, member.notify, ",
+     SELECT room.activity, room.read, member.role, member.notify, (",
+    mentions!("room.id", "?1", "room.read"),
+    ") AS mentions, ",
     overview!(columns),
     " FROM (SELECT * FROM mine \
      WHERE (activity, id) < (?3, ?4) ORDER BY activity DESC, id DESC LIMIT ?5) AS room \

@@ -11,7 +11,7 @@ macro_rules! message_columns {
     () => {
         "message.id AS message_id, message.seq AS message_seq, message.user_id AS author_id, \
          (SELECT users.name FROM users WHERE users.id = message.user_id) AS author_name, \
-         message.content, message.client_message_id, message.created_at, change.rev, \
+         message.content, message.client_message_id, message.created_at, message.extras, change.rev, \
          change.edited_at, change.deleted_at, change.erased_at, change.reactions"
     };
 }
@@ -33,6 +33,8 @@ pub(super) struct MessageColumns {
     client_message_id: Option<String>,
     #[diesel(sql_type = Text)]
     created_at: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    extras: Option<String>,
     #[diesel(embed)]
     changes: Option<ChangesColumns>,
 }
@@ -63,6 +65,7 @@ impl MessageColumns {
             self.content,
             self.client_message_id,
             self.created_at,
+            self.extras,
         );
         let changes = self.changes.map(|changes| {
             (

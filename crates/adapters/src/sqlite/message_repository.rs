@@ -132,6 +132,7 @@ pub(super) fn with_author() -> _ {
                 messages::content,
                 messages::client_message_id,
                 messages::created_at,
+                messages::extras,
             ),
             (
                 message_changes::rev,

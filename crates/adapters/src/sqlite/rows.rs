@@ -6,9 +6,10 @@ use chat_domain::{
 };
 
 use crate::stored_changes::{self, ChangesColumns};
+use crate::stored_extras;
 
 /// A message with its author's name, if there is one: `id, room_id, seq, user_id, name, content,
-/// client_message_id, created_at`.
+/// client_message_id, created_at, extras`.
 pub(super) type MessageRow = (
     i64,
     i64,
@@ -18,6 +19,7 @@ pub(super) type MessageRow = (
     String,
     Option<String>,
     String,
+    Option<String>,
 );
 
 /// What has become of a message: `rev, edited_at, deleted_at, erased_at, reactions`.
@@ -33,10 +35,10 @@ pub(super) fn message(
     row: MessageRow,
     changes: Option<ChangesRow>,
 ) -> Result<Message, StorageError> {
-    let (id, room_id, seq, user_id, name, content, client_message_id, created_at) = row;
+    let (id, room_id, seq, user_id, name, content, client_message_id, created_at, extras) = row;
     let changes = changes.map(changes_columns).transpose()?;
     Ok(Message {
-        extras: None,
+        extras: stored_extras::of(extras, changes.as_ref())?,
         id: MessageId::new(id),
         room_id: room(room_id)?,
         seq: position(seq)?,

@@ -27,6 +27,7 @@ diesel::table! {
         content -> Text,
         client_message_id -> Nullable<Text>,
         created_at -> Text,
+        extras -> Nullable<Text>,
     }
 }
 
@@ -39,6 +40,14 @@ diesel::table! {
         deleted_at -> Nullable<Text>,
         erased_at -> Nullable<Text>,
         reactions -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    mentions (room_id, user_id, seq) {
+        room_id -> BigInt,
+        user_id -> Text,
+        seq -> BigInt,
     }
 }
 

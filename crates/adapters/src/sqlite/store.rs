@@ -20,10 +20,11 @@ use diesel::result::Error;
 use diesel::upsert::excluded;
 
 use super::message_repository::{StoredRow, with_author};
-use super::schema::{messages, read_pointers, rooms, users};
+use super::schema::{mentions, messages, read_pointers, rooms, users};
 use super::writer::Writer;
 use super::{errors, rows};
 use crate::group_commit::{Mark, Placed, Store, StoreError};
+use crate::stored_extras;
 
 /// Needs a file that can be written, and changes no page of it.
 const WRITE_NOTHING: &str = "UPDATE rooms SET last_seq = last_seq WHERE false";
@@ -221,9 +222,21 @@ fn insert(connection: &mut SqliteConnection, message: &NewMessage) -> QueryResul
                 .as_ref()
                 .map(ClientMessageId::as_str)),
             messages::created_at.eq(created_at),
+            messages::extras.eq(message.extras.as_deref().map(stored_extras::encode)),
         ))
         .returning(messages::id)
         .get_result(connection)?;
+    let extras = message.extras.iter();
+    for user_id in extras.flat_map(|extras| &extras.mentions) {
+        diesel::insert_into(mentions::table)
+            .values((
+                mentions::room_id.eq(room_id),
+                mentions::user_id.eq(user_id.as_str()),
+                mentions::seq.eq(seq),
+            ))
+            .on_conflict_do_nothing()
+            .execute(connection)?;
+    }
     diesel::insert_into(read_pointers::table)
         .values((
             read_pointers::room_id.eq(room_id),

@@ -1,11 +1,11 @@
 //! What a change to a message does when it cannot be stored.
 
-use chat_domain::ports::MessageChangeError;
+use chat_domain::ports::{MessageChangeError, MessageRepository as _};
 use chat_domain::{MessageEdit, StorageError};
 
 use crate::change_repository::{change, edit, make, newest_rev, react, rev};
 use crate::databases::{Postgres, Sqlite};
-use crate::{append, hello, room, seq};
+use crate::{append, hello, room, seq, up_to};
 
 /// Which tables each change writes.
 fn changes() -> [(MessageEdit, &'static [&'static str]); 4] {
@@ -109,4 +109,32 @@ async fn a_connection_that_breaks_during_the_commit_leaves_the_outcome_unknown()
     sql("DROP TRIGGER die ON message_changes");
     let made = make(&postgres.database, room(1), 1, edit("new")).await;
     assert_eq!(made.changes.unwrap().rev, rev(1));
+}
+
+/// A message that very many users react to must not delay what others read.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_do_not_wait_for_changes_that_wait_for_the_lock_of_a_room() {
+    let postgres = Postgres::fresh().await;
+    let store = &postgres.database;
+    append(store, hello(room(1))).await.unwrap();
+    let lock = "SELECT FROM rooms WHERE id = 1 FOR UPDATE";
+    let lock = postgres.hold(lock).await;
+    // More than the pool has sessions.
+    let changes = (0..50).map(|n| {
+        let store = store.clone();
+        let reaction = react(&n.to_string(), "+", true);
+        tokio::spawn(async move { change(&store, room(1), 1, reaction).await })
+    });
+    let changes: Vec<_> = changes.collect();
+    postgres.wait_for_event("transactionid").await;
+    for _ in 0..20 {
+        let page = store.before(room(1), None, up_to(1)).await.unwrap();
+        assert_eq!(page.messages.len(), 1);
+        assert!(changes.iter().all(|change| !change.is_finished()));
+    }
+    lock.batch_execute("COMMIT").await.unwrap();
+    for change in changes {
+        change.await.unwrap().unwrap();
+    }
+    assert_eq!(newest_rev(store, room(1)).await, rev(50));
 }

@@ -198,6 +198,11 @@ async fn the_inbox_shows_the_newest_state_of_the_last_message(store: &(impl Stor
             .iter()
             .map(|r| r.summary.room.last_message.clone())
             .collect();
+        // A change is new in a summary, whichever message it is made to.
+        let number = newest.changes.as_ref().unwrap().rev;
+        assert_eq!(overviews[0].rev, number);
+        let numbers: Vec<_> = page.rooms.iter().map(|r| r.summary.room.rev).collect();
+        assert_eq!(numbers, [Rev::START, number]);
         assert_eq!(lasts[1], Some(newest));
         assert!(lasts[0].as_ref().unwrap().changes.is_none());
     }

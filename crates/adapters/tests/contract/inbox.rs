@@ -42,7 +42,6 @@ pub(crate) async fn send(
 ) -> Message {
     let rules = number(store, room_id).await.get();
     let message = NewMessage {
-        extras: None,
         created_at: now(),
         ..by(author, author, room_id, content)
     };
@@ -122,6 +121,7 @@ async fn a_room_is_listed_with_all_that_its_member_sees(store: &impl Store) {
         role: Role::Reader,
         notify: Notify::All,
         read: Seq::START,
+        mentions: 0,
     };
     assert_eq!(listed.summary.member, member);
 
@@ -301,6 +301,7 @@ async fn overviews_and_views_are_read_for_many_rooms_at_once(store: &impl Store)
         role: Role::Reader,
         notify: Notify::All,
         read: Seq::START,
+        mentions: 0,
     };
     for (place, view) in views.into_iter().enumerate() {
         let expected = match place {

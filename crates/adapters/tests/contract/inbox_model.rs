@@ -15,6 +15,7 @@ use chat_domain::{Generation, Metadata, Notify, Role, RoomAccess, RoomKind, Room
 use self::model::Model;
 use crate::changed_rows::on_each_database_with_sql;
 use crate::inbox::now;
+use crate::message_extras::mentions;
 use crate::room_directory::{ban, number, remove, set, unban, user};
 use crate::{append, by, room, seq, under};
 
@@ -187,6 +188,8 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
             &format!("{}", self.random.next()),
         );
         message.created_at = now();
+        let mentioned: BTreeSet<_> = (0..self.random.below(3)).map(|_| self.any_user()).collect();
+        message.extras = mentions(mentioned).boxed();
         let stored = append(self.store, under(rules, message)).await.unwrap();
         self.model.send(stored);
     }

@@ -7,6 +7,7 @@ mod authenticator;
 mod change_faults;
 mod change_model;
 mod change_repository;
+mod change_under_rules;
 mod changed_messages;
 mod changed_rows;
 mod changes_migration;
@@ -18,6 +19,8 @@ mod inbox_model;
 mod jwks;
 mod log_pages;
 mod members_in_changes;
+mod mentions;
+mod message_extras;
 mod message_repository;
 mod postgres_faults;
 mod postgres_group_commit;
@@ -169,7 +172,6 @@ fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// Decides a message by this number of its room's rules.
 fn under(rules: u64, message: NewMessage) -> NewMessage {
     NewMessage {
-        extras: None,
         rules: RulesNumber::new(rules),
         ..message
     }
@@ -178,7 +180,6 @@ fn under(rules: u64, message: NewMessage) -> NewMessage {
 /// Adds the id that the sender chose.
 fn with_id(message: NewMessage, id: &str) -> NewMessage {
     NewMessage {
-        extras: None,
         client_message_id: Some(ClientMessageId::new(id).unwrap()),
         ..message
     }

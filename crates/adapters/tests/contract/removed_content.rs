@@ -1,10 +1,11 @@
 //! What a change removes from the tables, and what another program may have stored there.
 
 use chat_domain::ports::{ChangeRepository, MessageChange};
-use chat_domain::{MessageEdit, Rev, RulesNumber, StorageError};
+use chat_domain::{MessageEdit, MessageExtras, MessageMetadata, Rev, RulesNumber, StorageError};
 
-use crate::change_repository::{Store, edit, make, react};
+use crate::change_repository::{Store, edit, make, react, user};
 use crate::changed_rows::on_each_database_with_sql;
+use crate::message_extras::{mentions, with};
 use crate::{append, by, hello, room, seq, up_to, with_id};
 
 on_each_database_with_sql!(
@@ -12,7 +13,7 @@ on_each_database_with_sql!(
     a_row_of_changes_that_is_not_valid_is_corrupt,
 );
 
-const WITH_TEXT: [(&str, &str); 7] = [
+const WITH_TEXT: [(&str, &str); 8] = [
     (
         "messages",
         "user_id || content || coalesce(client_message_id, '') || coalesce(extras, '')",
@@ -22,6 +23,7 @@ const WITH_TEXT: [(&str, &str); 7] = [
         "kind || coalesce(changed_by, '') || coalesce(reactions, '')",
     ),
     ("reactions", "key || user_id"),
+    ("mentions", "user_id"),
     ("room_settings", "coalesce(name, '') || metadata"),
     ("members", "user_id"),
     ("bans", "user_id || coalesce(reason, '')"),
@@ -39,8 +41,12 @@ async fn no_table_keeps_what_was_removed(store: &impl Store, sql: impl Fn(&str))
         }
     };
     let sent = with_id(by("secret-author", "Ada", room(1), "secret-1"), "secret-id");
-    append(store, sent).await.unwrap();
-    sql("UPDATE messages SET extras = '{\"metadata\": \"secret-extras\"}'");
+    let extras = MessageExtras {
+        reply_to: None,
+        metadata: MessageMetadata::new(r#"{"a":"secret-extras"}"#).ok(),
+        ..mentions([user("secret-mention")])
+    };
+    append(store, with(sent, extras)).await.unwrap();
     make(store, room(1), 1, edit("secret-2")).await;
     is_absent("secret-1");
     make(store, room(1), 1, react("secret-user", "secret-key", true)).await;
@@ -51,6 +57,7 @@ async fn no_table_keeps_what_was_removed(store: &impl Store, sql: impl Fn(&str))
         "secret-key",
         "secret-user",
         "secret-extras",
+        "secret-mention",
     ] {
         is_absent(needle);
     }

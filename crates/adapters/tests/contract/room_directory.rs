@@ -371,7 +371,6 @@ async fn a_room_may_have_rules_before_its_first_message(
     assert_eq!((log.newest, log.messages.len()), (Seq::START, 0));
     for expected in 1..=2 {
         let message = NewMessage {
-            extras: None,
             rules: RulesNumber::new(1),
             ..hello(room(1))
         };

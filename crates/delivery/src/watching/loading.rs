@@ -5,7 +5,9 @@ use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_domain::{MemberView, RoomAccess, RoomId, RoomOverview, StorageError, UserId, one_line};
+use chat_domain::{
+    MemberView, ReadState, RoomAccess, RoomId, RoomOverview, StorageError, UserId, one_line,
+};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, sleep};
 
@@ -235,10 +237,18 @@ pub(super) fn entry(room_id: RoomId, sent: Fingerprint) -> Entry {
     }
 }
 
-/// A pointer that was read after the room may be ahead of what was read of the room.
+/// A pointer that was read after the room may be ahead of what was read of the room, and so may
+/// the messages that mention the user.
 pub(super) fn consistent(room: &RoomOverview, member: MemberView) -> MemberView {
+    let read = member.read.min(room.newest);
+    let unread = ReadState {
+        newest: room.newest,
+        read,
+    }
+    .unread();
     MemberView {
-        read: member.read.min(room.newest),
+        read,
+        mentions: member.mentions.min(unread),
         ..member
     }
 }

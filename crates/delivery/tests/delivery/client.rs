@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_delivery::{Encoder, Gone, LiveGive, Recipient};
 use chat_domain::{
-    ChangeSubject, ChangedMessage, ConnectionId, Message, RoomId, Seq, StoredChange, StoredMessage,
-    UserId,
+    ChangeSubject, ChangedMessage, ConnectionId, Message, ReactionKey, RoomId, Seq, StoredChange,
+    StoredMessage, UserId,
 };
 use tokio::sync::Notify;
 
@@ -152,11 +152,17 @@ impl Encoder for Text {
         Bytes::from(format!("{};", message.seq()))
     }
 
-    fn logged_message(&self, message: Message) -> Bytes {
+    fn logged_message(&self, message: Message, _: &[ReactionKey]) -> Bytes {
         Bytes::from(format!("{};", message.seq))
     }
 
-    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+    fn changed_message(
+        &self,
+        room_id: RoomId,
+        changed: ChangedMessage,
+        is_merged: bool,
+        _: &[ReactionKey],
+    ) -> Bytes {
         let rev = changed
             .message
             .changes

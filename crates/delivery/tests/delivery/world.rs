@@ -118,6 +118,7 @@ impl World {
             ..Permit::OPEN
         };
         let joining = Joining {
+            user_id: UserId::new("1").unwrap(),
             state,
             permit,
             catch_up,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use chat_delivery::{Admission, Encoder, Gone, LiveGive, Recipient, Rooms};
 use chat_domain::use_cases::{JoinRoom, LeaveRoom};
 use chat_domain::{
-    ChangedMessage, ConnectionId, DisplayName, Identity, Membership, Message, RoomAccess, RoomId,
-    Seq, StoredChange, StoredMessage, Timestamp, User, UserId,
+    ChangedMessage, ConnectionId, DisplayName, Identity, Membership, Message, ReactionKey,
+    RoomAccess, RoomId, Seq, StoredChange, StoredMessage, Timestamp, User, UserId,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -249,11 +249,17 @@ impl Encoder for Text {
         Bytes::from(message.encoded().to_owned())
     }
 
-    fn logged_message(&self, message: Message) -> Bytes {
+    fn logged_message(&self, message: Message, _: &[ReactionKey]) -> Bytes {
         frame(message.room_id, message.seq).into()
     }
 
-    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+    fn changed_message(
+        &self,
+        room_id: RoomId,
+        changed: ChangedMessage,
+        is_merged: bool,
+        _: &[ReactionKey],
+    ) -> Bytes {
         let rev = changed
             .message
             .changes

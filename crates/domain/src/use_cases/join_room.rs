@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Permits;
 use crate::{
-    AccessDenied, Action, Identity, Permit, ReadState, Rev, RoomId, Seq, StorageError,
+    AccessDenied, Action, Identity, Permit, ReadState, Rev, RoomId, Seq, StorageError, UserId,
     ports::RoomRepository,
 };
 
@@ -17,8 +17,10 @@ pub struct JoinRoom {
 }
 
 /// A join that was allowed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joining {
+    /// The user that joins: in a replay, its own reactions are marked.
+    pub user_id: UserId,
     /// How far the room has come, and how far this user has read it.
     pub state: ReadState,
     /// What the user may do in the room.
@@ -113,6 +115,7 @@ impl JoinRoom {
             },
         };
         let joining = Joining {
+            user_id: identity.user.id.clone(),
             state,
             permit,
             catch_up,
@@ -155,7 +158,7 @@ mod tests {
     };
     use crate::{
         DisplayName, Generation, Metadata, Role, RoomAccess, RoomKind, RoomRules, RoomState,
-        RulesNumber, Timestamp, Until, User, UserId,
+        RulesNumber, Timestamp, Until, User,
     };
 
     /// Permits of open rooms that never had rules.

@@ -167,12 +167,14 @@ mod tests {
             name: None,
             metadata: Metadata::default(),
             newest: Seq::START,
+            rev: crate::Rev::START,
             last_message: None,
         };
         let member = MemberView {
             role: Role::Member,
             notify: Notify::All,
             read: Seq::START,
+            mentions: 0,
         };
         ListedRoom {
             position: position(number),

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::OwnReactions;
 use crate::{
-    EncodeMessageFor, Message, ReactionKey, RoomId, Seq, StorageError, StoredMessage, UserId,
+    EncodeMessageFor, Message, RoomId, StorageError, StoredMessage, UserId,
     ports::{ChangeRepository, ReadLimit},
 };
 
@@ -78,14 +79,14 @@ impl Encoding {
         has_more: bool,
     ) -> Result<Page, StorageError> {
         let own = match reader {
-            Some(reader) => self.own_reactions(room_id, reader, messages).await?,
-            None => Vec::new(),
+            Some(reader) => {
+                OwnReactions::read(&*self.changes, room_id, reader, messages.iter()).await?
+            }
+            None => OwnReactions::of_no_user(),
         };
         let (mut kept, mut bytes) = (Vec::new(), 0);
         for message in messages {
-            let of_message = own.iter().filter(|(seq, _)| *seq == message.seq);
-            let keys: Vec<_> = of_message.map(|(_, key)| key.clone()).collect();
-            let encoded = (self.encode)(message, &keys);
+            let encoded = (self.encode)(message, own.to(message.seq));
             bytes += encoded.len();
             if bytes > Page::MAX_BYTES && !kept.is_empty() {
                 break;
@@ -96,29 +97,5 @@ impl Encoding {
             has_more: has_more || kept.len() < messages.len(),
             messages: kept,
         })
-    }
-
-    /// Returns which reactions to these messages are the reader's. Most pages have none at all.
-    async fn own_reactions(
-        &self,
-        room_id: RoomId,
-        reader: &UserId,
-        messages: &[Message],
-    ) -> Result<Vec<(Seq, ReactionKey)>, StorageError> {
-        let has_reactions = |message: &&Message| {
-            let changes = message.changes.as_deref();
-            changes.is_some_and(|changes| !changes.reactions.is_empty())
-        };
-        let with_reactions = messages.iter().filter(has_reactions);
-        let with_reactions: Vec<Seq> = with_reactions.map(|message| message.seq).collect();
-        match with_reactions.is_empty() {
-            true => Ok(Vec::new()),
-            false => {
-                let changes = &self.changes;
-                changes
-                    .own_reactions(room_id, reader, &with_reactions)
-                    .await
-            }
-        }
     }
 }

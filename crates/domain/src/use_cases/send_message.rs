@@ -179,9 +179,10 @@ impl SendMessage {
             None => self.name_of(&user_id).await?,
         };
         let author = User { id: user_id, name };
-        self.check_reply(&sent).await?;
         let mut decided_by = self.known_rules.get(sent.room_id);
         for _ in 0..ATTEMPTS {
+            // Again for each number of the rules: the room may have been deleted meanwhile.
+            self.check_reply(&sent).await?;
             let posted = self.post(author.clone(), sent.clone(), decided_by, &stored);
             match posted.await {
                 Err(AppendError::RulesChanged) => {}

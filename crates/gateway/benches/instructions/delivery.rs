@@ -166,6 +166,7 @@ impl World {
             read: Seq::START,
         };
         let joining = Joining {
+            user_id: UserId::new("1").expect("a valid id"),
             state,
             permit: Permit::OPEN,
             catch_up,

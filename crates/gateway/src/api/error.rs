@@ -250,9 +250,18 @@ from_failures!(
     DeleteRoomError,
     ListMessagesError,
     ListRoomsError,
-    ProductViewError,
-    SendMessageError
+    ProductViewError
 );
+
+impl From<SendMessageError> for ApiError {
+    fn from(error: SendMessageError) -> Self {
+        let field = matches!(error, SendMessageError::UnknownReplyTo).then_some("replyTo");
+        Self {
+            field,
+            ..Failure::from(error).into()
+        }
+    }
+}
 
 impl ErrorCode {
     fn is_retryable(self) -> bool {

@@ -89,9 +89,9 @@ async fn send_message(
         user_id: fields.user_id()?,
         name: fields.display_name()?,
         sent: SentMessage {
-            extras: None,
             room_id,
             content: fields.content()?,
+            extras: fields.extras()?,
             client_message_id: fields.client_message_id()?,
         },
     };

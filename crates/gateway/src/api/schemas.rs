@@ -260,6 +260,16 @@ pub(super) struct MessageBody {
         example = "c0ffee-1"
     )]
     client_message_id: Option<String>,
+    /// The number of an earlier message in the room, to which this one replies.
+    #[schema(minimum = 1, maximum = 9007199254740991u64, example = 41)]
+    reply_to: Option<u64>,
+    /// The users whom the message mentions. Duplicates are collapsed.
+    #[schema(max_items = 50)]
+    mentions: Option<Vec<UserIdBody>>,
+    /// A JSON object that only the product understands, of at most 2048 bytes without whitespace
+    /// and at most 50 levels, without duplicate keys.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<()>,
 }
 
 /// Which users may join a room: all, or its members only.

@@ -1,13 +1,13 @@
-//! The frames that all members of a room share, and those of watched rooms.
+//! The frames of rooms that connections have joined, and of rooms that they watch.
 
 use bytes::Bytes;
 use chat_delivery::{Encoder, RemovalReason, SummaryEncoder, SummaryEvent};
 use chat_domain::{
-    ChangeSubject, ChangedMessage, MemberView, Message, RoomId, RoomOverview, Seq, StoredChange,
-    StoredMessage, UserId,
+    ChangeSubject, ChangedMessage, MemberView, Message, ReactionKey, RoomId, RoomOverview, Seq,
+    StoredChange, StoredMessage, UserId,
 };
 
-use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, json, message_json};
+use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, json, message_json_for};
 use super::packet;
 
 /// Encodes for Socket.IO.
@@ -18,11 +18,17 @@ impl Encoder for SocketIoEncoder {
         packet::event_of_json("newMessage", message.encoded())
     }
 
-    fn logged_message(&self, message: Message) -> Bytes {
-        packet::event_of_json("newMessage", &message_json(&message))
+    fn logged_message(&self, message: Message, own: &[ReactionKey]) -> Bytes {
+        packet::event_of_json("newMessage", &message_json_for(&message, own))
     }
 
-    fn changed_message(&self, room_id: RoomId, changed: ChangedMessage, is_merged: bool) -> Bytes {
+    fn changed_message(
+        &self,
+        room_id: RoomId,
+        changed: ChangedMessage,
+        is_merged: bool,
+        own: &[ReactionKey],
+    ) -> Bytes {
         let rev = changed
             .message
             .changes
@@ -33,7 +39,10 @@ impl Encoder for SocketIoEncoder {
             (false, None) => r#","by":null"#.to_owned(),
             (false, Some(user_id)) => format!(r#","by":{}"#, json(&user_id.as_str())),
         };
-        let (change, message) = (changed.kind.as_str(), message_json(&changed.message));
+        let (change, message) = (
+            changed.kind.as_str(),
+            message_json_for(&changed.message, own),
+        );
         let object = format!(
             r#"{{"roomId":{room_id},"rev":{rev},"change":"{change}","message":{message}{by}}}"#
         );

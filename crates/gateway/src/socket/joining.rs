@@ -36,9 +36,10 @@ pub(super) async fn join(
                 gateway.rooms.open(room_id, context.outbox)
             })
             .await?;
+        let read = joining.state.read;
         let welcome = |admission| {
             context.slot.release();
-            let joined = JoinedRoom::new(room_id, admission, joining.state.read);
+            let joined = JoinedRoom::new(room_id, admission, read);
             let event = packet::event("joinedRoom", &joined);
             packet::join(std::iter::once(event).chain(context.request.success(&joined)))
         };

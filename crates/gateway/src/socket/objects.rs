@@ -10,6 +10,7 @@ use chat_domain::{
     Timestamp, UserId,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 pub(crate) use self::changes::ReactionsAck;
@@ -53,6 +54,19 @@ pub(crate) struct WireMessage<'a> {
         pattern = "^[A-Za-z0-9_.:-]+$"
     )]
     client_message_id: Option<&'a str>,
+    /// The number of the earlier message to which it replies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1, maximum = 9007199254740991u64)]
+    reply_to: Option<u64>,
+    /// The users whom it mentions, each once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, min_items = 1, max_items = 50)]
+    mentions: Option<Vec<&'a str>>,
+    /// What the product keeps with it: at most 2048 bytes, without whitespace, with the keys in
+    /// ascending order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Object, required = false)]
+    metadata: Option<&'a RawValue>,
     /// The number of the message's latest change in its room. Absent if it has not changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, minimum = 1, maximum = 9007199254740991u64)]
@@ -92,6 +106,7 @@ impl<'a> WireMessage<'a> {
         let id = message.author.id.as_str();
         let client_message_id = message.client_message_id.as_ref();
         let changes = message.changes.as_deref();
+        let extras = message.extras.as_deref();
         let time = |of: fn(&MessageChanges) -> Option<Timestamp>| {
             changes.and_then(of).map(|time| time.to_string())
         };
@@ -107,6 +122,14 @@ impl<'a> WireMessage<'a> {
                 name: message.author.name.as_str(),
             },
             client_message_id: client_message_id.map(ClientMessageId::as_str),
+            reply_to: extras.and_then(|extras| extras.reply_to).map(Seq::get),
+            mentions: extras
+                .map(|extras| extras.mentions.iter().map(UserId::as_str).collect())
+                .filter(|mentions: &Vec<_>| !mentions.is_empty()),
+            metadata: extras
+                .and_then(|extras| extras.metadata.as_ref())
+                // What another program has stored instead of JSON must not break the packet.
+                .map(|json| serde_json::from_str(json.as_str()).unwrap_or(RawValue::NULL)),
             rev: changes.map(|changes| changes.rev.get()),
             edited_at: time(|changes| changes.edited_at),
             deleted_at: time(|changes| changes.deleted_at),
@@ -309,6 +332,32 @@ mod tests {
                 "clientMessageId": "c0ffee-1"
             })
         );
+    }
+
+    #[test]
+    fn a_message_states_what_it_carries() {
+        let extras = chat_domain::MessageExtras {
+            reply_to: Seq::new(5).ok(),
+            mentions: ["7", "a\"b"].map(|id| UserId::new(id).unwrap()).into(),
+            metadata: chat_domain::MessageMetadata::new(r#"{"a":1.0}"#).ok(),
+        };
+        let message = Message {
+            id: MessageId::new(812),
+            room_id: RoomId::new(1).unwrap(),
+            seq: Seq::new(57).unwrap(),
+            author: User {
+                id: UserId::new("42").unwrap(),
+                name: DisplayName::from_text("Ada"),
+            },
+            content: Content::new("hello").unwrap(),
+            extras: extras.boxed(),
+            client_message_id: ClientMessageId::new("c0ffee-1").ok(),
+            created_at: Timestamp::from_unix_millis(0),
+            changes: None,
+        };
+        let json = message_json(&message);
+        let end = r#","clientMessageId":"c0ffee-1","replyTo":5,"mentions":["7","a\"b"],"metadata":{"a":1.0}}"#;
+        assert!(json.ends_with(end), "{json}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A client's packets, parsed into values that are always valid.
 
 mod fields;
+mod message_metadata;
 mod metadata;
 
 use std::borrow::Cow;

@@ -96,25 +96,35 @@ pub(super) async fn send_together(
             other => break Some(other),
         }
     };
-    while let Some(done) = sending.next().await {
-        outdated.extend(done);
-    }
+    drain(&mut sending, &mut outdated).await;
     send_again(client, membership, outdated).await;
     last
 }
 
 /// Lets a message take its place in the log, in its first turn. A reply takes its place only
-/// after a read, so it is sent to the end before a later message can overtake it.
+/// after a read, which must find the messages before it, and no later message may overtake it: it
+/// is sent alone.
 async fn begin<'a>(
     client: &'a Client,
     membership: &Membership,
-    outgoing: Outgoing,
+    mut outgoing: Outgoing,
     sending: &mut Sending<'a>,
     outdated: &mut Vec<Outgoing>,
 ) {
+    let is_reply = outgoing.sent.reply_to().is_some();
+    if is_reply {
+        drain(sending, outdated).await;
+        if !outdated.is_empty() {
+            // It must not overtake them. Its permit is read together with theirs.
+            if outgoing.attempt == Attempt::First {
+                outgoing.attempt = Attempt::Again { has_turn: false };
+            }
+            outdated.push(outgoing);
+            return;
+        }
+    }
     let identity = client.identity();
     let access = identity.access(membership, outgoing.sent.room_id);
-    let is_reply = outgoing.sent.reply_to().is_some();
     let mut sent = async move {
         let mut outgoing = outgoing;
         let Outgoing {
@@ -143,9 +153,14 @@ async fn begin<'a>(
         std::task::Poll::Pending => sending.push(sent),
     }
     if is_reply {
-        while let Some(done) = sending.next().await {
-            outdated.extend(done);
-        }
+        drain(sending, outdated).await;
+    }
+}
+
+/// Waits for the messages on their way.
+async fn drain(sending: &mut Sending<'_>, outdated: &mut Vec<Outgoing>) {
+    while let Some(done) = sending.next().await {
+        outdated.extend(done);
     }
 }
 
@@ -168,9 +183,7 @@ async fn send_again(client: &Client, membership: &mut Membership, mut outdated: 
         for outgoing in outdated {
             begin(client, membership, outgoing, &mut sending, &mut again).await;
         }
-        while let Some(done) = sending.next().await {
-            again.extend(done);
-        }
+        drain(&mut sending, &mut again).await;
         outdated = again;
     }
     for outgoing in outdated {

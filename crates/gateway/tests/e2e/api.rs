@@ -1,5 +1,6 @@
 //! The server API, as the product's backend sees it.
 
+mod changes;
 mod errors;
 mod keys;
 mod members;

@@ -1,6 +1,13 @@
 //! Changes to messages: what is acknowledged, and what is refused.
 
+mod crowd;
+mod exact;
+mod inbox;
+mod limits;
 mod live;
+mod payloads;
+mod permissions;
+mod returning;
 
 use serde_json::{Value, json};
 

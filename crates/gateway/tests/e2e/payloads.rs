@@ -25,7 +25,7 @@ const NEVER_AN_INTEGER: [&str; 15] = [
 ];
 
 /// Returns values that a field with this range refuses.
-fn outside(least: u64, most: u64) -> Vec<String> {
+pub(crate) fn outside(least: u64, most: u64) -> Vec<String> {
     let mut values: Vec<_> = NEVER_AN_INTEGER.map(str::to_owned).into();
     if least > 0 {
         values.extend(["0", "-0", "0.0"].map(str::to_owned));
@@ -35,7 +35,7 @@ fn outside(least: u64, most: u64) -> Vec<String> {
 }
 
 /// A client that has joined room 1, which has three messages.
-async fn member(gateway: &Gateway) -> Client {
+pub(crate) async fn member(gateway: &Gateway) -> Client {
     let mut client = gateway.connect("1").await;
     client.join(1).await;
     for n in 1..=3 {
@@ -46,7 +46,12 @@ async fn member(gateway: &Gateway) -> Client {
 
 /// Requires that the arguments after the event's name are refused, with the field's name at
 /// the beginning of the message, by the `error` event and by the acknowledgement.
-async fn assert_malformed(client: &mut Client, event: &str, arguments: &str, message: &str) {
+pub(crate) async fn assert_malformed(
+    client: &mut Client,
+    event: &str,
+    arguments: &str,
+    message: &str,
+) {
     client.take_events();
     let id = client.emit_raw(&format!("[\"{event}\"{arguments}]")).await;
     let answer = client.ack(id).await;
@@ -73,7 +78,7 @@ struct Field {
     others: &'static str,
 }
 
-const MAX: u64 = 9_007_199_254_740_991;
+pub(crate) const MAX: u64 = 9_007_199_254_740_991;
 
 const fn required(event: &'static str, name: &'static str, others: &'static str) -> Field {
     Field {

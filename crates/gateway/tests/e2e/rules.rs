@@ -18,7 +18,7 @@ crate::on_each_database!(
     what_a_shell_changes_reaches_a_running_gateway,
 );
 
-const ROOM: u64 = 7;
+pub(crate) const ROOM: u64 = 7;
 
 /// Runs a command of the operator's, as with the gateway's settings.
 pub(crate) fn operate(database: &Database, arguments: &[&str]) -> String {
@@ -32,7 +32,7 @@ pub(crate) fn operate(database: &Database, arguments: &[&str]) -> String {
 }
 
 /// Creates the room, of this kind and with these members.
-pub(super) fn create(database: &Database, kind: &str, members: &[(&str, &str)]) {
+pub(crate) fn create(database: &Database, kind: &str, members: &[(&str, &str)]) {
     let room = ROOM.to_string();
     operate(
         database,
@@ -45,7 +45,7 @@ pub(super) fn create(database: &Database, kind: &str, members: &[(&str, &str)]) 
 }
 
 /// Calls an event about the room, with these fields besides its number.
-pub(super) async fn call(client: &mut Client, event: &str, fields: Value) -> Value {
+pub(crate) async fn call(client: &mut Client, event: &str, fields: Value) -> Value {
     let mut payload = json!({ "roomId": ROOM });
     payload
         .as_object_mut()

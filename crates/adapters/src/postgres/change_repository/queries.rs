@@ -50,8 +50,9 @@ pub(super) const CHANGED_AFTER: (&str, &str) = (
          SELECT coalesce(max(last_rev), 0) AS newest, coalesce(max(generation), 0) AS generation \
          FROM rooms WHERE id = (SELECT room_id FROM ask)) AS room LEFT JOIN (\
          SELECT * FROM (SELECT *, row_number() OVER so_far AS place, \
-         sum(octet_length(content)) OVER so_far - octet_length(content) AS bytes_before \
-         FROM (SELECT change.*, message.* FROM (SELECT room_id, seq, previous, kind, changed_by, ",
+         sum(bytes) OVER so_far - bytes AS bytes_before \
+         FROM (SELECT change.*, message.*, \
+         octet_length(content) + coalesce(octet_length(extras), 0) AS bytes FROM (SELECT room_id, seq, previous, kind, changed_by, ",
         changes_columns!(),
         " FROM message_changes WHERE room_id = (SELECT room_id FROM ask) \
          AND rev > (SELECT after FROM ask) AND seq <= (SELECT up_to FROM ask) \

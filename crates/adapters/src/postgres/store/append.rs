@@ -14,6 +14,7 @@ use super::error::{CallError, Progress};
 use super::session::{Session, in_time};
 use crate::group_commit::{Placed, StoreError};
 use crate::postgres::rows;
+use crate::stored_extras;
 
 /// The number of ids that a session takes at once: the increment of their sequence.
 const ID_BLOCK: i64 = 1024;
@@ -72,7 +73,7 @@ impl Session {
         let pointer_rooms: Vec<i32> = pointers().map(|((room, _), _)| index(*room)).collect();
         let pointer_users: Vec<&str> = pointers().map(|((_, user_id), _)| *user_id).collect();
         let pointer_places: Vec<i64> = columns.pointers.values().copied().collect();
-        let parameters: [&(dyn ToSql + Sync); 15] = [
+        let parameters: [&(dyn ToSql + Sync); 18] = [
             &first_id,
             &columns.room_ids,
             &columns.counts,
@@ -88,6 +89,9 @@ impl Session {
             &pointer_places,
             &user_ids,
             &names,
+            &columns.extras,
+            &columns.mention_messages,
+            &columns.mention_users,
         ];
         let calling = async {
             let called = |error| (error, Progress::Called);
@@ -139,6 +143,12 @@ struct Columns<'a> {
     /// The place of each author's last message in each room.
     pointers: BTreeMap<(usize, &'a str), i64>,
     names: BTreeMap<&'a str, &'a str>,
+    /// Absent if no message carries anything besides its text.
+    extras: Option<Vec<Option<String>>>,
+    /// The indexes of the messages that mention users, counted from 1, and the users. Absent if
+    /// there are none.
+    mention_messages: Option<Vec<i32>>,
+    mention_users: Option<Vec<&'a str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -166,7 +176,28 @@ impl<'a> Columns<'a> {
         });
         let places = places.collect();
         let ids = batch.iter().map(|m| m.client_message_id.as_ref());
+        let extras = || batch.iter().map(|m| m.extras.as_deref());
+        let mentions: Vec<(i32, &str)> = (1..)
+            .zip(extras())
+            .flat_map(|(nth, extras)| {
+                let users = extras.into_iter().flat_map(|extras| &extras.mentions);
+                users.map(move |user_id| (nth, user_id.as_str()))
+            })
+            .collect();
+        let (mention_messages, mention_users) = match mentions.is_empty() {
+            true => (None, None),
+            false => {
+                let (messages, users) = mentions.into_iter().unzip();
+                (Some(messages), Some(users))
+            }
+        };
         Self {
+            extras: extras().any(|extras| extras.is_some()).then(|| {
+                let columns = extras().map(|extras| extras.map(stored_extras::encode));
+                columns.collect()
+            }),
+            mention_messages,
+            mention_users,
             places,
             authors: batch.iter().map(|m| m.author.id.as_str()).collect(),
             contents: batch.iter().map(|m| m.content.as_str()).collect(),

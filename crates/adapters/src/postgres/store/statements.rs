@@ -67,7 +67,8 @@
 
 /// Stores a batch; see the function in the migrations.
 pub(super) const APPEND: &str = "SELECT first_id, bases FROM append_messages(\
-     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+     $16, $17, $18)";
 
 /// For a read pointer.
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '1s'";
@@ -108,7 +109,7 @@ pub(super) const MARK: &str = "WITH mark AS (\
 /// Finds the stored messages with these ids, each by the index of the unique key, except for
 /// those in rooms whose rules have another number.
 pub(super) const ORIGINALS: &str = "SELECT message.id, room_id, seq, user_id, author.name, content, \
-     client_message_id, created_at, \
+     client_message_id, created_at, extras, \
      change.rev, change.edited_at, change.deleted_at, change.erased_at, change.reactions \
      FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[]) \
      AS batch (room_id, user_id, client_message_id, rules) \

@@ -27,8 +27,10 @@ const NEXT_REV: &str =
 
 const EDIT: &str = "UPDATE messages SET content = ?3 WHERE room_id = ?1 AND seq = ?2";
 
-const DELETE: &str =
-    "UPDATE messages SET content = '', extras = NULL WHERE room_id = ?1 AND seq = ?2";
+/// To which message it replies is not removed.
+const DELETE: &str = "UPDATE messages SET content = '', extras = CASE WHEN json_valid(extras) \
+     THEN '{\"replyTo\":' || json_extract(extras, '$.replyTo') || '}' END \
+     WHERE room_id = ?1 AND seq = ?2";
 
 const ERASE: &str = "UPDATE messages SET user_id = ?3, content = '', extras = NULL, \
      client_message_id = NULL WHERE room_id = ?1 AND seq = ?2";

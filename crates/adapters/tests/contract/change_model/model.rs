@@ -117,7 +117,8 @@ impl Model {
             id.is_some() && message.shown.id == id && message.shown.author == author
         };
         if let Some(original) = self.messages.iter().find(is_original) {
-            let is_same = original.shown.rev > 0 || original.shown.text == text;
+            let shown = &original.shown;
+            let is_same = shown.is_edited || shown.is_deleted || shown.text == text;
             return is_same.then_some(original.shown.position);
         }
         let position = self.len() + 1;

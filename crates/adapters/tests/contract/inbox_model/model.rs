@@ -16,6 +16,8 @@ pub(super) struct Model {
     rooms: BTreeMap<u64, Room>,
     pointers: BTreeMap<(u64, String), u64>,
     names: BTreeMap<String, DisplayName>,
+    /// The messages of a room that mention a user.
+    mentions: BTreeMap<(u64, String), Vec<u64>>,
     moment: u64,
 }
 
@@ -45,6 +47,10 @@ impl Model {
         let number = message.room_id.get();
         assert_eq!(message.seq.get(), self.newest(number) + 1);
         self.pointers.insert((number, author), message.seq.get());
+        for user in message.extras.iter().flat_map(|extras| &extras.mentions) {
+            let mentions = self.mentions.entry((number, user.as_str().to_owned()));
+            mentions.or_default().push(message.seq.get());
+        }
         let moment = self.moment;
         let room = self.room(number);
         room.active = Some(moment);
@@ -121,6 +127,7 @@ impl Model {
             name: state.name.clone(),
             metadata: state.metadata.clone(),
             newest: seq(self.newest(number)),
+            rev: chat_domain::Rev::START,
             last_message,
         })
     }
@@ -131,6 +138,7 @@ impl Model {
             role: member.role,
             notify: member.notify,
             read: seq(self.pointer(number, user)),
+            mentions: self.unread_mentions(number, user),
         })
     }
 
@@ -153,6 +161,13 @@ impl Model {
         let rooms = self.inbox(user, access).into_iter();
         let unread = rooms.map(|number| self.newest(number) - self.pointer(number, user));
         unread.sum()
+    }
+
+    fn unread_mentions(&self, number: u64, user: &str) -> u64 {
+        let mentions = self.mentions.get(&(number, user.to_owned()));
+        let unread = mentions.into_iter().flatten();
+        let read = self.pointer(number, user);
+        unread.filter(|position| **position > read).count() as u64
     }
 
     fn pointer(&self, number: u64, user: &str) -> u64 {

@@ -93,6 +93,7 @@ impl Inboxes {
             role: Role::Member,
             notify: Notify::All,
             read: seq(read),
+            mentions: 0,
         })
     }
 
@@ -104,6 +105,7 @@ impl Inboxes {
             name: None,
             metadata: Metadata::default(),
             newest: seq(newest),
+            rev: chat_domain::Rev::START,
             last_message: None,
         })
     }

@@ -81,7 +81,8 @@ pub(in crate::api) struct SummaryObject {
     #[schema(maximum = 9007199254740991u64)]
     read_seq: u64,
     unread: u64,
-    /// How many of the unread messages mention the user.
+    /// How many of the unread messages mention the user, counted up to 1000.
+    #[schema(maximum = 1000)]
     mentions: u64,
     /// Absent if the room has no message.
     #[schema(nullable = false)]

@@ -33,7 +33,7 @@ impl EncodedOverview {
             // What another program has stored instead of JSON must not break the packet.
             metadata: serde_json::from_str(room.metadata.as_str()).unwrap_or(RawValue::NULL),
             seq: room.newest.get(),
-            rev: 0,
+            rev: room.rev.get(),
             last_message: room
                 .last_message
                 .as_ref()
@@ -64,12 +64,13 @@ impl EncodedOverview {
         };
         let (role, notify) = (member.role.as_str(), member.notify.as_str());
         let (read, unread) = (state.read.get(), state.unread());
+        let mentions = member.mentions;
         let mut summary = String::with_capacity(shared.len() + 128);
         summary.push_str(shared);
         // Names need no escapes.
         let written = write!(
             summary,
-            r#","role":"{role}","notify":"{notify}","readSeq":{read},"unread":{unread},"mentions":0}}"#
+            r#","role":"{role}","notify":"{notify}","readSeq":{read},"unread":{unread},"mentions":{mentions}}}"#
         );
         match written {
             Ok(()) => summary.into_boxed_str(),
@@ -86,7 +87,6 @@ struct SharedPart<'a> {
     name: Option<&'a str>,
     metadata: &'a RawValue,
     seq: u64,
-    /// 0 as long as messages cannot change.
     rev: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_message: Option<WireMessage<'a>>,
@@ -162,7 +162,7 @@ impl NotifyAck {
 #[cfg(test)]
 mod tests {
     use chat_domain::{
-        Content, DisplayName, MessageId, Metadata, NewMessage, Role, RoomKind, RulesNumber,
+        Content, DisplayName, MessageId, Metadata, NewMessage, Rev, Role, RoomKind, RulesNumber,
         Timestamp, User, UserId,
     };
     use serde_json::{Value, json};
@@ -176,6 +176,7 @@ mod tests {
             name: RoomName::new("\"Tea\"".to_owned()).ok(),
             metadata: Metadata::new(r#"{"a":[1]}"#.to_owned()).unwrap(),
             newest: Seq::new(57).unwrap(),
+            rev: Rev::new(12).unwrap(),
             last_message: None,
         }
     }
@@ -190,12 +191,13 @@ mod tests {
             role: Role::Moderator,
             notify: Notify::Mentions,
             read: Seq::new(50).unwrap(),
+            mentions: 3,
         };
         let mut room = overview();
         let mut expected = json!({
             "roomId": 7, "kind": "private", "name": "\"Tea\"", "metadata": {"a": [1]},
-            "role": "moderator", "notify": "mentions", "seq": 57, "rev": 0, "readSeq": 50,
-            "unread": 7, "mentions": 0
+            "role": "moderator", "notify": "mentions", "seq": 57, "rev": 12, "readSeq": 50,
+            "unread": 7, "mentions": 3
         });
         assert_eq!(value(&room, &member), expected);
         let message = NewMessage {

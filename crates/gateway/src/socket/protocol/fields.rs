@@ -1,5 +1,6 @@
 //! The fields of payloads.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,6 +20,7 @@ use super::super::objects::position_of;
 use super::{Malformed, Text, Token, malformed, malformed_field, metadata};
 
 mod changes;
+mod extras;
 
 /// Ten years, in seconds. For longer, a client leaves the time out.
 const MAX_SECONDS: u64 = 315_360_000;
@@ -55,6 +57,8 @@ pub(crate) struct Fields<'a> {
     key: Option<&'a RawValue>,
     on: Option<&'a RawValue>,
     after_rev: Option<&'a RawValue>,
+    reply_to: Option<&'a RawValue>,
+    mentions: Option<&'a RawValue>,
     pub(super) has_duplicates: bool,
 }
 
@@ -146,17 +150,7 @@ impl<'a> Fields<'a> {
 
     /// Returns `userId`: like the `sub` of a token, a string or an integer.
     pub(crate) fn user_id(&self) -> Result<UserId, Malformed> {
-        let user_id = required("userId", self.user_id)?;
-        let text = serde_json::from_str::<String>(user_id.get()).ok();
-        let text = text.or_else(|| {
-            let number = serde_json::from_str::<Number>(user_id.get()).ok()?;
-            (!number.is_f64()).then(|| number.to_string())
-        });
-        match text.map(UserId::new) {
-            Some(Ok(user_id)) => Ok(user_id),
-            Some(Err(error)) => Err(malformed_field("userId", error.to_string())),
-            None => Err(malformed_field("userId", "must be a string or an integer")),
-        }
+        user(required("userId", self.user_id)?).map_err(|what| malformed_field("userId", what))
     }
 
     /// Returns `after`, the user after whom a page of members starts.
@@ -349,6 +343,23 @@ fn required<'a>(
     present(field).ok_or_else(|| malformed_field(name, "is missing"))
 }
 
+/// Returns a user's id: like the `sub` of a token, a string or an integer.
+///
+/// # Errors
+/// States what is wrong with it.
+fn user(field: &RawValue) -> Result<UserId, Cow<'static, str>> {
+    let text = serde_json::from_str::<String>(field.get()).ok();
+    let text = text.or_else(|| {
+        let number = serde_json::from_str::<Number>(field.get()).ok()?;
+        (!number.is_f64()).then(|| number.to_string())
+    });
+    match text.map(UserId::new) {
+        Some(Ok(user_id)) => Ok(user_id),
+        Some(Err(error)) => Err(error.to_string().into()),
+        None => Err("must be a string or an integer".into()),
+    }
+}
+
 fn text(name: &'static str, field: &RawValue) -> Result<String, Malformed> {
     serde_json::from_str(field.get())
         .map_err(|_| malformed_field(name, "must be a string of Unicode text"))
@@ -437,6 +448,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "key" => &mut fields.key,
                 "on" => &mut fields.on,
                 "afterRev" => &mut fields.after_rev,
+                "replyTo" => &mut fields.reply_to,
+                "mentions" => &mut fields.mentions,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

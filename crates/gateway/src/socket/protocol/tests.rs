@@ -21,6 +21,7 @@ fn room(number: u64) -> RoomId {
     RoomId::new(number).unwrap()
 }
 
+mod extras;
 mod inbox;
 mod rules;
 
