@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::{
-    BoxError, Identity,
+    BoxError, Grants, Identity,
     ports::{AuthenticationError, Authenticator, Clock as _},
 };
 use jsonwebtoken::errors::ErrorKind;
@@ -94,6 +94,16 @@ pub struct JwtAuthenticator {
     validations: Vec<Validation>,
     issuer: Option<String>,
     leeway: Duration,
+    claims: KeptClaims,
+}
+
+/// Whether identities keep all claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeptClaims {
+    /// Only those that matter here, so that a connection does not need the memory.
+    Some,
+    /// All.
+    All,
 }
 
 enum Keys {
@@ -141,7 +151,18 @@ impl JwtAuthenticator {
             validations: validations.collect(),
             issuer: options.issuer.clone(),
             leeway: options.leeway,
+            claims: KeptClaims::Some,
         })
+    }
+
+    /// Lets identities have [grants](Identity::grants), with all claims of their tokens, because
+    /// there is an access hook.
+    #[must_use]
+    pub fn with_grants(self) -> Self {
+        Self {
+            claims: KeptClaims::All,
+            ..self
+        }
     }
 
     /// Keeps the keys current that an issuer publishes. Runs until it is dropped. Without
@@ -234,13 +255,16 @@ impl Authenticator for JwtAuthenticator {
     async fn authenticate(&self, token: &str) -> Result<Identity, AuthenticationError> {
         let claims = self.claims(token).await?;
         let now = SystemClock.now();
-        let identity = claims
+        let mut identity = claims
             .identity(self.issuer.as_deref(), self.leeway, now)
             .map_err(invalid)?;
         // jsonwebtoken counts whole seconds. A connection that ends because its token
         // expires must not be accepted again within the same second.
         if identity.valid_until <= now {
             return Err(AuthenticationError::Expired);
+        }
+        if self.claims == KeptClaims::All {
+            identity.grants = Some(Grants::new(claims::json(token).map_err(invalid)?));
         }
         Ok(identity)
     }

@@ -49,6 +49,7 @@
 mod changes;
 mod error;
 mod extras;
+mod grants;
 mod ids;
 mod inbox;
 mod member;
@@ -68,6 +69,7 @@ pub use changes::{
 };
 pub use error::{BoxError, StorageError, one_line};
 pub use extras::{InvalidMessageMetadata, MessageExtras, MessageMetadata};
+pub use grants::Grants;
 pub use ids::{
     ClientMessageId, ConnectionId, InvalidClientMessageId, InvalidNumber, InvalidUserId,
     MAX_NUMBER, MessageId, RoomId, Seq, UserId,

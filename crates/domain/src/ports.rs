@@ -7,6 +7,7 @@
 //! To add a port: write a trait here with its contract, and its mock with the same
 //! `cfg_attr` line; a contract suite; and one adapter per technology.
 
+mod access_hook;
 mod authenticator;
 mod change_repository;
 mod clock;
@@ -24,6 +25,7 @@ mod room_repository;
 mod sanctions;
 mod storage_health;
 
+pub use access_hook::{AccessHook, NoAnswer};
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use change_repository::{
     ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
@@ -53,6 +55,7 @@ pub use storage_health::{PoolStatus, StorageHealth};
 
 #[cfg(any(test, feature = "mock"))]
 pub use self::{
+    access_hook::MockAccessHook,
     authenticator::MockAuthenticator,
     change_repository::MockChangeRepository,
     clock::MockClock,

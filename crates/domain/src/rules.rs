@@ -133,14 +133,15 @@ pub enum Until {
 /// Where one user stands with a room, at the time of the read by the database's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
-    /// The user's role, if it has membership.
+    /// The user's role, if it has membership, or if the access hook has granted one.
     pub role: Option<Role>,
     /// Whether the user is banned now.
     pub is_banned: bool,
     /// Until when the user is muted, if it is muted now.
     pub muted: Option<Until>,
-    /// Whether the user's token allows the room.
-    pub is_allowed_by_token: bool,
+    /// Whether the user's token allows the room and, without membership, the access hook does, if
+    /// there is one.
+    pub is_admitted: bool,
 }
 
 /// Something that a user does in a room, or to another user there.
@@ -230,7 +231,7 @@ impl Permit {
             role: None,
             is_banned: false,
             muted: None,
-            is_allowed_by_token: true,
+            is_admitted: true,
         },
     };
 
@@ -287,7 +288,7 @@ pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<()
 
 /// Returns the role as which a user that may see the room counts.
 fn role_of(rules: RoomRules, standing: Standing) -> Result<Role, AccessDenied> {
-    if standing.is_banned || !standing.is_allowed_by_token {
+    if standing.is_banned || !standing.is_admitted {
         return Err(AccessDenied::NotFound);
     }
     match (standing.role, rules.kind) {

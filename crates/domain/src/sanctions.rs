@@ -55,6 +55,7 @@ mod tests {
             issued_at: at.map(Timestamp::from_unix_millis),
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         };
         for (issued_at, before, is_revoked) in [
             (Some(999), Some(1500), true),

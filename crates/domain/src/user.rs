@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Access, Membership, RoomId, Timestamp, UserId};
+use crate::{Access, Grants, Membership, Role, RoomId, Timestamp, UserId};
 
 /// A user as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,9 @@ pub struct Identity {
     pub expires_at: Timestamp,
     /// Until when it is accepted: its `exp` plus the leeway.
     pub valid_until: Timestamp,
+    /// What the access hook grants, which decides where the user has no membership. `None`: there
+    /// is no access hook.
+    pub grants: Option<Grants>,
 }
 
 impl Identity {
@@ -85,6 +88,19 @@ impl Identity {
         match &self.rooms {
             RoomAccess::All => true,
             RoomAccess::Only(rooms) => rooms.contains(&room),
+        }
+    }
+
+    /// Returns the role that the access hook has granted in a room.
+    pub fn granted(&self, room: RoomId) -> Option<Role> {
+        self.grants.as_ref().and_then(|grants| grants.role(room))
+    }
+
+    /// Ends what the access hook has granted in a room, which the connection has left or in which
+    /// its user has membership.
+    pub fn end_grant(&self, room: RoomId) {
+        if let Some(grants) = &self.grants {
+            grants.end(room);
         }
     }
 
@@ -127,6 +143,7 @@ mod tests {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         };
         for (room, access) in [
             (joined, Access::Joined(Permit::OPEN)),

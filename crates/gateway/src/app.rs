@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use chat_delivery::{Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
-    Authenticator, ChangeRepository, Clock, HintsHealth, Inbox, MessageRepository,
+    AccessHook, Authenticator, ChangeRepository, Clock, HintsHealth, Inbox, MessageRepository,
     NodeCommandListener, NodeCommands, NodeRoster, RoomDeletion, RoomDirectory, RoomEvents,
     RoomRepository, Sanctions, StorageHealth,
 };
@@ -63,6 +63,9 @@ pub struct AppOptions {
     pub nodes: Option<Nodes>,
     /// Verifies tokens.
     pub authenticator: Arc<dyn Authenticator>,
+    /// Decides about joins without membership, if the authenticator's identities have
+    /// [grants](chat_domain::Identity::grants).
+    pub access_hook: Option<Arc<dyn AccessHook>>,
     /// Which tokens are revoked, and which users are disconnected.
     pub sanctions: Arc<dyn Sanctions>,
     /// What the adapters do in the background.
@@ -182,10 +185,14 @@ impl App {
             Arc::new(SocketIoEncoder),
             tasks.clone(),
         );
+        let mut join_room = JoinRoom::new(options.rooms.clone(), permits.clone());
+        if let Some(hook) = options.access_hook {
+            join_room = join_room.with_hook(hook);
+        }
         let gateway = Arc::new(Gateway {
             renew_token: RenewToken::new(connect.clone()),
             connect,
-            join_room: JoinRoom::new(options.rooms.clone(), permits.clone()),
+            join_room,
             leave_room: LeaveRoom::new(rooms.clone()),
             list_messages: list_messages.clone(),
             list_changes: list_changes.clone(),

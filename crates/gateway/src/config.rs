@@ -10,6 +10,7 @@ mod table;
 
 use std::path::PathBuf;
 
+use chat_adapters::access_hook::AccessHookOptions;
 use chat_adapters::jwt::JwtOptions;
 use chat_adapters::postgres::PostgresUrl;
 use chat_adapters::redis::RedisOptions;
@@ -46,6 +47,8 @@ pub struct Config {
     pub room_default: RoomKind,
     /// The server API; `None` if it does not exist.
     pub api: Option<ApiConfig>,
+    /// Where the product is asked about users without membership; `None` if it is not.
+    pub access_hook: Option<AccessHookOptions>,
     /// Where traces are exported; `None` if they are not.
     pub traces: Option<TraceEndpoint>,
     /// The operator's limits.
@@ -141,6 +144,8 @@ impl Config {
         let trusted_proxies = reader.trusted_proxies();
         let room_default = reader.room_default();
         let api = reader.api(port);
+        let signer = reader.signer();
+        let access_hook = reader.access_hook(signer);
         let traces = reader.traces();
         let limits = reader.limits();
         reader.log();
@@ -157,6 +162,7 @@ impl Config {
                 trusted_proxies: trusted_proxies?,
                 room_default: room_default?,
                 api: api?,
+                access_hook: access_hook?,
                 traces: traces?,
                 limits: limits?,
             })

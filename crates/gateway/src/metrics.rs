@@ -4,6 +4,7 @@
 //! Counting is an atomic addition: every counter is created at the start, with all values of
 //! its labels, and is found by an index.
 
+mod access;
 mod counters;
 mod labels;
 
@@ -15,6 +16,7 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 
+use self::access::AccessMetrics;
 use self::counters::Counters;
 use self::labels::ApiStatus;
 use crate::api::Operation;
@@ -55,6 +57,7 @@ pub struct Metrics {
     api_request: Histogram,
     closed_rooms: IntGauge,
     deleted_rows: IntCounter,
+    access: AccessMetrics,
 }
 
 impl Default for Metrics {
@@ -123,6 +126,7 @@ impl Default for Metrics {
                 "chat_deleted_rows_total",
                 "Rows of closed rooms that this node has deleted.",
             ),
+            access: AccessMetrics::new(&registry),
             registry,
         }
     }

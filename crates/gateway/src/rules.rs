@@ -255,9 +255,19 @@ pub(crate) fn exclude_from_closed(gateway: &Gateway, clients: &Clients, room_id:
     for client in clients.with_ids(&ids) {
         let farewell = packet::event("leftRoom", &LeftRoom::closed(room_id));
         client.exclusions.add(room_id, || {
-            gateway.rooms.exclude_closed(room_id, client.id(), farewell)
+            let excluded = gateway.rooms.exclude_closed(room_id, client.id(), farewell);
+            end_grant_if(excluded, &client, room_id)
         });
     }
+}
+
+/// Ends what the access hook has granted to a connection, if that was excluded. Returns whether
+/// it was.
+fn end_grant_if(excluded: bool, client: &Client, room_id: RoomId) -> bool {
+    if excluded {
+        client.identity().end_grant(room_id);
+    }
+    excluded
 }
 
 async fn exclude(
@@ -285,6 +295,10 @@ async fn exclude(
         for (user_id, record) in users.iter().zip(&snapshot.users) {
             for client in inside.get(user_id).into_iter().flatten() {
                 let identity = client.identity();
+                if record.role.is_some() {
+                    // From now on, membership alone decides, also when it ends.
+                    identity.end_grant(room_id);
+                }
                 let permit = gateway.permits.of(&identity, room_id, &snapshot, *record);
                 if permit.decide(Action::Read).is_err() {
                     let left = match record.banned {
@@ -295,7 +309,8 @@ async fn exclude(
                     };
                     let farewell = packet::event("leftRoom", &left);
                     client.exclusions.add(room_id, || {
-                        gateway.rooms.exclude(room_id, client.id(), farewell)
+                        let excluded = gateway.rooms.exclude(room_id, client.id(), farewell);
+                        end_grant_if(excluded, client, room_id)
                     });
                 }
             }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chat_adapters::access_hook::{AccessHookOptions, HttpAccessHook};
 use chat_adapters::jwt::{JwtAuthenticator, JwtOptions, KeySource, MintedClaims, Secret};
 use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand, NodeCommandListener,
-    NodeCommands, NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository,
-    Sanctions, StorageHealth,
+    AccessHook, ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand,
+    NodeCommandListener, NodeCommands, NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents,
+    RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
@@ -234,6 +235,27 @@ fn authenticator(options: &JwtOptions) -> Result<JwtAuthenticator, BoxError> {
         .map_err(|error| format!("JWKS_URL: {}", one_line(&*error)).into())
 }
 
+/// Returns what asks the product about users without membership.
+///
+/// # Errors
+/// It can never be asked.
+pub(crate) fn access_hook(
+    options: AccessHookOptions,
+    metrics: Arc<Metrics>,
+) -> Result<Arc<dyn AccessHook>, BoxError> {
+    let url = options.url.clone();
+    let hook = HttpAccessHook::new(options, metrics)
+        .map_err(|error| format!("ACCESS_URL: {}", one_line(&*error)))?;
+    if url.is_exposed() {
+        tracing::warn!(
+            %url,
+            "the access hook is called without TLS: others on the network can read the claims of \
+             tokens and change the answers"
+        );
+    }
+    Ok(Arc::new(hook))
+}
+
 /// Returns why an issuer's keys cannot be fetched now, which does not prevent a start.
 ///
 /// # Errors
@@ -262,7 +284,15 @@ pub(crate) fn app(
         traces,
     }));
     let ports = database.ports();
-    let authenticator = Arc::new(authenticator(&config.jwt)?);
+    let mut authenticator = authenticator(&config.jwt)?;
+    let access_hook = match config.access_hook {
+        None => None,
+        Some(options) => {
+            authenticator = authenticator.with_grants();
+            Some(access_hook(options, metrics.clone())?)
+        }
+    };
+    let authenticator = Arc::new(authenticator);
     let keys = authenticator.clone();
     let (events, nodes) = events(config.redis.as_ref())?;
     let draining = match nodes {
@@ -314,6 +344,7 @@ pub(crate) fn app(
         events,
         nodes,
         authenticator,
+        access_hook,
         sanctions: ports.sanctions,
         tasks,
         clock: Arc::new(SystemClock),

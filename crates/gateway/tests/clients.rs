@@ -8,6 +8,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "clients/access_hook.rs"]
+mod access_hook;
 #[path = "clients/behind_nginx.rs"]
 mod behind_nginx;
 #[path = "clients/example_backend.rs"]

@@ -250,6 +250,19 @@ async fn the_rooms_claim_limits_the_rooms_that_a_user_may_join() {
 }
 
 #[tokio::test]
+async fn all_claims_are_kept_for_an_access_hook_only() {
+    let claims = json!({"sub": "1", "exp": now() + 60, "plan": {"tier": [1, "é"]}});
+    let token = sign(Algorithm::HS256, SECRET, &claims);
+    assert_eq!(verify(&options(), &token).await.unwrap().grants, None);
+    let authenticator = JwtAuthenticator::new(&options()).unwrap().with_grants();
+    let grants = authenticator.authenticate(&token).await.unwrap().grants;
+    let kept: Value = serde_json::from_str(grants.unwrap().claims()).unwrap();
+    assert_eq!(kept, claims);
+    let forged = sign(Algorithm::HS256, OTHER, &claims);
+    assert!(is_invalid(authenticator.authenticate(&forged).await));
+}
+
+#[tokio::test]
 async fn a_minted_token_is_accepted() {
     use chat_domain::{DisplayName, Timestamp, User, UserId};
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access_hook;
 mod append_under_rules;
 mod authenticator;
 mod change_faults;

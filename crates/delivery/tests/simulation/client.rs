@@ -101,6 +101,7 @@ impl Client {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
+            grants: None,
         };
         while let Some(act) = acts.recv().await {
             self.judge.note(format_args!("{} {act:?}", self.number));

@@ -65,7 +65,7 @@ fn standing(role: Option<Role>) -> Standing {
         role,
         is_banned: false,
         muted: None,
-        is_allowed_by_token: true,
+        is_admitted: true,
     }
 }
 
@@ -131,7 +131,7 @@ fn what_a_user_may_not_see_does_not_exist_whatever_it_tries() {
                 ..standing(role)
             };
             let not_in_token = Standing {
-                is_allowed_by_token: false,
+                is_admitted: false,
                 ..standing(role)
             };
             for (name, action, frozen) in actions() {
@@ -152,9 +152,8 @@ fn is_permitted_by_the_contract(
     action: Action,
 ) -> Result<(), AccessDenied> {
     let is_member = standing.role.is_some();
-    let can_see = standing.is_allowed_by_token
-        && !standing.is_banned
-        && (is_member || rules.kind == RoomKind::Open);
+    let can_see =
+        standing.is_admitted && !standing.is_banned && (is_member || rules.kind == RoomKind::Open);
     if !can_see {
         return Err(AccessDenied::NotFound);
     }
@@ -220,11 +219,11 @@ proptest! {
         role in any_role(),
         is_banned: bool,
         muted in any_until(),
-        is_allowed_by_token: bool,
+        is_admitted: bool,
         action in proptest::sample::select(actions()),
     ) {
         let rules = RoomRules { kind, frozen, slow_mode_seconds };
-        let standing = Standing { role, is_banned, muted, is_allowed_by_token };
+        let standing = Standing { role, is_banned, muted, is_admitted };
         let (_, action, _) = action;
         prop_assert_eq!(
             decide(rules, standing, action),

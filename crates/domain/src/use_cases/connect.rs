@@ -95,6 +95,7 @@ mod tests {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         }
     }
 

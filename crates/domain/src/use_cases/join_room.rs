@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Permits;
 use crate::{
-    AccessDenied, Action, Identity, Permit, ReadState, Rev, RoomId, Seq, StorageError, UserId,
-    ports::RoomRepository,
+    AccessDenied, Action, Identity, Permit, ReadState, Rev, Role, RoomId, Seq, StorageError, UserId,
+    ports::{AccessHook, NoAnswer, RoomRepository},
 };
 
 /// Decides whether a user may join a room, and how the connection catches up. It stores
@@ -14,6 +14,7 @@ use crate::{
 pub struct JoinRoom {
     rooms: Arc<dyn RoomRepository>,
     permits: Permits,
+    hook: Option<Arc<dyn AccessHook>>,
 }
 
 /// A join that was allowed.
@@ -68,6 +69,21 @@ pub enum JoinRoomError {
     /// The room's state could not be read.
     #[error("the room cannot be read now")]
     Storage(#[source] StorageError),
+    /// The access hook does not let the user join. A connection that is in the room has to leave
+    /// it, because to join again is to leave first.
+    #[error("the access hook denies the room")]
+    NotGranted,
+    /// Only the access hook can let the user join. A connection that is in the room remains there.
+    #[error(transparent)]
+    Hook(#[from] NoAnswer),
+}
+
+/// What was read for a join.
+enum Read {
+    /// The user may join.
+    Allowed(ReadState, Rev, Permit),
+    /// The user has no membership: the access hook decides.
+    MustAsk,
 }
 
 impl JoinRoom {
@@ -79,14 +95,28 @@ impl JoinRoom {
 
     /// Creates the use case over this repository and these permits.
     pub fn new(rooms: Arc<dyn RoomRepository>, permits: Permits) -> Self {
-        Self { rooms, permits }
+        Self {
+            rooms,
+            permits,
+            hook: None,
+        }
+    }
+
+    /// Asks this hook about users that have [grants](Identity::grants), for rooms in which they
+    /// have no membership.
+    #[must_use]
+    pub fn with_hook(self, hook: Arc<dyn AccessHook>) -> Self {
+        Self {
+            hook: Some(hook),
+            ..self
+        }
     }
 
     /// Decides how the user joins the room; `after` is the last message that the client
     /// has, if it asks to catch up, and `after_rev` the last change. Any room number can be joined, unless a rule forbids it: a
     /// room without messages is at [`Seq::START`]. Calls `enter` before the room's state and
-    /// rules are read, so that no change is missed; nothing is done for a room that the token
-    /// does not allow.
+    /// rules are read, so that no change is missed, and again after the access hook was asked;
+    /// nothing is done for a room that the token does not allow.
     ///
     /// # Errors
     /// [`JoinRoomError`].
@@ -96,13 +126,24 @@ impl JoinRoom {
         room_id: RoomId,
         after: Option<Seq>,
         after_rev: Option<Rev>,
-        enter: impl FnOnce() -> E,
+        enter: impl Fn() -> E,
     ) -> Result<(E, Joining), JoinRoomError> {
         if !identity.may_join(room_id) {
             return Err(AccessDenied::NotFound.into());
         }
-        let entrance = enter();
-        let (state, rev, permit) = self.read(identity, room_id).await?;
+        let mut granted = None;
+        let (entrance, (state, rev, permit)) = loop {
+            let entrance = enter();
+            match self.read(identity, room_id, granted).await? {
+                Read::Allowed(state, rev, permit) => break (entrance, (state, rev, permit)),
+                // Nothing is held while the hook is asked: the answer may take seconds.
+                Read::MustAsk => drop(entrance),
+            }
+            granted = Some(self.ask(identity, room_id).await?);
+        };
+        if granted.is_none() {
+            identity.end_grant(room_id);
+        }
         let catch_up = match after {
             None => CatchUp::None,
             Some(after) if state.newest.since(after) > Self::REPLAY_LIMIT => {
@@ -128,224 +169,52 @@ impl JoinRoom {
         Ok((entrance, joining))
     }
 
-    /// Reads the room's state and what the user may do there, both of one generation.
+    /// Reads the room's state and what the user may do there, both of one generation. An earlier
+    /// grant does not count: a connection that joins again asks again.
     async fn read(
         &self,
         identity: &Identity,
         room_id: RoomId,
-    ) -> Result<(ReadState, Rev, Permit), JoinRoomError> {
+        granted: Option<Role>,
+    ) -> Result<Read, JoinRoomError> {
         for _ in 0..Self::ATTEMPTS {
             let state = self.rooms.read_state(room_id, &identity.user.id).await;
             let state = state.map_err(JoinRoomError::Storage)?;
-            let permit = self.permits.at(identity, room_id, state.rules).await;
+            let permits = &self.permits;
+            let permit = permits.at(identity, room_id, state.rules, granted).await;
             let permit = permit.map_err(JoinRoomError::Storage)?;
+            if identity.grants.is_some() && awaits_hook(permit) {
+                return Ok(Read::MustAsk);
+            }
             permit.decide(Action::Read)?;
             // The permit was read after the state. Both are of one generation if it had begun.
             if permit.generation.has_begun(state.rules) {
-                return Ok((state.read, state.rev, permit));
+                return Ok(Read::Allowed(state.read, state.rev, permit));
             }
         }
         let busy = StorageError::unavailable("the room is deleted again and again");
         Err(JoinRoomError::Storage(busy))
     }
+
+    /// Asks the access hook, and keeps the role that it grants to the connection.
+    async fn ask(&self, identity: &Identity, room_id: RoomId) -> Result<Role, JoinRoomError> {
+        let (Some(hook), Some(grants)) = (&self.hook, &identity.grants) else {
+            return Err(JoinRoomError::NotGranted);
+        };
+        let answer = hook.ask(&identity.user.id, room_id, grants.claims());
+        let role = answer.await?.ok_or(JoinRoomError::NotGranted)?;
+        // Before the room is entered: from then on, a change of its rules has the permit read.
+        grants.grant(room_id, role);
+        Ok(role)
+    }
+}
+
+/// Returns whether nothing but the lack of membership keeps the user out. A room that is being
+/// deleted, or from which the user is banned, does not exist for it whatever the hook says.
+fn awaits_hook(permit: Permit) -> bool {
+    let standing = permit.standing;
+    standing.role.is_none() && !standing.is_banned && permit.generation.has_begun(permit.number)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::{
-        MockRoomDirectory, MockRoomRepository, RoomSettings, RoomSnapshot, UserRecord,
-    };
-    use crate::{
-        DisplayName, Generation, Metadata, Role, RoomAccess, RoomKind, RoomRules, RoomState,
-        RulesNumber, Timestamp, Until, User,
-    };
-
-    /// Permits of open rooms that never had rules.
-    fn open_rooms() -> Permits {
-        Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open)
-    }
-
-    fn room(number: u64) -> RoomId {
-        RoomId::new(number).unwrap()
-    }
-
-    fn seq(n: u64) -> Seq {
-        Seq::new(n).unwrap()
-    }
-
-    fn identity(rooms: RoomAccess) -> Identity {
-        Identity {
-            user: User {
-                id: UserId::new("42").unwrap(),
-                name: DisplayName::from_text("Ada"),
-            },
-            rooms,
-            issued_at: None,
-            expires_at: Timestamp::from_unix_millis(0),
-            valid_until: Timestamp::from_unix_millis(0),
-        }
-    }
-
-    /// Joins room 1, whose newest position is 5000, in a repository that is asked once.
-    async fn join(identity: &Identity, after: Option<u64>) -> Joining {
-        let mut rooms = MockRoomRepository::new();
-        let read = ReadState {
-            newest: seq(5000),
-            read: seq(4998),
-        };
-        let state = RoomState {
-            rev: crate::Rev::START,
-            read,
-            rules: RulesNumber::NONE,
-        };
-        rooms
-            .expect_read_state()
-            .once()
-            .returning(move |_, _| Ok(state));
-        let join = JoinRoom::new(Arc::new(rooms), open_rooms());
-        let joined = join.execute(identity, room(1), after.map(seq), None, || ());
-        joined.await.unwrap().1
-    }
-
-    #[pollster::test]
-    async fn a_room_that_the_token_does_not_allow_is_not_found_without_a_query() {
-        let identity = identity(RoomAccess::Only([room(1)].into()));
-        let refused = JoinRoom::new(Arc::new(MockRoomRepository::new()), open_rooms());
-        let enter = || unreachable!("the room is not opened");
-        let outcome = refused
-            .execute::<()>(&identity, room(2), None, None, enter)
-            .await;
-        assert!(matches!(
-            outcome,
-            Err(JoinRoomError::Denied(AccessDenied::NotFound))
-        ));
-        assert_eq!(join(&identity, None).await.state.unread(), 2);
-    }
-
-    #[pollster::test]
-    async fn up_to_a_thousand_missed_messages_are_replayed() {
-        let identity = identity(RoomAccess::All);
-        for (after, expected) in [
-            (None, CatchUp::None),
-            (Some(3999), CatchUp::Missed { after: seq(3999) }),
-            (Some(4000), CatchUp::Replay { after: seq(4000) }),
-            (Some(5000), CatchUp::Replay { after: seq(5000) }),
-            (Some(9000), CatchUp::Replay { after: seq(5000) }),
-        ] {
-            let joining = join(&identity, after).await;
-            assert_eq!(joining.catch_up, expected, "after {after:?}");
-        }
-    }
-
-    #[pollster::test]
-    async fn the_rules_decide_whether_a_room_can_be_joined() {
-        let record = |role, banned| UserRecord {
-            role,
-            banned,
-            muted: None,
-        };
-        for (kind, record, may_join) in [
-            (RoomKind::Private, record(None, None), false),
-            (RoomKind::Private, record(Some(Role::Reader), None), true),
-            (RoomKind::Open, record(None, None), true),
-            (RoomKind::Open, record(None, Some(Until::Lifted)), false),
-        ] {
-            let mut rooms = MockRoomRepository::new();
-            rooms.expect_read_state().once().returning(|_, _| {
-                Ok(RoomState {
-                    rev: crate::Rev::START,
-                    rules: RulesNumber::new(7),
-                    ..RoomState::default()
-                })
-            });
-            let mut directory = MockRoomDirectory::new();
-            directory
-                .expect_snapshot()
-                .once()
-                .returning(move |_, users| {
-                    assert_eq!(users.len(), 1);
-                    Ok(RoomSnapshot {
-                        rules: RulesNumber::new(8),
-                        generation: Generation::FIRST,
-                        settings: Some(RoomSettings {
-                            rules: RoomRules {
-                                kind,
-                                frozen: false,
-                                slow_mode_seconds: 0,
-                            },
-                            name: None,
-                            metadata: Metadata::default(),
-                            created_at: Timestamp::from_unix_millis(0),
-                            member_count: 0,
-                        }),
-                        owners: 0,
-                        users: vec![record],
-                    })
-                });
-            let permits = Permits::new(Arc::new(directory), RoomKind::Open);
-            let join = JoinRoom::new(Arc::new(rooms), permits);
-            let identity = identity(RoomAccess::All);
-            match join.execute(&identity, room(1), None, None, || ()).await {
-                Ok(((), joining)) => {
-                    assert!(may_join, "{kind:?} {record:?}");
-                    assert_eq!(joining.permit.number, RulesNumber::new(8));
-                }
-                Err(error) => {
-                    assert!(!may_join, "{kind:?} {record:?}");
-                    let denied = matches!(error, JoinRoomError::Denied(AccessDenied::NotFound));
-                    assert!(denied, "{error}");
-                }
-            }
-        }
-    }
-
-    /// The room was deleted, and its number is used again, after its state was read.
-    #[pollster::test]
-    async fn the_state_and_the_permit_are_of_one_generation() {
-        let mut rooms = MockRoomRepository::new();
-        let mut states = [(5000, 5), (1, 7)].into_iter();
-        rooms.expect_read_state().times(2).returning(move |_, _| {
-            let (newest, rules) = states.next().unwrap();
-            Ok(RoomState {
-                rev: crate::Rev::START,
-                read: ReadState {
-                    newest: seq(newest),
-                    read: Seq::START,
-                },
-                rules: RulesNumber::new(rules),
-            })
-        });
-        let mut directory = MockRoomDirectory::new();
-        directory.expect_snapshot().times(2).returning(|_, _| {
-            Ok(RoomSnapshot {
-                rules: RulesNumber::new(7),
-                generation: Generation::new(7),
-                settings: None,
-                owners: 0,
-                users: vec![UserRecord::default()],
-            })
-        });
-        let permits = Permits::new(Arc::new(directory), RoomKind::Open);
-        let join = JoinRoom::new(Arc::new(rooms), permits);
-        let identity = identity(RoomAccess::All);
-        let joined = join.execute(&identity, room(1), None, None, || ()).await;
-        let (_, joining) = joined.unwrap();
-        assert_eq!(joining.state.newest, seq(1));
-        assert_eq!(joining.permit.generation, Generation::new(7));
-    }
-
-    #[pollster::test]
-    async fn unavailable_storage_is_an_error_and_not_an_empty_room() {
-        let mut rooms = MockRoomRepository::new();
-        rooms
-            .expect_read_state()
-            .returning(|_, _| Err(StorageError::unavailable("gone")));
-        let join = JoinRoom::new(Arc::new(rooms), open_rooms());
-        assert!(matches!(
-            join.execute(&identity(RoomAccess::All), room(1), None, None, || ())
-                .await,
-            Err(JoinRoomError::Storage(_))
-        ));
-    }
-}
+mod tests;

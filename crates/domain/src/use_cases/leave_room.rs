@@ -38,6 +38,7 @@ impl LeaveRoom {
         let excluded: Vec<RoomId> = excluded.collect();
         for room_id in &excluded {
             self.execute(connection, membership, *room_id);
+            identity.end_grant(*room_id);
         }
         excluded
     }
@@ -97,6 +98,7 @@ mod tests {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         };
         let left = leave.execute_for_excluded(id, &mut membership, &identity);
         assert_eq!(left, [room(1)]);

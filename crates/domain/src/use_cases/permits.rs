@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::ports::{MemberPage, RoomDirectory, RoomSnapshot, UserRecord};
 use crate::{
-    Identity, Permit, RoomId, RoomKind, RoomRules, RulesNumber, Standing, StorageError, UserId,
+    Identity, Permit, Role, RoomId, RoomKind, RoomRules, RulesNumber, Standing, StorageError,
+    UserId,
 };
 
 /// Determines what users may do in rooms. Every use case that depends on rules asks it.
@@ -23,8 +24,8 @@ impl Permits {
         }
     }
 
-    /// Returns what a user may do in a room whose rules have this number. For an open room
-    /// that never had rules, nothing is read.
+    /// Returns what a user may do in a room whose rules have this number, if the access hook
+    /// grants this role. For an open room that never had rules, nothing is read.
     ///
     /// # Errors
     /// Those of [`RoomDirectory::snapshot`].
@@ -33,15 +34,14 @@ impl Permits {
         identity: &Identity,
         room_id: RoomId,
         number: RulesNumber,
+        granted: Option<Role>,
     ) -> Result<Permit, StorageError> {
         if number != RulesNumber::NONE || self.default_kind != RoomKind::Open {
-            return self.read(identity, room_id).await;
+            let (snapshot, record) = self.snapshot_for(identity, room_id).await?;
+            return Ok(self.permit(identity, room_id, &snapshot, record, granted));
         }
         Ok(Permit {
-            standing: Standing {
-                is_allowed_by_token: identity.may_join(room_id),
-                ..Permit::OPEN.standing
-            },
+            standing: standing(identity, room_id, UserRecord::default(), granted),
             ..Permit::OPEN
         })
     }
@@ -51,10 +51,41 @@ impl Permits {
     /// # Errors
     /// Those of [`RoomDirectory::snapshot`].
     pub async fn read(&self, identity: &Identity, room_id: RoomId) -> Result<Permit, StorageError> {
+        let (snapshot, record) = self.snapshot_for(identity, room_id).await?;
+        Ok(self.of(identity, room_id, &snapshot, record))
+    }
+
+    /// Reads what the rules alone allow a user that has not joined the room. Whether the access
+    /// hook admits it is not known before it joins, and makes no difference to this.
+    ///
+    /// # Errors
+    /// Those of [`RoomDirectory::snapshot`].
+    pub async fn before_joining(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+    ) -> Result<Permit, StorageError> {
+        let (snapshot, record) = self.snapshot_for(identity, room_id).await?;
+        let permit = self.permit(identity, room_id, &snapshot, record, None);
+        Ok(Permit {
+            standing: Standing {
+                is_admitted: identity.may_join(room_id),
+                ..permit.standing
+            },
+            ..permit
+        })
+    }
+
+    /// Reads a room, and where this user stands with it.
+    async fn snapshot_for(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+    ) -> Result<(RoomSnapshot, UserRecord), StorageError> {
         let users = std::slice::from_ref(&identity.user.id);
         let snapshot = self.directory.snapshot(room_id, users).await?;
         let record = snapshot.users.first().copied().unwrap_or_default();
-        Ok(self.of(identity, room_id, &snapshot, record))
+        Ok((snapshot, record))
     }
 
     /// Reads a room, and where these users stand with it.
@@ -82,7 +113,8 @@ impl Permits {
         self.directory.members(room_id, after, limit).await
     }
 
-    /// Returns what a user with this record may do in the room of the snapshot.
+    /// Returns what a user with this record may do in the room of the snapshot. Without
+    /// membership, that is what the access hook has granted to its connection, if there is a hook.
     pub fn of(
         &self,
         identity: &Identity,
@@ -90,16 +122,28 @@ impl Permits {
         snapshot: &RoomSnapshot,
         record: UserRecord,
     ) -> Permit {
+        self.permit(
+            identity,
+            room_id,
+            snapshot,
+            record,
+            identity.granted(room_id),
+        )
+    }
+
+    fn permit(
+        &self,
+        identity: &Identity,
+        room_id: RoomId,
+        snapshot: &RoomSnapshot,
+        record: UserRecord,
+        granted: Option<Role>,
+    ) -> Permit {
         Permit {
             number: snapshot.rules,
             generation: snapshot.generation,
             rules: self.rules_of(snapshot),
-            standing: Standing {
-                role: record.role,
-                is_banned: record.banned.is_some(),
-                muted: record.muted,
-                is_allowed_by_token: identity.may_join(room_id),
-            },
+            standing: standing(identity, room_id, record, granted),
         }
     }
 
@@ -124,13 +168,30 @@ impl Permits {
     }
 }
 
+/// Returns where a user with this record stands. Membership decides, and without it the access
+/// hook, if there is one.
+fn standing(
+    identity: &Identity,
+    room_id: RoomId,
+    record: UserRecord,
+    granted: Option<Role>,
+) -> Standing {
+    let role = record.role.or(granted);
+    Standing {
+        role,
+        is_banned: record.banned.is_some(),
+        muted: record.muted,
+        is_admitted: identity.may_join(room_id) && (role.is_some() || identity.grants.is_none()),
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::ports::{MockRoomDirectory, RoomSettings};
     use crate::{
-        AccessDenied, Action, DisplayName, Generation, Metadata, Role, RoomAccess, Timestamp,
-        Until, User, UserId,
+        AccessDenied, Action, DisplayName, Generation, Grants, Metadata, Role, RoomAccess,
+        Timestamp, Until, User, UserId,
     };
 
     pub(in crate::use_cases) fn room(number: u64) -> RoomId {
@@ -148,6 +209,7 @@ pub(super) mod tests {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         }
     }
 
@@ -207,7 +269,10 @@ pub(super) mod tests {
     async fn at(directory: MockRoomDirectory, default: RoomKind, number: u64) -> Permit {
         let permits = Permits::new(Arc::new(directory), default);
         let number = RulesNumber::new(number);
-        permits.at(&identity(), room(1), number).await.unwrap()
+        permits
+            .at(&identity(), room(1), number, None)
+            .await
+            .unwrap()
     }
 
     #[pollster::test]
@@ -219,7 +284,8 @@ pub(super) mod tests {
     #[pollster::test]
     async fn a_token_that_does_not_allow_the_room_allows_nothing_there() {
         let permits = Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open);
-        let permit = permits.at(&identity(), room(2), RulesNumber::NONE).await;
+        let number = RulesNumber::NONE;
+        let permit = permits.at(&identity(), room(2), number, None).await;
         let denied = permit.unwrap().decide(Action::Read);
         assert_eq!(denied, Err(AccessDenied::NotFound));
 
@@ -227,6 +293,72 @@ pub(super) mod tests {
         let found = snapshot(RoomKind::Open, vec![owner]);
         let permit = permits.of(&identity(), room(2), &found, owner);
         assert_eq!(permit.decide(Action::Read), Err(AccessDenied::NotFound));
+    }
+
+    /// User 42 behind an access hook, which has granted this in room 1.
+    fn hooked(granted: Option<Role>) -> Identity {
+        let grants = Grants::new("{}");
+        if let Some(role) = granted {
+            grants.grant(room(1), role);
+        }
+        Identity {
+            grants: Some(grants),
+            ..identity()
+        }
+    }
+
+    #[pollster::test]
+    async fn behind_a_hook_a_user_without_membership_may_do_what_was_granted() {
+        let permits = Permits::new(Arc::new(MockRoomDirectory::new()), RoomKind::Open);
+        let of = |granted, record| {
+            let found = snapshot(RoomKind::Private, vec![record]);
+            permits.of(&hooked(granted), room(1), &found, record)
+        };
+        let hidden = Err(AccessDenied::NotFound);
+        let moderator = of(Some(Role::Moderator), with_role(None));
+        assert_eq!(moderator.decide(Action::Add(Role::Member)), Ok(()));
+        // Membership precedes what was granted.
+        let reader = of(Some(Role::Owner), with_role(Some(Role::Reader)));
+        assert_eq!(reader.standing.role, Some(Role::Reader));
+        let member = of(None, with_role(Some(Role::Member)));
+        assert_eq!(member.decide(Action::Write), Ok(()));
+        let banned = UserRecord {
+            banned: Some(Until::Lifted),
+            ..with_role(None)
+        };
+        let banned = of(Some(Role::Owner), banned);
+        assert_eq!(banned.decide(Action::Read), hidden);
+        for (granted, expected) in [(None, hidden), (Some(Role::Reader), Ok(()))] {
+            for number in [RulesNumber::NONE, RulesNumber::new(7)] {
+                let found = snapshot(RoomKind::Open, vec![with_role(None)]);
+                let mut directory = MockRoomDirectory::new();
+                let returned = found.clone();
+                directory
+                    .expect_snapshot()
+                    .returning(move |_, _| Ok(returned.clone()));
+                let permits = Permits::new(Arc::new(directory), RoomKind::Open);
+                let permit = permits.at(&hooked(None), room(1), number, granted).await;
+                assert_eq!(permit.unwrap().decide(Action::Read), expected);
+                let read = permits.read(&hooked(granted), room(1)).await.unwrap();
+                assert_eq!(read.decide(Action::Read), expected);
+                // Even a reader may not make itself a member.
+                let joined = read.decide(Action::JoinAs(Role::Member));
+                assert!(joined.is_err());
+            }
+        }
+    }
+
+    #[pollster::test]
+    async fn before_it_joins_a_user_is_told_by_the_rules_alone_what_exists() {
+        for (kind, expected) in [
+            (RoomKind::Open, Ok(())),
+            (RoomKind::Private, Err(AccessDenied::NotFound)),
+        ] {
+            let directory = directory(snapshot(kind, vec![with_role(None)]));
+            let permits = Permits::new(Arc::new(directory), RoomKind::Open);
+            let permit = permits.before_joining(&hooked(None), room(1)).await;
+            assert_eq!(permit.unwrap().decide(Action::Read), expected);
+        }
     }
 
     #[pollster::test]
@@ -264,7 +396,7 @@ pub(super) mod tests {
                 role: record.role,
                 is_banned: true,
                 muted: record.muted,
-                is_allowed_by_token: true,
+                is_admitted: true,
             },
         };
         assert_eq!(permit, expected);
@@ -292,7 +424,8 @@ pub(super) mod tests {
         let gone = StorageError::unavailable("gone");
         directory.expect_snapshot().return_once(|_, _| Err(gone));
         let permits = Permits::new(Arc::new(directory), RoomKind::Open);
-        let permit = permits.at(&identity(), room(1), RulesNumber::new(7)).await;
+        let number = RulesNumber::new(7);
+        let permit = permits.at(&identity(), room(1), number, None).await;
         assert!(matches!(permit, Err(StorageError::Unavailable(_))));
     }
 }

@@ -27,7 +27,8 @@ impl RenewToken {
     }
 
     /// Verifies the new token of a connection with this identity, and returns the identity
-    /// that it states. The user cannot change; everything else can.
+    /// that it states. The user cannot change; everything else can. What the access hook has
+    /// granted remains.
     ///
     /// # Errors
     /// [`RenewTokenError`].
@@ -36,7 +37,10 @@ impl RenewToken {
         current: &Identity,
         token: &str,
     ) -> Result<Identity, RenewTokenError> {
-        let renewed = self.connect.execute(Some(token)).await?;
+        let mut renewed = self.connect.execute(Some(token)).await?;
+        if let Some(grants) = &current.grants {
+            renewed.grants = renewed.grants.map(|renewed| renewed.continuing(grants));
+        }
         match renewed.user.id == current.user.id {
             true => Ok(renewed),
             false => Err(RenewTokenError::AnotherUser),
@@ -50,7 +54,7 @@ mod tests {
 
     use super::*;
     use crate::ports::{AuthenticationError, MockAuthenticator, MockRevocations};
-    use crate::{DisplayName, RoomAccess, Timestamp, User, UserId};
+    use crate::{DisplayName, Grants, Role, RoomAccess, RoomId, Timestamp, User, UserId};
 
     fn identity(user: &str, name: &str) -> Identity {
         Identity {
@@ -62,6 +66,7 @@ mod tests {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
+            grants: None,
         }
     }
 
@@ -95,6 +100,34 @@ mod tests {
             renew(Ok(identity("43", "Ada")), false).await,
             Err(RenewTokenError::AnotherUser)
         ));
+    }
+
+    #[pollster::test]
+    async fn what_the_access_hook_has_granted_survives_a_new_token() {
+        let room = RoomId::new(1).unwrap();
+        let current = Grants::new("old");
+        current.grant(room, Role::Owner);
+        let current = Identity {
+            grants: Some(current),
+            ..identity("42", "Ada")
+        };
+        let stated = Identity {
+            grants: Some(Grants::new("new")),
+            ..identity("42", "Ada")
+        };
+        let mut authenticator = MockAuthenticator::new();
+        authenticator
+            .expect_authenticate()
+            .return_once(|_| Ok(stated));
+        let mut revocations = MockRevocations::new();
+        revocations.expect_is_revoked().returning(|_| Ok(false));
+        let connect = Connect::new(Arc::new(authenticator), Arc::new(revocations));
+        let renewed = RenewToken::new(connect).execute(&current, "new").await;
+        let renewed = renewed.unwrap();
+        assert_eq!(renewed.granted(room), Some(Role::Owner));
+        assert_eq!(renewed.grants.as_ref().unwrap().claims(), "new");
+        renewed.end_grant(room);
+        assert_eq!(current.granted(room), None);
     }
 
     #[pollster::test]

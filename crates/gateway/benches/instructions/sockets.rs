@@ -135,6 +135,7 @@ impl Served {
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),
                 authenticator: Arc::new(tokens::authenticator()),
+                access_hook: None,
                 sanctions: Arc::new(no_sanctions()),
                 tasks: Vec::new(),
                 clock: Arc::new(StoppedClock),

@@ -3,6 +3,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use chat_domain::{BoxError, one_line};
 use clap::Command;
@@ -88,6 +89,11 @@ async fn try_out(config: &Config) -> Vec<String> {
         complaints.push(one_line(&*error));
     }
     if let Err(error) = serve::bind(config).await {
+        complaints.push(one_line(&*error));
+    }
+    if let Some(options) = &config.access_hook
+        && let Err(error) = wiring::access_hook(options.clone(), Arc::default())
+    {
         complaints.push(one_line(&*error));
     }
     if let Some(endpoint) = &config.traces

@@ -1,5 +1,7 @@
 //! Parses the settings' values and collects their problems.
 
+mod hooks;
+
 use std::str::FromStr;
 use std::time::Duration;
 

@@ -112,12 +112,18 @@ pub const SETTINGS: &[Setting] = &[
         "API_PORT",
         "port of the server API alone; PORT if unset; 0: any free port",
     ),
-    planned("ACCESS_URL", "access hook"),
+    optional(
+        "ACCESS_URL",
+        "https://… of the access hook, which decides about joins without membership",
+    ),
     planned("WEBHOOK_URL", "receiver of webhooks"),
-    planned_secret("WEBHOOK_SECRET", "secret that signs webhooks"),
-    planned_secret(
+    secret(
+        "WEBHOOK_SECRET",
+        "whsec_… that signs calls of the access hook",
+    ),
+    secret(
         "WEBHOOK_SECRET_PREVIOUS",
-        "previous webhook secret; signs during rotation",
+        "previous whsec_…; it signs as well",
     ),
     planned("WEBHOOK_EVENTS", "types of webhooks to send"),
     planned(
@@ -193,13 +199,6 @@ const fn planned(name: &'static str, help: &'static str) -> Setting {
     Setting {
         support: Support::Planned,
         ..optional(name, help)
-    }
-}
-
-const fn planned_secret(name: &'static str, help: &'static str) -> Setting {
-    Setting {
-        is_secret: true,
-        ..planned(name, help)
     }
 }
 

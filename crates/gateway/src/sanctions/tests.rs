@@ -19,6 +19,7 @@ fn issued(at: Option<i64>) -> Identity {
         issued_at: at.map(Timestamp::from_unix_millis),
         expires_at: Timestamp::from_unix_millis(i64::MAX),
         valid_until: Timestamp::from_unix_millis(i64::MAX),
+        grants: None,
     }
 }
 

@@ -78,6 +78,7 @@ fn app() -> App {
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
+            grants: None,
         })
     });
     let mut sanctions = MockSanctions::new();
@@ -121,6 +122,7 @@ fn app() -> App {
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),
         authenticator: Arc::new(authenticator),
+        access_hook: None,
         sanctions: Arc::new(sanctions),
         tasks: Vec::new(),
         clock: Arc::new(clock),

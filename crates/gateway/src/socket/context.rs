@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use chat_domain::{Access, AccessDenied, Caller, Identity, Membership, RoomId};
+use chat_domain::use_cases::GetRoomError;
+use chat_domain::{Access, AccessDenied, Action, Caller, Identity, Membership, RoomId};
 
 use super::client::{Client, Slot};
 use super::outbox::Outbox;
@@ -54,8 +55,10 @@ impl<'a> Context<'a> {
         room_id: RoomId,
     ) -> Result<(), Failure> {
         if access == Access::NotJoined {
-            let get_room = &self.gateway.get_room;
-            get_room.execute(self.identity, room_id).await?;
+            let permits = &self.gateway.permits;
+            let permit = permits.before_joining(self.identity, room_id).await;
+            let permit = permit.map_err(GetRoomError::Storage)?;
+            permit.decide(Action::Read).map_err(GetRoomError::Denied)?;
         }
         Ok(())
     }

@@ -22,6 +22,20 @@ pub(super) async fn join(
     after: Option<Seq>,
     after_rev: Option<Rev>,
 ) -> Result<(), Failure> {
+    let outcome = try_to_join(context, membership, room_id, after, after_rev).await;
+    if !membership.has_joined(room_id) {
+        context.identity.end_grant(room_id);
+    }
+    outcome
+}
+
+async fn try_to_join(
+    context: Context<'_>,
+    membership: &mut Membership,
+    room_id: RoomId,
+    after: Option<Seq>,
+    after_rev: Option<Rev>,
+) -> Result<(), Failure> {
     let gateway = context.gateway;
     let max_rooms = gateway.limits.max_rooms;
     let is_joined = membership.has_joined(room_id);
@@ -30,12 +44,16 @@ pub(super) async fn join(
         return Err(Failure::too_many_rooms(max_rooms));
     }
     for _ in 0..ATTEMPTS {
-        let (entrance, joining) = gateway
+        let joining = gateway
             .join_room
             .execute(context.identity, room_id, after, after_rev, || {
                 gateway.rooms.open(room_id, context.outbox)
             })
-            .await?;
+            .await;
+        if let Err(JoinRoomError::NotGranted) = joining {
+            leave_denied(context, membership, room_id);
+        }
+        let (entrance, joining) = joining?;
         let read = joining.state.read;
         let welcome = |admission| {
             context.slot.release();
@@ -57,9 +75,22 @@ pub(super) async fn join(
     Err(JoinRoomError::Storage(StorageError::unavailable(reason)).into())
 }
 
+/// Leaves a room, if the connection is in it, that the access hook denies now: as if the user had
+/// been removed.
+fn leave_denied(context: Context<'_>, membership: &mut Membership, room_id: RoomId) {
+    let exclusions = &context.client.exclusions;
+    let farewell = packet::event("leftRoom", &LeftRoom::removed(room_id));
+    exclusions.add(room_id, || {
+        let rooms = &context.gateway.rooms;
+        rooms.exclude(room_id, context.client.id(), farewell)
+    });
+    exclusions.apply(membership);
+}
+
 pub(super) fn leave(context: Context<'_>, membership: &mut Membership, room_id: RoomId) {
     let leave_room = &context.gateway.leave_room;
     leave_room.execute(context.outbox.id(), membership, room_id);
+    context.identity.end_grant(room_id);
     let left = LeftRoom::new(room_id);
     let event = packet::event("leftRoom", &left);
     context.send(std::iter::once(event).chain(context.request.success(&left)));

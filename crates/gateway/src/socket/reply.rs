@@ -199,6 +199,8 @@ impl From<JoinRoomError> for Failure {
     fn from(error: JoinRoomError) -> Self {
         match &error {
             JoinRoomError::Denied(denied) => denied.into(),
+            JoinRoomError::NotGranted => (&AccessDenied::NotFound).into(),
+            JoinRoomError::Hook(no_answer) => Self::new(Code::Unavailable, no_answer.to_string()),
             JoinRoomError::Storage(storage) => {
                 Self::storage(storage, "the room cannot be read now")
             }

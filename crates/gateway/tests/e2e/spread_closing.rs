@@ -57,6 +57,7 @@ impl Node {
             storage: database,
             events: Arc::new(LocalRoomEvents::default()),
             authenticator: Arc::new(authenticator),
+            access_hook: None,
             tasks: Vec::new(),
             clock: Arc::new(SystemClock),
             origins: AllowedOrigins::default(),

@@ -20,6 +20,7 @@ pub(crate) mod client;
 pub(crate) mod contract;
 pub(crate) mod example;
 pub(crate) mod exchange;
+pub(crate) mod hook;
 pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod metrics;
