@@ -1,5 +1,8 @@
 //! Copies the delivery and its simulation once per planted bug, into one file.
 
+#[path = "plants_of_changes.rs"]
+mod plants_of_changes;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -27,7 +30,7 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         name: "a_member_that_falls_behind_is_not_served",
-        file: "rooms.rs",
+        file: "handing_out.rs",
         from: "if member.hand_out(batch) == Handed::FellBehind {",
         to: "if member.hand_out(batch) == Handed::FellBehind && member.recipient.is_gone() {",
     },
@@ -52,7 +55,7 @@ const PLANTS: &[Plant] = &[
     Plant {
         name: "a_replay_begins_before_the_earlier_stay_ends",
         file: "entrance.rs",
-        from: "self.rooms.leave(self.room.id, self.entering.recipient.id());",
+        from: "self.end_earlier_stay();",
         to: "",
     },
     Plant {
@@ -143,7 +146,7 @@ const PLANTS: &[Plant] = &[
         name: "a_replay_does_not_end_when_its_join_does",
         file: "entrance.rs",
         from: "self.entering.give(seq, frame)?;",
-        to: "let _ = seq; recipient.give(frame);",
+        to: "let _ = seq; recipient.give(frame.bytes);",
     },
     Plant {
         name: "a_change_of_rules_is_not_found_in_the_log",
@@ -172,7 +175,9 @@ const PLANTS: &[Plant] = &[
 ];
 
 /// The simulation's modules, without its tests.
-const SIMULATION: [&str; 5] = ["client", "judge", "log", "random", "world"];
+const SIMULATION: [&str; 10] = [
+    "changes", "client", "frames", "judge", "log", "random", "rules", "steps", "views", "world",
+];
 
 fn main() {
     let delivery = Path::new(env!("CARGO_MANIFEST_DIR")).join("../delivery");
@@ -182,10 +187,11 @@ fn main() {
         delivery.join("tests/simulation").display()
     );
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=plants_of_changes.rs");
 
     let mut out = String::new();
     let mut bugs = String::new();
-    for plant in PLANTS {
+    for plant in PLANTS.iter().chain(plants_of_changes::PLANTS) {
         let root = format!("crate::planted::{}", plant.name);
         let sources = |file: &str, text: String| match file == plant.file {
             false => text,
@@ -257,7 +263,7 @@ fn inlined(
 fn read(path: &Path) -> String {
     let text = fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("{} cannot be read: {error}", path.display()));
-    match text.find("#[cfg(test)]\nmod tests {") {
+    match text.find("#[cfg(test)]\nmod tests") {
         Some(tests) => text[..tests].to_owned(),
         None => text,
     }

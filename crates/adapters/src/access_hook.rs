@@ -11,6 +11,8 @@ mod answer;
 mod breaker;
 mod cache;
 mod call;
+#[doc(hidden)]
+pub mod fuzz;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

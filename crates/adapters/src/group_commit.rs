@@ -85,7 +85,7 @@ const QUEUE: usize = 10_000;
 const QUEUE_DEADLINE: Duration = Duration::from_secs(8);
 /// The maximum number of messages, or of read pointers, in a batch.
 const BATCH: usize = 512;
-/// The maximum number of bytes of content in a batch; the last message may exceed it.
+/// The maximum number of bytes of content and extras in a batch; the last message may exceed it.
 const BATCH_BYTES: usize = 1 << 20;
 /// How long one batch may keep all others waiting.
 const PATIENCE: Duration = Duration::from_millis(250);

@@ -3,7 +3,9 @@
 use std::cell::Cell;
 
 use bytes::Bytes;
-use chat_domain::{RoomSequencer, Seq};
+use chat_domain::{Rev, RoomSequencer, Seq};
+
+use crate::encoder::Frame;
 
 /// The maximum number of messages in a batch, and the approximate maximum of bytes.
 const MAX_MESSAGES: usize = 128;
@@ -16,6 +18,8 @@ pub(crate) struct Batch {
     /// The position of each message, and where its frame ends.
     ends: Vec<(Seq, usize)>,
     frames: Bytes,
+    /// The newest change that a message of it shows.
+    shown: Rev,
     /// How many members were handed all of it.
     whole: Cell<usize>,
     /// How many messages the other members were handed.
@@ -25,13 +29,15 @@ pub(crate) struct Batch {
 impl Batch {
     /// Releases messages from the sequencer until there are none or the batch is full;
     /// `None` if there are none.
-    pub(crate) fn release(sequencer: &mut RoomSequencer<Bytes>) -> Option<Self> {
+    pub(crate) fn release(sequencer: &mut RoomSequencer<Frame>) -> Option<Self> {
         let start = sequencer.released();
         let (mut ends, mut parts, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut shown = Rev::START;
         while let Some((seq, frame)) = sequencer.release() {
-            bytes += frame.len();
+            bytes += frame.bytes.len();
+            shown = shown.max(frame.rev);
             ends.push((seq, bytes));
-            parts.push(frame);
+            parts.push(frame.bytes);
             if ends.len() == MAX_MESSAGES || bytes >= MAX_BYTES {
                 break;
             }
@@ -44,6 +50,7 @@ impl Batch {
             end: sequencer.released(),
             ends,
             frames: join(&parts),
+            shown,
             whole: Cell::new(0),
             in_part: Cell::new(0),
         })
@@ -58,6 +65,11 @@ impl Batch {
     /// of deleted ones behind it.
     pub(crate) fn end(&self) -> Seq {
         self.end
+    }
+
+    /// Returns the newest change that a message of the batch shows.
+    pub(crate) fn shown(&self) -> Rev {
+        self.shown
     }
 
     /// Returns the number of messages.
@@ -94,13 +106,14 @@ impl Batch {
         self.frames.slice(start..)
     }
 
-    /// Returns each message's position and frame.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, Bytes)> + '_ {
+    /// Returns each message's position and frame, with the newest change that any of them shows.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Seq, Frame)> + '_ {
         let mut start = 0;
         self.ends.iter().map(move |(seq, end)| {
-            let frame = self.frames.slice(start..*end);
+            let bytes = self.frames.slice(start..*end);
+            let rev = self.shown;
             start = *end;
-            (*seq, frame)
+            (*seq, Frame { bytes, rev })
         })
     }
 }
@@ -126,7 +139,8 @@ mod tests {
     fn batch(numbers: Range<u64>, frame: impl Fn(u64) -> String) -> Batch {
         let mut sequencer = RoomSequencer::start(seq(numbers.start - 1), usize::MAX);
         for n in numbers {
-            sequencer.offer(seq(n), Bytes::from(frame(n)));
+            let (bytes, rev) = (Bytes::from(frame(n)), Rev::START);
+            sequencer.offer(seq(n), Frame { bytes, rev });
         }
         Batch::release(&mut sequencer).unwrap()
     }
@@ -147,7 +161,10 @@ mod tests {
             batch.delivered_after(seq(cursor));
         }
         assert_eq!(batch.deliveries(), 4 + 4 + 2 + 1);
-        let parts: Vec<_> = batch.iter().collect();
+        let parts: Vec<_> = batch
+            .iter()
+            .map(|(seq, frame)| (seq, frame.bytes))
+            .collect();
         assert_eq!(parts[0], (seq(8), Bytes::from("<8>")));
         assert_eq!(parts[3], (seq(11), Bytes::from("<11>")));
         assert!(Batch::release(&mut RoomSequencer::start(seq(7), 1)).is_none());

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use chat_domain::ports::ReadLimit;
 use chat_domain::use_cases::OwnReactions;
-use chat_domain::{Message, Rev, Seq, one_line};
+use chat_domain::{Message, Seq, one_line};
 
-use crate::changes::ChangesBatch;
+use crate::changes_batch::{ChangesBatch, Part};
 use crate::claim::Claim;
+use crate::encoder::Frame;
 use crate::lock;
-use crate::member::{Member, NextRead};
+use crate::member::{Lacking, Member, NextRead};
 use crate::observer::Why;
 use crate::recipient::Recipient;
 use crate::room::Room;
@@ -56,22 +56,16 @@ impl<R: Recipient> Rooms<R> {
                         let recent = state.order.recent(&missing, PAGE.messages);
                         Ok((missing, recent))
                     }
-                    NextRead::ChangesAfter(rev, cursor) => Err((rev, cursor)),
+                    NextRead::Changes(lacking) => Err(lacking),
                     NextRead::CaughtUp | NextRead::Left => break,
                 }
             };
             let (missing, recent) = match next {
                 Ok(messages) => messages,
-                Err((rev, cursor)) => {
-                    if self
-                        .give_changes(&room, &member, rev, cursor)
-                        .await
-                        .is_err()
-                    {
-                        break;
-                    }
-                    continue;
-                }
+                Err(lacking) => match self.give_changes(&room, &member, lacking).await {
+                    Ok(()) => continue,
+                    Err(()) => break,
+                },
             };
             let (frames, complete_to) = match recent {
                 Some(recent) => known_page(recent, missing.end),
@@ -85,7 +79,7 @@ impl<R: Recipient> Rooms<R> {
                         let complete_to = page.complete_to();
                         let frames = page.messages.into_iter();
                         let encode = |message: Message| {
-                            (message.seq, self.encoder.logged_message(message, &[]))
+                            (message.seq, Frame::logged(message, &[], &*self.encoder))
                         };
                         (frames.map(encode).collect(), complete_to)
                     }
@@ -111,7 +105,7 @@ impl<R: Recipient> Rooms<R> {
         unfinished.finish();
     }
 
-    /// Gives a member a page of changes after one, as the client takes them.
+    /// Gives a member a page of changes that it lacks, as the client takes them.
     ///
     /// # Errors
     /// The member is not to be served any more.
@@ -119,9 +113,9 @@ impl<R: Recipient> Rooms<R> {
         &self,
         room: &Room<R>,
         member: &Member<R>,
-        after: Rev,
-        cursor: Seq,
+        lacking: Lacking,
     ) -> Result<(), ()> {
+        let after = lacking.from.reach;
         let page = match self.changes.changed_after(room.id, after, None, PAGE).await {
             Ok(page) => page,
             Err(error) => {
@@ -133,24 +127,28 @@ impl<R: Recipient> Rooms<R> {
         if !self.is_current(room.id, &mut lock(&room.state), page.generation) {
             return Err(());
         }
-        let batch = ChangesBatch::encode(
+        let part = Part {
+            from: lacking.from,
+            released: lacking.cursor,
+            to: None,
+        };
+        let batch = ChangesBatch::new(
             room.id,
-            (after, cursor),
+            part,
             page,
-            &OwnReactions::of_no_user(),
-            &*self.encoder,
+            OwnReactions::of_no_user(),
+            self.encoder.clone(),
         );
-        let reach = batch.reach;
-        if reach <= after {
+        if batch.reach <= after || batch.seen < lacking.shown {
             // The read was not fresh enough.
             tokio::time::sleep(LOG_RETRY).await;
             return Ok(());
         }
-        for (rev, frame) in batch.into_frames() {
+        for (rev, frame) in batch.each_after(lacking.from) {
             member.recipient.space().await.map_err(|_| ())?;
             member.give_change(rev, frame).map_err(|_| ())?;
         }
-        member.pass_changes(reach);
+        member.pass_changes(&batch);
         Ok(())
     }
 
@@ -202,13 +200,13 @@ impl<R: Recipient> Rooms<R> {
 }
 
 /// A page of messages that the room still has, and the position up to which it is complete.
-fn known_page(recent: Vec<(Seq, Bytes)>, end: Seq) -> (Vec<(Seq, Bytes)>, Seq) {
+fn known_page(recent: Vec<(Seq, Frame)>, end: Seq) -> (Vec<(Seq, Frame)>, Seq) {
     let complete_to = recent.last().map_or(end, |(last, _)| *last);
     (recent, complete_to)
 }
 
 /// Gives a member messages, each when the client has taken enough of those before.
-async fn give<R: Recipient>(member: &Member<R>, frames: Vec<(Seq, Bytes)>) -> Result<(), ()> {
+async fn give<R: Recipient>(member: &Member<R>, frames: Vec<(Seq, Frame)>) -> Result<(), ()> {
     for (seq, frame) in frames {
         member.recipient.space().await.map_err(|_| ())?;
         member.give(seq, frame).map_err(|_| ())?;

@@ -1,30 +1,30 @@
 //! Changes of messages: the members receive the newest state of what has changed.
 //!
 //! Hints only say that something has changed. The log holds the newest state of every message,
-//! by its latest change, so that is what is read and encoded, once for all members. The first
-//! change is handed out at once, and then one page per [`PAUSE`]: however often one message
-//! changes within a second, each member receives at most six packets.
+//! by its latest change, so that is what is read and encoded, once for all members. What has
+//! changed is handed out in rounds, the first at once and the next [`PAUSE`] after it. A round
+//! hands out what had changed when it began, in as many pages as that takes, so that it contains
+//! each message once: however often one message changes, each member receives it at most six
+//! times within any second.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use chat_domain::ports::{ChangesPage, ReadLimit};
+use chat_domain::ports::ReadLimit;
 use chat_domain::use_cases::OwnReactions;
-use chat_domain::{Rev, RoomId, Seq, one_line};
+use chat_domain::{Rev, one_line};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
-use crate::batch::join;
+use crate::changes_batch::{ChangesBatch, Part, Progress};
 use crate::claim::{Claim, Job};
-use crate::encoder::Encoder;
 use crate::lock;
 use crate::member::Handed;
 use crate::recipient::Recipient;
 use crate::room::{Room, State};
 use crate::rooms::Rooms;
 
-/// The minimum time between two pages of one room.
+/// The minimum time between two rounds of one room.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How much is read for a room at once.
 const ROOM_PAGE: ReadLimit = ReadLimit {
@@ -36,7 +36,7 @@ const ROOM_PAGE: ReadLimit = ReadLimit {
 #[derive(Default)]
 pub(crate) struct MessageChanges {
     /// What was handed out; `None` until a connection joins.
-    handed: Option<Rev>,
+    handed: Option<Progress>,
     /// The newest change that is known to exist.
     newest: Rev,
 }
@@ -44,7 +44,7 @@ pub(crate) struct MessageChanges {
 impl MessageChanges {
     /// Begins after a change, unless it has begun.
     pub(crate) fn start(&mut self, rev: Rev) {
-        self.handed.get_or_insert(rev);
+        self.handed.get_or_insert(Progress::at(rev));
         self.reaches(rev);
     }
 
@@ -55,100 +55,25 @@ impl MessageChanges {
 
     /// Returns up to which change all were handed out.
     pub(crate) fn handed(&self) -> Rev {
-        self.handed.unwrap_or_default()
+        self.handed.unwrap_or_default().reach
     }
 
-    /// Returns after which change some wait to be handed out, if any do.
-    pub(crate) fn pending(&self) -> Option<Rev> {
-        self.handed.filter(|handed| *handed < self.newest)
+    /// Returns what was handed out, if there is more.
+    pub(crate) fn pending(&self) -> Option<Progress> {
+        self.handed.filter(|handed| handed.reach < self.newest)
+    }
+
+    /// Notes that a batch is being handed out.
+    fn pass(&mut self, batch: &ChangesBatch) {
+        if let Some(handed) = &mut self.handed {
+            handed.pass(batch);
+        }
+        self.reaches(batch.reach);
     }
 
     fn forget_beyond(&mut self, newest: Rev) {
         self.newest = self.handed().max(newest);
     }
-}
-
-/// Encoded changes, of messages that have been released.
-pub(crate) struct ChangesBatch {
-    /// It contains everything after this change.
-    pub(crate) after: Rev,
-    /// It contains everything up to this change.
-    pub(crate) reach: Rev,
-    changes: Vec<(Rev, Seq, Bytes)>,
-    frames: Bytes,
-    newest_seq: Seq,
-}
-
-impl ChangesBatch {
-    /// Encodes what a reader that has everything up to `after`, and the messages up to
-    /// `released`, may receive of a page, with these reactions marked as its own.
-    pub(crate) fn encode(
-        room_id: RoomId,
-        (after, released): (Rev, Seq),
-        page: ChangesPage,
-        own: &OwnReactions,
-        encoder: &dyn Encoder,
-    ) -> Self {
-        let (mut reach, mut blocked) = (after, None);
-        let mut changes = Vec::new();
-        for changed in page.messages {
-            let (rev, seq) = (rev_of(&changed.message), changed.message.seq);
-            if seq > released {
-                // What precedes it was superseded, or is here.
-                blocked = Rev::new(rev.get().saturating_sub(1));
-                break;
-            }
-            reach = reach.max(rev);
-            let is_merged = changed.previous > after;
-            let frame = encoder.changed_message(room_id, changed, is_merged, own.to(seq));
-            changes.push((rev, seq, frame));
-        }
-        reach = match blocked {
-            Some(blocked) => reach.max(blocked),
-            None if page.has_more => reach,
-            None => reach.max(page.newest),
-        };
-        let frames: Vec<_> = changes.iter().map(|(_, _, frame)| frame.clone()).collect();
-        Self {
-            after,
-            reach,
-            frames: join(&frames),
-            newest_seq: changes
-                .iter()
-                .map(|(_, seq, _)| *seq)
-                .max()
-                .unwrap_or_default(),
-            changes,
-        }
-    }
-
-    /// Returns the frames of the changes after this one; `None` without any.
-    pub(crate) fn after(&self, rev: Rev) -> Option<Bytes> {
-        if rev <= self.after {
-            return (!self.changes.is_empty()).then(|| self.frames.clone());
-        }
-        let rest = self.changes.iter().filter(|(other, _, _)| *other > rev);
-        let rest: Vec<_> = rest.map(|(_, _, frame)| frame.clone()).collect();
-        (!rest.is_empty()).then(|| join(&rest))
-    }
-
-    /// Returns the last of the messages that changed.
-    pub(crate) fn newest_seq(&self) -> Seq {
-        self.newest_seq
-    }
-
-    /// Returns the changes with their numbers.
-    pub(crate) fn into_frames(self) -> impl Iterator<Item = (Rev, Bytes)> {
-        self.changes.into_iter().map(|(rev, _, frame)| (rev, frame))
-    }
-}
-
-/// Returns the number of a message's latest change.
-pub(crate) fn rev_of(message: &chat_domain::Message) -> Rev {
-    message
-        .changes
-        .as_ref()
-        .map_or(Rev::START, |changes| changes.rev)
 }
 
 impl<R: Recipient> Rooms<R> {
@@ -163,20 +88,23 @@ impl<R: Recipient> Rooms<R> {
     }
 
     async fn hand_out_message_changes(self: Arc<Self>, room: Arc<Room<R>>, claim: Claim<R>) {
+        let (mut next, mut round) = (Instant::now(), None);
         loop {
-            let after = {
+            if round.is_none() {
+                sleep_until(next).await;
+                next = Instant::now() + PAUSE;
+            }
+            let from = {
                 let mut state = lock(&room.state);
                 match state.changes.pending() {
-                    Some(after) if !state.is_idle() && !state.is_closed => after,
+                    Some(from) if !state.is_idle() && !state.is_closed => from,
                     _ => return claim.release(&mut state),
                 }
             };
-            let next = Instant::now() + PAUSE;
-            let page = match self
+            let read = self
                 .changes
-                .changed_after(room.id, after, None, ROOM_PAGE)
-                .await
-            {
+                .changed_after(room.id, from.reach, None, ROOM_PAGE);
+            let page = match read.await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::debug!(error = %one_line(&error), room = %room.id, "changes cannot be read");
@@ -186,27 +114,33 @@ impl<R: Recipient> Rooms<R> {
             let (batch, groups) = {
                 let mut state = lock(&room.state);
                 if !self.is_current(room.id, &mut state, page.generation)
-                    || state.changes.handed() != after
+                    || state.changes.handed() != from.reach
                 {
                     return drop(claim);
                 }
-                if page.messages.is_empty() && page.newest <= after {
+                if page.messages.is_empty() && page.newest <= from.reach {
                     // The read was not fresh enough, or a hint was wrong.
                     state.changes.forget_beyond(page.newest);
                     return drop(claim);
                 }
-                let released = state.order.released();
-                let batch = ChangesBatch::encode(
+                let part = Part {
+                    from,
+                    released: state.handed_out(&room),
+                    to: round,
+                };
+                let batch = ChangesBatch::new(
                     room.id,
-                    (after, released),
+                    part,
                     page,
-                    &OwnReactions::of_no_user(),
-                    &*self.encoder,
+                    OwnReactions::of_no_user(),
+                    self.encoder.clone(),
                 );
-                state.changes.handed = Some(batch.reach);
-                state.changes.reaches(batch.reach);
+                state.order.forget_recent(batch.newest_seq());
+                state.changes.pass(&batch);
                 (batch, state.members.snapshot())
             };
+            let end = round.unwrap_or(batch.seen);
+            round = (batch.has_more && batch.reach < end).then_some(end);
             for group in groups {
                 for member in group.iter() {
                     if member.hand_out_message_changes(&batch) == Handed::FellBehind {
@@ -215,7 +149,6 @@ impl<R: Recipient> Rooms<R> {
                 }
                 yield_now().await;
             }
-            sleep_until(next).await;
         }
     }
 }

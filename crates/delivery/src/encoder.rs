@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use chat_domain::{
-    ChangedMessage, Message, ReactionKey, RoomId, Seq, StoredChange, StoredMessage, UserId,
+    ChangedMessage, Message, ReactionKey, Rev, RoomId, Seq, StoredChange, StoredMessage, UserId,
 };
 
 /// Encodes what members receive. Each method returns one finished frame. What is live is encoded
@@ -30,4 +30,37 @@ pub trait Encoder: Send + Sync + 'static {
 
     /// Frames a change of a room's rules that is encoded already.
     fn rules_change(&self, change: &StoredChange) -> Bytes;
+}
+
+/// An encoded message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) bytes: Bytes,
+    /// The number of the latest change that it shows.
+    pub(crate) rev: Rev,
+}
+
+impl Frame {
+    /// Encodes a message that a hint brought: as it was stored.
+    pub(crate) fn new(message: &StoredMessage, encoder: &dyn Encoder) -> Self {
+        Self {
+            bytes: encoder.message(message),
+            rev: Rev::START,
+        }
+    }
+
+    /// Encodes a message that was read from the log: in its newest state, with these
+    /// reactions marked as the user's own.
+    pub(crate) fn logged(message: Message, own: &[ReactionKey], encoder: &dyn Encoder) -> Self {
+        Self {
+            rev: rev_of(&message),
+            bytes: encoder.logged_message(message, own),
+        }
+    }
+}
+
+/// Returns the number of a message's latest change.
+pub(crate) fn rev_of(message: &Message) -> Rev {
+    let changes = message.changes.as_ref();
+    changes.map_or(Rev::START, |changes| changes.rev)
 }

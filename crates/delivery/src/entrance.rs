@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use chat_domain::ports::RoomDelivery as _;
 use chat_domain::use_cases::{CatchUp, Changed, JoinRoom, Joining, OwnReactions};
 use chat_domain::{
     Generation, Membership, Message, Rev, RoomId, Seq, StorageError, UserId, one_line,
 };
 
 use crate::catch_up::PAGE;
-use crate::changes::{ChangesBatch, rev_of};
+use crate::changes_batch::{ChangesBatch, Part, Progress};
+use crate::encoder::Frame;
 use crate::lock;
-use crate::member::{HasLeft, Member, Start};
+use crate::member::{HasLeft, Member, Seam, Start};
 use crate::observer::Why;
 use crate::recipient::{Gone, Recipient};
 use crate::room::Room;
@@ -47,6 +47,13 @@ pub struct MissedRange {
     pub from: Seq,
     /// The last position, which equals the resume point.
     pub to: Seq,
+}
+
+/// Which changes a connection has when it is admitted.
+struct ReplayedChanges {
+    progress: Progress,
+    /// Those that the client has to read itself.
+    missed: Option<(Rev, Rev)>,
 }
 
 /// Why a connection was not admitted. It is not in the room then.
@@ -121,26 +128,24 @@ impl<R: Recipient> Entrance<'_, R> {
         let newest = joining.state.newest;
         let generation = joining.permit.generation;
         self.start(newest, joining.rev, generation)?;
-        let changes_missed = match joining.changed {
-            Some(ref changed) => {
-                self.rooms.leave(self.room.id, self.entering.recipient.id());
-                membership.leave(self.room.id);
-                self.replay_changes(&joining.user_id, changed, joining.rev, generation)
-                    .await?
-            }
-            None => None,
+        if joining.changed.is_some() || matches!(joining.catch_up, CatchUp::Replay { .. }) {
+            // Joining again is leaving and joining: nothing live comes in between.
+            self.end_earlier_stay();
+            membership.leave(self.room.id);
+        }
+        let mut changes = ReplayedChanges {
+            progress: Progress::at(joining.rev),
+            missed: None,
         };
-        let changes = (
-            joining.rev,
-            changes_missed.map(|after| (after.next(), joining.rev)),
-        );
+        if let Some(changed) = &joining.changed {
+            changes = self
+                .replay_changes(&joining.user_id, changed, joining.rev, generation)
+                .await?;
+        }
         let (cursor, missed) = match joining.catch_up {
             CatchUp::None => (None, None),
             CatchUp::Missed { after } => (None, Some(after)),
             CatchUp::Replay { after } => {
-                // Joining again is leaving and joining: nothing live comes in between.
-                self.rooms.leave(self.room.id, self.entering.recipient.id());
-                membership.leave(self.room.id);
                 let target = self.released().max(newest).max(after);
                 let user_id = &joining.user_id;
                 let replayed = self.replay(user_id, after, target, generation).await?;
@@ -192,7 +197,7 @@ impl<R: Recipient> Entrance<'_, R> {
             for message in page.messages {
                 recipient.space().await?;
                 let seq = message.seq;
-                let frame = self.rooms.encoder.logged_message(message, own.to(seq));
+                let frame = Frame::logged(message, own.to(seq), &*self.rooms.encoder);
                 self.entering.give(seq, frame)?;
             }
             self.rooms.observer.caught_up(Why::Replay, count);
@@ -201,49 +206,47 @@ impl<R: Recipient> Entrance<'_, R> {
         Ok(cursor)
     }
 
-    /// Replays what changed up to `to`. Returns after which change the client has to read
-    /// itself, if it has to.
+    /// Replays what changed up to `to`.
     async fn replay_changes(
         &self,
         user_id: &UserId,
         changed: &Changed,
         to: Rev,
         generation: Generation,
-    ) -> Result<Option<Rev>, NotAdmitted> {
+    ) -> Result<ReplayedChanges, NotAdmitted> {
+        let missed_after = |after: Rev| ReplayedChanges {
+            progress: Progress::at(to),
+            missed: Some((after.next(), to)),
+        };
         // As many changes as that may be of few messages.
         let is_counted = to.get().saturating_sub(changed.after.get()) > JoinRoom::REPLAY_LIMIT;
+        let mut from = Progress::at(changed.after);
         for gives in [false, true] {
-            let (mut after, mut count) = (changed.after, 0);
-            while after < to && (gives || is_counted) {
+            let mut count = 0;
+            from = Progress::at(changed.after);
+            while from.reach < to && (gives || is_counted) {
                 let recipient = &self.entering.recipient;
                 recipient.space().await?;
                 if self.entering.has_left() {
                     return Err(NotAdmitted::Excluded);
                 }
-                let read = self.rooms.changes.changed_after(
-                    self.room.id,
-                    after,
-                    Some(changed.up_to),
-                    PAGE,
-                );
-                let mut page = match read.await {
+                let up_to = changed.up_to;
+                let changes = &self.rooms.changes;
+                let read = changes.changed_after(self.room.id, from.reach, Some(up_to), PAGE);
+                let page = match read.await {
                     Ok(page) => page,
                     Err(error) => {
                         tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay of changes ends early");
-                        return Ok(Some(after));
+                        return Ok(missed_after(from.reach));
                     }
                 };
                 self.check(page.generation, generation)?;
-                // Later changes follow the welcome.
-                let listed = page.messages.len();
-                page.messages
-                    .retain(|changed| rev_of(&changed.message) <= to);
-                page.has_more &= page.messages.len() == listed;
-                let is_last = !page.has_more;
-                count += page.messages.len() as u64;
-                if count > JoinRoom::REPLAY_LIMIT && !gives {
-                    return Ok(Some(changed.after));
-                }
+                let part = Part {
+                    from,
+                    released: up_to,
+                    // Later changes follow the welcome.
+                    to: Some(to),
+                };
                 let changed_messages = page.messages.iter().map(|changed| &changed.message);
                 let own = match gives {
                     true => self.own_reactions(user_id, changed_messages).await,
@@ -253,30 +256,35 @@ impl<R: Recipient> Entrance<'_, R> {
                     Ok(own) => own,
                     Err(error) => {
                         tracing::debug!(error = %one_line(&error), room = %self.room.id, "a replay of changes ends early");
-                        return Ok(Some(after));
+                        return Ok(missed_after(from.reach));
                     }
                 };
-                let batch = ChangesBatch::encode(
-                    self.room.id,
-                    (after, changed.up_to),
-                    page,
-                    &own,
-                    &*self.rooms.encoder,
-                );
-                let reach = batch.reach;
-                if reach <= after || is_last && reach < to {
-                    return Ok(Some(after));
+                let encoder = self.rooms.encoder.clone();
+                let batch = ChangesBatch::new(self.room.id, part, page, own, encoder);
+                // So it may show what the client has in an older state.
+                if batch.seen < to {
+                    tracing::debug!(room = %self.room.id, "a replay of changes ends early at a stale read");
+                    return Ok(missed_after(from.reach));
+                }
+                count += batch.len() as u64;
+                if count > JoinRoom::REPLAY_LIMIT && !gives {
+                    return Ok(missed_after(changed.after));
                 }
                 if gives {
-                    for (rev, frame) in batch.into_frames() {
+                    for (rev, frame) in batch.each_after(from) {
                         recipient.space().await?;
                         self.entering.give_change(rev, frame)?;
                     }
                 }
-                after = reach;
+                from.pass(&batch);
             }
         }
-        Ok(None)
+        // Of messages that the client did not have, later changes may precede these.
+        let progress = from.up_to(to);
+        Ok(ReplayedChanges {
+            progress,
+            missed: None,
+        })
     }
 
     /// Reads which reactions to messages of a replay are the user's.
@@ -295,7 +303,7 @@ impl<R: Recipient> Entrance<'_, R> {
         newest: Seq,
         cursor: Option<Seq>,
         missed_after: Option<Seq>,
-        (rev, changes_missed): (Rev, Option<(Rev, Rev)>),
+        changes: ReplayedChanges,
         welcome: impl FnOnce(Admission) -> Bytes,
     ) -> Result<(), NotAdmitted> {
         let recipient = &self.entering.recipient;
@@ -310,29 +318,46 @@ impl<R: Recipient> Entrance<'_, R> {
         // What is stored may not be released yet.
         let seam = cursor.unwrap_or(newest.max(released));
         // Nothing of an earlier stay goes to it from here on.
-        state.members.leave(recipient.id());
+        if let Some(earlier) = state.members.leave(recipient.id()) {
+            self.entering.was_shown(earlier.shown());
+        }
         recipient.give(welcome(Admission {
             seam,
             missed: missed_after.map(|after| MissedRange {
                 from: after.next(),
                 to: seam,
             }),
-            rev,
-            changes_missed,
+            rev: changes.progress.reach,
+            changes_missed: changes.missed,
         }));
         // A connection that has ended would never leave.
         if recipient.is_gone() {
             return Err(Gone.into());
         }
-        let start = match seam < released || rev < state.changes.handed() {
+        let start = match seam < released || changes.progress.reach < state.changes.handed() {
             true => Start::Behind,
             false => Start::Live,
         };
-        let member = state.members.enter(recipient.clone(), (seam, rev), start);
+        let seam = Seam {
+            seq: seam,
+            changes: changes.progress,
+            shown: self.entering.shown(),
+        };
+        let member = state.members.enter(recipient.clone(), seam, start);
         if start == Start::Behind {
             self.rooms.serve(&self.room, &member);
         }
         Ok(())
+    }
+
+    /// Ends an earlier stay of the connection.
+    fn end_earlier_stay(&self) {
+        let mut state = lock(&self.room.state);
+        let id = self.entering.recipient.id();
+        if let Some(earlier) = state.members.leave(id) {
+            self.entering.was_shown(earlier.shown());
+        }
+        state.renew_if_left();
     }
 
     /// Checks that a page that was read, and the room, are of this generation.

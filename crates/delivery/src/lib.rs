@@ -33,10 +33,12 @@
 mod batch;
 mod catch_up;
 mod changes;
+mod changes_batch;
 mod claim;
 mod encoder;
 mod entrance;
 mod generation;
+mod handing_out;
 mod member;
 mod members;
 mod observer;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use chat_domain::{Rev, Seq, UserId};
 
 use crate::batch::Batch;
-use crate::changes::ChangesBatch;
+use crate::changes_batch::{ChangesBatch, Progress};
+use crate::encoder::Frame;
 use crate::lock;
 use crate::read_pointers::{Update, Updates};
 use crate::recipient::{LiveGive, Recipient};
@@ -27,8 +28,10 @@ pub(crate) struct Member<R> {
 struct Place {
     /// The last message that was handed to it.
     cursor: Seq,
-    /// The last change that it has.
-    rev: Rev,
+    changes: Progress,
+    /// The newest change that a message that it was handed shows. The log may show a change before
+    /// it is the turn of that change, and nothing older may follow.
+    shown: Rev,
     standing: Standing,
     /// Read pointers to be handed over once the member has the messages that they name. It
     /// is empty unless the member has fallen behind, or is about to be handed a batch.
@@ -44,6 +47,17 @@ enum Standing {
     Behind,
     /// Nothing from the room is handed to it any more.
     Left,
+}
+
+/// What a member has as it enters a room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Seam {
+    /// The last message.
+    pub(crate) seq: Seq,
+    /// The changes.
+    pub(crate) changes: Progress,
+    /// The newest change that its connection has been shown.
+    pub(crate) shown: Rev,
 }
 
 /// How a member enters a room.
@@ -70,20 +84,31 @@ pub(crate) enum Handed {
 pub(crate) enum NextRead {
     /// It reads on after the member's cursor.
     After(Seq),
-    /// It reads the changes after this one; the member has the messages up to the position.
-    ChangesAfter(Rev, Seq),
+    /// It reads the changes that the member lacks.
+    Changes(Lacking),
     /// The member has caught up and is live again.
     CaughtUp,
     /// The member has left.
     Left,
 }
 
+/// Which changes a member that has fallen behind lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lacking {
+    /// What it has.
+    pub(crate) from: Progress,
+    /// The last message that it has.
+    pub(crate) cursor: Seq,
+    /// A read that did not see this change is not fresh enough.
+    pub(crate) shown: Rev,
+}
+
 /// The error for a member that has left the room.
 pub(crate) struct HasLeft;
 
 impl<R: Recipient> Member<R> {
-    /// Creates a member that has everything up to the cursor.
-    pub(crate) fn enter(recipient: Arc<R>, (cursor, rev): (Seq, Rev), start: Start) -> Self {
+    /// Creates a member that has everything up to the seam.
+    pub(crate) fn enter(recipient: Arc<R>, seam: Seam, start: Start) -> Self {
         let standing = match start {
             Start::Live => Standing::Live,
             Start::Behind => Standing::Behind,
@@ -91,8 +116,9 @@ impl<R: Recipient> Member<R> {
         Self {
             recipient,
             place: Mutex::new(Place {
-                cursor,
-                rev,
+                cursor: seam.seq,
+                changes: seam.changes,
+                shown: seam.shown,
                 standing,
                 late_reads: BTreeMap::new(),
             }),
@@ -131,6 +157,7 @@ impl<R: Recipient> Member<R> {
             Handed::Done => {
                 batch.delivered_after(place.cursor);
                 place.cursor = batch.end();
+                place.shown = place.shown.max(batch.shown());
                 self.give_late_reads(&mut place)
             }
             Handed::FellBehind => Handed::FellBehind,
@@ -141,11 +168,12 @@ impl<R: Recipient> Member<R> {
     ///
     /// # Errors
     /// [`HasLeft`].
-    pub(crate) fn give(&self, seq: Seq, frame: Bytes) -> Result<(), HasLeft> {
+    pub(crate) fn give(&self, seq: Seq, frame: Frame) -> Result<(), HasLeft> {
         let mut place = self.staying()?;
         if seq > place.cursor {
-            self.recipient.give(frame);
+            self.recipient.give(frame.bytes);
             place.cursor = seq;
+            place.shown = place.shown.max(frame.rev);
         }
         Ok(())
     }
@@ -159,19 +187,21 @@ impl<R: Recipient> Member<R> {
     /// Hands over the part of the changes that the member does not have.
     pub(crate) fn hand_out_message_changes(&self, batch: &ChangesBatch) -> Handed {
         let mut place = self.lock();
-        if place.standing != Standing::Live || batch.reach <= place.rev {
+        if place.standing != Standing::Live || batch.reach <= place.changes.reach {
             return Handed::Done;
         }
-        if place.rev < batch.after || place.cursor < batch.newest_seq() {
+        let follows = place.changes.reach >= batch.after() && place.cursor >= batch.newest_seq();
+        // What the read did not see, it may show in an older state.
+        if !follows || batch.seen < place.shown {
             place.standing = Standing::Behind;
             return Handed::FellBehind;
         }
-        if let Some(frames) = batch.after(place.rev)
+        if let Some(frames) = batch.frames_after(place.changes)
             && self.give_live(&mut place, &frames) == Handed::FellBehind
         {
             return Handed::FellBehind;
         }
-        place.rev = batch.reach;
+        place.changes.pass(batch);
         Handed::Done
     }
 
@@ -181,17 +211,28 @@ impl<R: Recipient> Member<R> {
     /// [`HasLeft`].
     pub(crate) fn give_change(&self, rev: Rev, frame: Bytes) -> Result<(), HasLeft> {
         let mut place = self.staying()?;
-        if rev > place.rev {
+        if rev > place.changes.reach {
             self.recipient.give(frame);
-            place.rev = rev;
+            place.changes.reach = rev;
         }
         Ok(())
     }
 
-    /// Notes that the member has every change up to one.
-    pub(crate) fn pass_changes(&self, reach: Rev) {
+    /// Notes that the member has the changes of a batch.
+    pub(crate) fn pass_changes(&self, batch: &ChangesBatch) {
+        self.lock().changes.pass(batch);
+    }
+
+    /// Returns the newest change that the member has been shown.
+    pub(crate) fn shown(&self) -> Rev {
+        let place = self.lock();
+        place.shown.max(place.changes.reach)
+    }
+
+    /// Notes that the connection has been shown a change.
+    pub(crate) fn was_shown(&self, rev: Rev) {
         let mut place = self.lock();
-        place.rev = place.rev.max(reach);
+        place.shown = place.shown.max(rev);
     }
 
     /// Returns what is left to do for a member that has fallen behind. If it has everything
@@ -203,8 +244,12 @@ impl<R: Recipient> Member<R> {
         if place.cursor < released {
             return NextRead::After(place.cursor);
         }
-        if place.rev < handed {
-            return NextRead::ChangesAfter(place.rev, place.cursor);
+        if place.changes.reach < handed {
+            return NextRead::Changes(Lacking {
+                from: place.changes,
+                cursor: place.cursor,
+                shown: place.shown,
+            });
         }
         place.standing = Standing::Live;
         match self.give_late_reads(&mut place) {
@@ -300,113 +345,4 @@ impl Place {
 }
 
 #[cfg(test)]
-mod tests {
-    use chat_domain::{ConnectionId, RoomSequencer};
-
-    use super::*;
-    use crate::recipient::Gone;
-
-    /// A recipient that records what it is given.
-    #[derive(Default)]
-    struct Recorder(Mutex<Vec<Bytes>>);
-
-    impl Recipient for Recorder {
-        fn id(&self) -> ConnectionId {
-            ConnectionId::new(1)
-        }
-
-        fn give(&self, frames: Bytes) {
-            lock(&self.0).push(frames);
-        }
-
-        fn give_live(&self, frames: &Bytes) -> LiveGive {
-            self.give(frames.clone());
-            LiveGive::Taken
-        }
-
-        async fn space(&self) -> Result<(), Gone> {
-            Ok(())
-        }
-
-        fn is_gone(&self) -> bool {
-            false
-        }
-    }
-
-    fn seq(n: u64) -> Seq {
-        Seq::new(n).unwrap()
-    }
-
-    fn enter(start: Start) -> Member<Recorder> {
-        Member::enter(Arc::default(), (seq(4), Rev::START), start)
-    }
-
-    fn given(member: &Member<Recorder>) -> Vec<Bytes> {
-        std::mem::take(&mut lock(&member.recipient.0))
-    }
-
-    fn frame(text: &'static str) -> Bytes {
-        Bytes::from_static(text.as_bytes())
-    }
-
-    /// The messages 4 to 6.
-    fn batch() -> Batch {
-        let mut sequencer = RoomSequencer::start(seq(3), 9);
-        for (n, text) in [(4, "4"), (5, "5"), (6, "6")] {
-            sequencer.offer(seq(n), frame(text));
-        }
-        Batch::release(&mut sequencer).unwrap()
-    }
-
-    fn updates(at: u64, text: &'static str) -> Updates {
-        let update = Update {
-            seq: seq(at),
-            frame: frame(text),
-        };
-        Updates {
-            list: vec![(UserId::new("7").unwrap(), update)],
-            frames: frame(text),
-            newest: seq(at),
-        }
-    }
-
-    /// Two tasks may serve a member after one of them panicked.
-    #[test]
-    fn a_member_is_not_given_a_message_that_it_has() {
-        let member = enter(Start::Behind);
-        for n in [4, 5, 5, 6] {
-            assert!(member.give(seq(n), frame("x")).is_ok());
-        }
-        assert_eq!(given(&member).len(), 2);
-    }
-
-    #[test]
-    fn a_batch_that_overlaps_what_a_member_has_is_handed_over_in_part() {
-        let member = enter(Start::Live);
-        for expected in [vec![frame("56")], Vec::new()] {
-            assert_eq!(member.hand_out(&batch()), Handed::Done);
-            assert_eq!(given(&member), expected);
-        }
-    }
-
-    #[test]
-    fn a_read_pointer_follows_the_batch_with_the_message_that_it_names() {
-        let member = enter(Start::Live);
-        assert_eq!(member.hand_out_reads(&updates(6, "read")), Handed::Done);
-        assert!(given(&member).is_empty());
-        assert_eq!(member.hand_out(&batch()), Handed::Done);
-        assert_eq!(given(&member), [frame("56"), frame("read")]);
-    }
-
-    /// A room forgets users when there are very many, and may then hand out an old pointer.
-    #[test]
-    fn an_older_read_pointer_does_not_replace_a_newer_one_that_waits() {
-        let member = enter(Start::Behind);
-        for updates in [updates(3, "3"), updates(4, "4"), updates(2, "2")] {
-            assert_eq!(member.hand_out_reads(&updates), Handed::Done);
-        }
-        assert!(given(&member).is_empty());
-        assert_eq!(member.catch_up(seq(4), Rev::START), NextRead::CaughtUp);
-        assert_eq!(given(&member), [frame("4")]);
-    }
-}
+mod tests;

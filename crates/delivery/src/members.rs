@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use chat_domain::{ConnectionId, Rev, Seq};
+use chat_domain::ConnectionId;
 
-use crate::member::{Member, Start};
+use crate::member::{Member, Seam, Start};
 use crate::recipient::Recipient;
 
 /// How many members are in one group. A change of the members copies one group, and a task
@@ -46,17 +46,12 @@ impl<R: Recipient> Members<R> {
         self.groups_by_id.is_empty()
     }
 
-    /// Adds a member that has everything up to the cursor. An earlier stay of the same
-    /// connection ends.
-    pub(crate) fn enter(
-        &mut self,
-        recipient: Arc<R>,
-        cursor: (Seq, Rev),
-        start: Start,
-    ) -> Arc<Member<R>> {
+    /// Adds a member that has everything up to the seam. An earlier stay of the same connection
+    /// ends.
+    pub(crate) fn enter(&mut self, recipient: Arc<R>, seam: Seam, start: Start) -> Arc<Member<R>> {
         let id = recipient.id();
         self.leave(id);
-        let member = Arc::new(Member::enter(recipient, cursor, start));
+        let member = Arc::new(Member::enter(recipient, seam, start));
         if self.groups.last().is_none_or(|group| group.len() == GROUP) {
             self.groups.push(Arc::default());
         }
@@ -132,7 +127,7 @@ mod tests {
 
     fn enter(members: &mut Members<Silent>, id: u64) {
         let recipient = Silent(ConnectionId::new(id));
-        members.enter(Arc::new(recipient), (Seq::START, Rev::START), Start::Live);
+        members.enter(Arc::new(recipient), Seam::default(), Start::Live);
     }
 
     #[test]

@@ -3,12 +3,11 @@
 
 use std::ops::Range;
 
-use bytes::Bytes;
 use chat_domain::ports::LogPage;
 use chat_domain::{RoomSequencer, Seq, StoredMessage};
 
 use crate::batch::Batch;
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, Frame};
 use crate::recent::Recent;
 
 /// How many messages of one room may wait for a missing one; the log has them too.
@@ -20,12 +19,12 @@ pub(crate) enum Order {
     /// learnt meanwhile is kept.
     Unknown {
         /// The messages that hints brought.
-        early: Vec<(Seq, Bytes)>,
+        early: Vec<(Seq, Frame)>,
         /// The newest position that the log is known to reach.
         newest: Seq,
     },
     /// The room's messages are released in order.
-    Known(RoomSequencer<Bytes>, Recent),
+    Known(RoomSequencer<Frame>, Recent),
 }
 
 impl Default for Order {
@@ -59,10 +58,10 @@ impl Order {
         let seq = message.seq();
         match self {
             Self::Known(sequencer, _) if seq > sequencer.released() => {
-                sequencer.offer(seq, encoder.message(message));
+                sequencer.offer(seq, Frame::new(message, encoder));
             }
             Self::Unknown { early, .. } if early.len() < MAX_WAITING => {
-                early.push((seq, encoder.message(message)));
+                early.push((seq, Frame::new(message, encoder)));
             }
             // Beyond the bound, the log has the message.
             Self::Unknown { newest, .. } => *newest = seq.max(*newest),
@@ -73,7 +72,7 @@ impl Order {
     /// Takes a page of the log, read after a position at which messages were missing.
     pub(crate) fn fill(&mut self, after: Seq, page: LogPage, encoder: &dyn Encoder) {
         if let Self::Known(sequencer, _) = self {
-            sequencer.fill(after, page, |message| encoder.logged_message(message, &[]));
+            sequencer.fill(after, page, |message| Frame::logged(message, &[], encoder));
         }
     }
 
@@ -124,9 +123,16 @@ impl Order {
         Some(batch)
     }
 
+    /// Forgets what was released up to a message that has changed.
+    pub(crate) fn forget_recent(&mut self, changed: Seq) {
+        if let Self::Known(_, recent) = self {
+            recent.forget_up_to(changed);
+        }
+    }
+
     /// Returns what was released in the range, at most `limit` messages; `None` if only the
     /// log knows.
-    pub(crate) fn recent(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Bytes)>> {
+    pub(crate) fn recent(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
         match self {
             Self::Known(_, recent) => recent.within(range, limit),
             Self::Unknown { .. } => None,
@@ -155,6 +161,7 @@ impl Order {
 mod tests {
     use std::sync::Mutex;
 
+    use bytes::Bytes;
     use chat_domain::{Message, ReactionKey, RoomId, StoredChange, UserId};
 
     use super::*;

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use bytes::Bytes;
 use chat_domain::Seq;
 
 use crate::batch::Batch;
+use crate::encoder::Frame;
 
 /// How much a room keeps per member, in bytes, and at most; rooms with few members keep
 /// nothing.
@@ -19,7 +19,7 @@ const FEW_MEMBERS: usize = 16;
 pub(crate) struct Recent {
     /// Everything that was released after this position is here.
     after: Seq,
-    frames: VecDeque<(Seq, Bytes)>,
+    frames: VecDeque<(Seq, Frame)>,
     bytes: usize,
 }
 
@@ -40,21 +40,30 @@ impl Recent {
             return;
         }
         for (seq, frame) in batch.iter() {
-            self.bytes += frame.len();
+            self.bytes += frame.bytes.len();
             self.frames.push_back((seq, frame));
         }
         let bound = (members * BYTES_PER_MEMBER).min(MAX_BYTES);
         while self.bytes > bound
             && let Some((seq, frame)) = self.frames.pop_front()
         {
-            self.bytes -= frame.len();
+            self.bytes -= frame.bytes.len();
+            self.after = seq;
+        }
+    }
+
+    /// Forgets the messages up to one that has changed: they are kept as they were released, and
+    /// what was deleted must not be served any more.
+    pub(crate) fn forget_up_to(&mut self, changed: Seq) {
+        while let Some((seq, frame)) = self.frames.pop_front_if(|(seq, _)| *seq <= changed) {
+            self.bytes -= frame.bytes.len();
             self.after = seq;
         }
     }
 
     /// Returns what was released in the range (after its start, up to and including its
     /// end), at most `limit` messages; `None` if only the log knows.
-    pub(crate) fn within(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Bytes)>> {
+    pub(crate) fn within(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
         if range.start < self.after {
             return None;
         }
@@ -67,7 +76,8 @@ impl Recent {
 
 #[cfg(test)]
 mod tests {
-    use chat_domain::RoomSequencer;
+    use bytes::Bytes;
+    use chat_domain::{Rev, RoomSequencer};
 
     use super::*;
 
@@ -78,9 +88,20 @@ mod tests {
     fn batch(numbers: Range<u64>) -> Batch {
         let mut sequencer = RoomSequencer::start(seq(numbers.start - 1), usize::MAX);
         for n in numbers {
-            sequencer.offer(seq(n), Bytes::from(format!("{n:0128}")));
+            let (bytes, rev) = (Bytes::from(format!("{n:0128}")), Rev::START);
+            sequencer.offer(seq(n), Frame { bytes, rev });
         }
         Batch::release(&mut sequencer).unwrap()
+    }
+
+    #[test]
+    fn messages_up_to_one_that_has_changed_are_read_from_the_log() {
+        let mut recent = Recent::start(seq(0));
+        recent.record(&batch(1..9), FEW_MEMBERS);
+        recent.forget_up_to(seq(4));
+        assert!(recent.within(&(seq(3)..seq(8)), 10).is_none());
+        let known = recent.within(&(seq(4)..seq(8)), 10).unwrap();
+        assert_eq!((known.len(), recent.bytes), (4, 4 * 128));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use chat_domain::{Generation, RoomId};
+use chat_domain::{Generation, RoomId, Seq};
 use tokio::sync::Notify;
 
 use crate::changes::MessageChanges;
@@ -36,6 +36,8 @@ pub(crate) struct State<R> {
     /// handed out meanwhile.
     pub(crate) is_closed: bool,
     pub(crate) order: Order,
+    /// While a task walks the members with a batch of messages: what they all have.
+    pub(crate) walked: Seq,
     pub(crate) members: Members<R>,
     pub(crate) reads: ReadPointers,
     pub(crate) rules: Rules,
@@ -60,6 +62,7 @@ impl<R: Recipient> Room<R> {
                 generation: Generation::FIRST,
                 is_closed: false,
                 order: Order::default(),
+                walked: Seq::START,
                 members: Members::default(),
                 reads: ReadPointers::default(),
                 rules: Rules::default(),
@@ -80,5 +83,14 @@ impl<R: Recipient> State<R> {
     /// Returns whether no connection is in the room or about to join.
     pub(crate) fn is_idle(&self) -> bool {
         self.members.is_empty() && self.entering.is_empty()
+    }
+
+    /// Returns the last message that every member that keeps up has been handed. What is released
+    /// after it is on its way to them.
+    pub(crate) fn handed_out(&self, room: &Room<R>) -> Seq {
+        match room.claimed.is_handing_out() {
+            true => self.walked,
+            false => self.order.released(),
+        }
     }
 }

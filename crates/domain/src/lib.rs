@@ -9,7 +9,8 @@
 //! - **Entities**: a [`NewMessage`] becomes a [`Message`] when it is stored, and a
 //!   [`StoredMessage`] when it is encoded. Its author is a [`User`]; an [`Identity`] is what
 //!   a verified token states. Everything that changes in a room is a [`RoomEntry`].
-//!   [`Membership`] is the set of rooms that one connection has joined.
+//!   [`Membership`] is the set of rooms that one connection has joined, and [`Grants`] are the
+//!   roles that the product's access hook has given to it.
 //! - **[Ports](ports)**: what the domain needs from the outside, as traits behind
 //!   `Arc<dyn Port>`. Each states its contract. With the feature `mock`, each has a
 //!   `mockall` mock beside it.

@@ -8,7 +8,8 @@
 mod targets;
 
 use targets::{
-    forwarded_for, frame_headers, frames, jwks, packets, queries, redis_messages, settings, tokens,
+    access_answers, forwarded_for, frame_headers, frames, jwks, packets, queries, redis_messages,
+    settings, tokens,
 };
 
 /// A fuzz target.
@@ -21,7 +22,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
+    Target {
+        name: "access_answers",
+        run: access_answers::run,
+    },
     Target {
         name: "forwarded_for",
         run: forwarded_for::run,

@@ -1,5 +1,6 @@
 //! The targets, one file each.
 
+pub(crate) mod access_answers;
 pub(crate) mod forwarded_for;
 pub(crate) mod frame_headers;
 pub(crate) mod frames;

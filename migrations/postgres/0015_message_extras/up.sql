@@ -30,8 +30,8 @@ CREATE TRIGGER forget_mentions_of_update AFTER UPDATE OF extras ON messages FOR 
 CREATE TRIGGER forget_mentions_of_delete AFTER DELETE ON messages FOR EACH ROW
     WHEN (OLD.extras IS NOT NULL) EXECUTE FUNCTION forget_mentions();
 
--- As in 0010_inbox, with three more parameters. The nodes of the previous version call the other
--- functions of this name.
+-- As in 0010_inbox, with three more parameters, for batches in which any message has extras. The
+-- others still call that function, and cost what they did.
 CREATE FUNCTION append_messages(
     -- The first id to use, or 0: the function takes a new block.
     INOUT first_id bigint,
@@ -56,11 +56,9 @@ CREATE FUNCTION append_messages(
     -- The names to be stored, in ascending order of the users, each once.
     user_ids text[],
     names text[],
-    -- What each message carries besides its text, or NULL; NULL as a whole if none carries
-    -- anything.
+    -- What each message carries besides its text, or NULL.
     extras text[],
-    -- The users whom messages mention: the index of the message, counted from 1, and the user;
-    -- NULL as a whole if there are none.
+    -- The users whom messages mention: the index of the message, counted from 1, and the user.
     mention_messages integer[],
     mention_users text[],
     -- For each room, its newest number before the batch. If none of its messages was stored:
@@ -210,7 +208,7 @@ BEGIN
         RAISE 'the database stored % of % messages', stored, expected
             USING HINT = 'a trigger or a rule on the table messages suppresses rows';
     END IF;
-    IF mention_users IS NOT NULL OR cardinality(contents) = 0 THEN
+    IF cardinality(mention_users) > 0 OR cardinality(contents) = 0 THEN
         INSERT INTO mentions (room_id, user_id, seq)
         SELECT room_ids[message_rooms[message]], user_id,
             bases[message_rooms[message]] + message_places[message]

@@ -1,10 +1,10 @@
 //! Answers that may be given again, and the questions that they belong to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use aws_lc_rs::digest;
 use chat_domain::{Role, RoomId, UserId};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use super::answer::Answer;
@@ -20,18 +20,23 @@ impl Key {
     /// Tokens of one user that differ in nothing but their times ask the same.
     pub(super) fn of(user_id: &UserId, room_id: RoomId, claims: &str) -> Self {
         let mut context = digest::Context::new(&digest::SHA256);
-        let user_id = user_id.as_str();
-        context.update(&(user_id.len() as u64).to_be_bytes());
-        context.update(user_id.as_bytes());
-        context.update(&room_id.get().to_be_bytes());
-        match serde_json::from_str::<Map<String, Value>>(claims) {
-            Ok(mut claims) => {
-                for name in TIMES {
-                    claims.remove(name);
+        let mut update = |text: &str| {
+            context.update(&(text.len() as u64).to_be_bytes());
+            context.update(text.as_bytes());
+        };
+        update(user_id.as_str());
+        update(&room_id.get().to_string());
+        // Values as they are written: to be read as numbers, large ones would be rounded.
+        match serde_json::from_str::<BTreeMap<String, &RawValue>>(claims) {
+            Ok(claims) => {
+                for (name, value) in claims {
+                    if !TIMES.contains(&name.as_str()) {
+                        update(&name);
+                        update(value.get());
+                    }
                 }
-                context.update(Value::Object(claims).to_string().as_bytes());
             }
-            Err(_) => context.update(claims.as_bytes()),
+            Err(_) => update(claims),
         }
         let mut key = [0; 32];
         key.copy_from_slice(context.finish().as_ref());
@@ -123,6 +128,8 @@ mod tests {
             key("1", 2, r#"{"sub":"1","plan":"a"}"#),
             key("1", 1, r#"{"sub":"1","plan":"b"}"#),
             key("1", 1, r#"{"sub":"1","plan":"a","jti":"x"}"#),
+            key("1", 1, r#"{"sub":"1","plana":""}"#),
+            key("1", 1, "{}"),
         ] {
             assert_ne!(one, other);
         }

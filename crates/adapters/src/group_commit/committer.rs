@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_domain::RoomId;
+use chat_domain::{MessageExtras, RoomId};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError, JoinSet, yield_now};
 use tokio::time::sleep_until;
@@ -100,7 +100,9 @@ impl Gathered {
             waiting.refuse(reason);
             return;
         }
+        let extras = waiting.message.extras.as_deref();
         self.bytes += waiting.message.content.as_str().len();
+        self.bytes += extras.map_or(0, MessageExtras::size);
         self.batch.push(waiting.admitted());
     }
 }

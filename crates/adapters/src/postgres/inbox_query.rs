@@ -33,7 +33,21 @@
 //!                   (actual rows=1 loops=51)
 //! ```
 //!
-//! It takes 21 to 29 ms of the server's processor time, with all pages in memory and on a machine
+//! The unread mentions of each listed room, and of each view, are read from the primary key of
+//! their table, at most 1000:
+//!
+//! ```text
+//! SubPlan 1
+//!   ->  Aggregate (actual rows=1 loops=1000)
+//!         ->  Limit (actual rows=100 loops=1000)
+//!               ->  Index Only Scan using mentions_pkey on mentions (actual rows=100 loops=1000)
+//!                     Index Cond: ((room_id = $0) AND (user_id = $1) AND (seq > member.read))
+//! ```
+//!
+//! That takes 6 to 8 µs of a view without mentions, which takes 4 µs otherwise, and 40 µs of one with
+//! 100.
+//!
+//! The page takes 21 to 29 ms of the server's processor time, with all pages in memory and on a machine
 //! that was busy with other work; for a user with 50 rooms, 0.3 to 1.1 ms. To look up the newest
 //! message of each room instead of `rooms.active_at` would add 33 ms. The append, which writes
 //! that row anyway, takes as long as before within the noise of the measurement, with as many HOT

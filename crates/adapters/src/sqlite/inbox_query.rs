@@ -17,12 +17,15 @@
 //!     USE TEMP B-TREE FOR ORDER BY
 //!   SCAN room
 //!   SEARCH member USING PRIMARY KEY (room_id=? AND user_id=?)
+//!   CORRELATED SCALAR SUBQUERY 5
+//!     SEARCH mentions USING PRIMARY KEY (room_id=? AND user_id=? AND seq>?)
 //!   SEARCH settings USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN
 //!   SEARCH message USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN
 //! ```
 //!
 //! With 10,000 rooms of one user and 1 million messages, it takes 14 to 18 ms of processor time;
 //! for a user with 50 rooms, 0.3 ms. The second subquery runs for rooms without `active_at` alone.
+//! That of the mentions reads at most 1000 for each room of the page.
 
 use super::message_columns::message_columns;
 

@@ -1,14 +1,16 @@
 //! What changes of rules do on PostgreSQL when they fail, and which privileges they need.
 
 use chat_adapters::postgres::Database;
-use chat_domain::ports::{ChangeError, RoomDirectory, Sanctions};
-use chat_domain::{Role, RulesNumber, StorageError, Timestamp};
+use chat_domain::ports::{ChangeError, Inbox, RoomDirectory, Sanctions};
+use chat_domain::{MessageEdit, Role, RoomAccess, RulesNumber, StorageError, Timestamp};
 use chat_test_support::{Cluster, ClusterOptions};
 
+use crate::change_repository::make;
 use crate::databases::Postgres;
+use crate::message_extras::{mentions, with};
 use crate::proxy::Proxy;
-use crate::room;
 use crate::room_directory::{ban, change, freeze, mute, number, remove, set, unban, unmute, user};
+use crate::{append, hello, room};
 
 const CONFIGURATION: &str = include_str!("../../../../docs/configuration.md");
 
@@ -132,6 +134,17 @@ async fn the_documented_privileges_suffice() {
         gateway.take_turn(room(1), &user("1"), 0).await.unwrap();
     }
     gateway.members(room(1), None, 10).await.unwrap();
+    // A mention is stored, counted and deleted.
+    append(&gateway, with(hello(room(2)), mentions([user("1")])))
+        .await
+        .unwrap();
+    gateway
+        .page(&user("1"), &RoomAccess::All, None, 9)
+        .await
+        .unwrap();
+    make(&gateway, room(2), 1, MessageEdit::Delete).await;
+    let left = server.psql("chat", "SELECT count(*) FROM mentions");
+    assert_eq!(left.unwrap().trim(), "0");
     let (subject, time) = (user("1"), Timestamp::from_unix_millis(0));
     for _ in 0..2 {
         gateway.revoke(&subject, time).await.unwrap();

@@ -97,7 +97,7 @@ async fn a_database_without_a_privilege_that_messages_need_is_not_writable() {
     let url = format!("postgres://gateway@{address}");
     let database = postgres::Database::open(&url.parse().unwrap(), 1).unwrap();
     database.check_writable().await.unwrap();
-    for table in ["rooms", "users", "messages", "read_pointers"] {
+    for table in ["rooms", "users", "messages", "read_pointers", "mentions"] {
         let revoke = format!("REVOKE INSERT ON {table} FROM gateway");
         server.psql("chat", &revoke).unwrap();
         is_not_writable(&database, "permission denied").await;

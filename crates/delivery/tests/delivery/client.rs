@@ -1,5 +1,6 @@
 //! A client that records what it receives, as text.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -143,6 +144,16 @@ impl Recipient for Client {
     }
 }
 
+thread_local! {
+    /// A test and all that it starts run on one thread.
+    static CHANGES_ENCODED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Returns how many frames of changed messages this test has encoded.
+pub(crate) fn changes_encoded() -> usize {
+    CHANGES_ENCODED.get()
+}
+
 /// Frames that a test can read: `57;` for message 57, `42:57;` for a read pointer, `room x;`
 /// and `42 x;` for a change of rules that is encoded as `x`.
 pub(crate) struct Text;
@@ -163,6 +174,7 @@ impl Encoder for Text {
         is_merged: bool,
         _: &[ReactionKey],
     ) -> Bytes {
+        CHANGES_ENCODED.set(CHANGES_ENCODED.get() + 1);
         let rev = changed
             .message
             .changes

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod changes;
+mod changes_log;
 mod client;
 mod exclusion;
 mod generation;

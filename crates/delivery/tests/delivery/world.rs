@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, Weak};
 use bytes::Bytes;
 use chat_delivery::{Admission, Entrance, NotAdmitted, Recipient as _, Rooms, RulesListener};
 use chat_domain::ports::{ChangeRepository, Hint, HintListener, MockChangeRepository, RoomEvents};
-use chat_domain::use_cases::{CatchUp, Joining};
+use chat_domain::use_cases::{CatchUp, Changed, Joining};
 use chat_domain::{
-    ChangeSubject, Generation, Membership, Permit, ReadState, RoomEntry, RoomId, RulesNumber, Seq,
-    StoredChange, StoredMessage, UserId,
+    ChangeSubject, Generation, Membership, Permit, ReadState, Rev, RoomEntry, RoomId, RulesNumber,
+    Seq, StoredChange, StoredMessage, UserId,
 };
 use tokio_util::task::TaskTracker;
 
@@ -104,6 +104,31 @@ impl World {
         after: Option<u64>,
         newest: Seq,
     ) -> Result<(), NotAdmitted> {
+        self.admit_with(generation, entrance, (after, newest), (Rev::START, None))
+            .await
+    }
+
+    /// Joins when the room's newest change is this one, and catches up on changes.
+    pub(crate) async fn join_changed(
+        &self,
+        client: &Arc<Client>,
+        after: Option<u64>,
+        rev: Rev,
+        changed: Option<Changed>,
+    ) {
+        let entrance = self.rooms.open(room(), client);
+        let messages = (after, self.log.newest_seq());
+        let admitted = self.admit_with(0, entrance, messages, (rev, changed));
+        admitted.await.unwrap();
+    }
+
+    async fn admit_with(
+        &self,
+        generation: u64,
+        entrance: Entrance<'_, Client>,
+        (after, newest): (Option<u64>, Seq),
+        (rev, changed): (Rev, Option<Changed>),
+    ) -> Result<(), NotAdmitted> {
         let catch_up = match after {
             Some(after) => CatchUp::Replay { after: seq(after) },
             None => CatchUp::None,
@@ -122,12 +147,21 @@ impl World {
             state,
             permit,
             catch_up,
-            rev: chat_domain::Rev::START,
-            changed: None,
+            rev,
+            changed,
         };
-        let welcome = |Admission { seam, missed, .. }| {
-            let missed = missed.map(|missed| format!(" missed {}-{}", missed.from, missed.to));
-            Bytes::from(format!("joined {seam}{};", missed.unwrap_or_default()))
+        let welcome = |admission: Admission| {
+            let mut text = format!("joined {}", admission.seam);
+            if let Some(missed) = admission.missed {
+                text += &format!(" missed {}-{}", missed.from, missed.to);
+            }
+            if changed.is_some() {
+                text += &format!(" rev {}", admission.rev.get());
+            }
+            if let Some((from, to)) = admission.changes_missed {
+                text += &format!(" changes missed {}-{}", from.get(), to.get());
+            }
+            Bytes::from(text + ";")
         };
         let mut membership = Membership::default();
         membership.join(room(), Permit::OPEN);

@@ -4,16 +4,18 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use chat_delivery::{Admission, Encoder, Gone, LiveGive, Recipient, Rooms};
+use chat_delivery::{Admission, Gone, LiveGive, Recipient, Rooms};
 use chat_domain::use_cases::{JoinRoom, LeaveRoom};
 use chat_domain::{
-    ChangedMessage, ConnectionId, DisplayName, Identity, Membership, Message, ReactionKey,
-    RoomAccess, RoomId, Seq, StoredChange, StoredMessage, Timestamp, User, UserId,
+    ConnectionId, DisplayName, Identity, Membership, RoomAccess, RoomId, Timestamp, User, UserId,
 };
 use tokio::sync::{Notify, mpsc};
 
-use crate::judge::{Frame, Judge};
+use crate::changes::rev;
+use crate::frames::parse;
+use crate::judge::Judge;
 use crate::log::seq;
+use crate::views::Claim;
 
 /// A client takes what is live while fewer frames are queued, and more from the log while
 /// fewer still are.
@@ -32,9 +34,19 @@ pub(crate) enum Pace {
 /// What a client does, one after the other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Act {
-    Join { room_id: RoomId, after: Option<u64> },
+    Join { room_id: RoomId, from: From },
     Leave { room_id: RoomId },
     Vanish,
+}
+
+/// Where a client that joins asks to catch up from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum From {
+    Nowhere,
+    /// It claims to have this.
+    Claim(Claim),
+    /// What this client, or this earlier connection of its user, has been handed.
+    View(u64),
 }
 
 /// A connection.
@@ -106,19 +118,35 @@ impl Client {
         while let Some(act) = acts.recv().await {
             self.judge.note(format_args!("{} {act:?}", self.number));
             match act {
-                Act::Join { room_id, after } => {
+                Act::Join { room_id, from } => {
                     self.judge.begins_to_join(self.number, room_id);
+                    let (claim, states) = match from {
+                        From::Nowhere => (None, None),
+                        From::Claim(claim) => (Some(claim), None),
+                        From::View(client) => self.judge.has(client, room_id).unzip(),
+                    };
+                    let after = claim.map(|claim| seq(claim.after));
+                    let after_rev = claim.and_then(|claim| claim.rev.map(rev));
                     let enter = || rooms.open(room_id, &self);
-                    let joining = join.execute(&identity, room_id, after.map(seq), None, enter);
+                    let joining = join.execute(&identity, room_id, after, after_rev, enter);
                     let Ok((entrance, joining)) = joining.await else {
                         continue;
                     };
-                    let after = after.map(|after| after.min(joining.state.newest.get()));
-                    self.judge.joins(self.number, room_id, after);
-                    let welcome = |Admission { seam, missed, .. }| {
-                        let missed = missed.map(|m| format!("{}-{}", m.from, m.to));
-                        let missed = missed.unwrap_or_default();
-                        Bytes::from(format!("j:{room_id}:{seam}:{missed};"))
+                    let (newest, rev) = (joining.state.newest.get(), joining.rev.get());
+                    let claim = claim.map(|claim| claim.within(newest, rev));
+                    self.judge.joins(self.number, room_id, claim, rev, states);
+                    let welcome = |admission: Admission| {
+                        let missed = admission.missed.map(|m| format!("{}-{}", m.from, m.to));
+                        let changes = admission.changes_missed;
+                        let changes =
+                            changes.map(|(from, to)| format!("{}-{}", from.get(), to.get()));
+                        Bytes::from(format!(
+                            "j:{room_id}:{}:{}:{}:{};",
+                            admission.seam,
+                            missed.unwrap_or_default(),
+                            admission.rev.get(),
+                            changes.unwrap_or_default(),
+                        ))
                     };
                     match entrance.admit(&mut membership, joining, welcome).await {
                         Ok(()) => self.judge.is_admitted(self.number, room_id),
@@ -199,86 +227,5 @@ impl Recipient for Client {
 
     fn is_gone(&self) -> bool {
         !self.is_connected()
-    }
-}
-
-fn parse(frames: &Bytes) -> impl Iterator<Item = Frame> + '_ {
-    let text = std::str::from_utf8(frames).unwrap();
-    text.split_terminator(';').map(|frame| {
-        let fields: Vec<&str> = frame.split(':').collect();
-        let number = |n: usize| fields[n].parse::<u64>().unwrap();
-        let room_id = RoomId::new(number(1)).unwrap();
-        match fields[0] {
-            "m" => Frame::Message {
-                room_id,
-                seq: number(2),
-            },
-            "r" => Frame::ReadPointer {
-                room_id,
-                user: number(2),
-                seq: number(3),
-            },
-            "c" => Frame::RulesChange {
-                room_id,
-                user: number(2),
-                rules: number(3),
-            },
-            "x" => Frame::Farewell { room_id },
-            "j" => Frame::Joined {
-                room_id,
-                seam: number(2),
-                missed: fields[3].split_once('-').map(|(from, to)| {
-                    let number = |text: &str| text.parse().unwrap();
-                    (number(from), number(to))
-                }),
-            },
-            other => unreachable!("{other}"),
-        }
-    })
-}
-
-/// Returns the frame of a message.
-pub(crate) fn frame(room_id: RoomId, seq: Seq) -> String {
-    format!("m:{room_id}:{seq};")
-}
-
-/// Frames that name their room, message and user.
-pub(crate) struct Text;
-
-impl Encoder for Text {
-    fn message(&self, message: &StoredMessage) -> Bytes {
-        Bytes::from(message.encoded().to_owned())
-    }
-
-    fn logged_message(&self, message: Message, _: &[ReactionKey]) -> Bytes {
-        frame(message.room_id, message.seq).into()
-    }
-
-    fn changed_message(
-        &self,
-        room_id: RoomId,
-        changed: ChangedMessage,
-        is_merged: bool,
-        _: &[ReactionKey],
-    ) -> Bytes {
-        let rev = changed
-            .message
-            .changes
-            .as_ref()
-            .map_or(0, |changes| changes.rev.get());
-        let by = changed
-            .by
-            .filter(|_| !is_merged)
-            .map(|by| format!(" by {by}"));
-        let by = by.unwrap_or_default();
-        Bytes::from(format!("{room_id}/{}@{rev}{by};", changed.message.seq))
-    }
-
-    fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes {
-        Bytes::from(format!("r:{room_id}:{user_id}:{seq};"))
-    }
-
-    fn rules_change(&self, change: &StoredChange) -> Bytes {
-        Bytes::from(change.encoded().to_owned())
     }
 }

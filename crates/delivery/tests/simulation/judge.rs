@@ -6,6 +6,7 @@
 //!   reported as missed.
 //! - Promise 6: after leaving, nothing from the room arrives.
 //! - Promise 7: nothing arrives from a room that the client has not joined.
+//! - Promise 8: what a client makes of the messages and changes that it is handed (`views.rs`).
 //! - Promise 9: a client that is excluded is handed a farewell, and nothing from the room
 //!   after it until it joins again. The listener of rules learns of each change that is made
 //!   while a client is in the room, before the change is handed to any.
@@ -13,11 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use chat_delivery::RulesListener;
-use chat_domain::{RoomId, RulesNumber, UserId};
+use chat_domain::RoomId;
 use tokio::time::Instant;
 
+use crate::frames::{Frame, MessageState};
 use crate::log::Log;
+use crate::views::{Claim, States, Views};
 
 /// What one client has of one room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,56 +38,31 @@ enum Stay {
 
 /// Observes what all clients are handed.
 pub(crate) struct Judge {
-    log: Arc<Log>,
-    state: Mutex<State>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) state: Mutex<State>,
     began: Instant,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     stays: BTreeMap<(u64, RoomId), Stay>,
     /// The newest read pointer of each user that a client was handed in its stay.
     pointers: BTreeMap<(u64, RoomId, u64), u64>,
     /// The newest change of rules about each user, 0 for the room, that a client was handed
     /// in its stay.
     changes: BTreeMap<(u64, RoomId, u64), u64>,
+    /// What the clients make of what they are handed.
+    views: Views,
     /// The number of the rules when a stay began.
     rules_at_join: BTreeMap<(u64, RoomId), u64>,
     /// The newest number of each room's rules that the listener was told.
-    told: BTreeMap<RoomId, u64>,
+    pub(crate) told: BTreeMap<RoomId, u64>,
     /// The client that is being excluded from a room, until it has its farewell.
     excluding: Option<(u64, RoomId)>,
     /// Clients that were excluded from a room and have not begun to join it again.
     excluded: BTreeSet<(u64, RoomId)>,
     trace: Vec<String>,
     violations: Vec<String>,
-}
-
-/// What a frame says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Frame {
-    Message {
-        room_id: RoomId,
-        seq: u64,
-    },
-    ReadPointer {
-        room_id: RoomId,
-        user: u64,
-        seq: u64,
-    },
-    Joined {
-        room_id: RoomId,
-        seam: u64,
-        missed: Option<(u64, u64)>,
-    },
-    RulesChange {
-        room_id: RoomId,
-        user: u64,
-        rules: u64,
-    },
-    Farewell {
-        room_id: RoomId,
-    },
 }
 
 impl Judge {
@@ -113,10 +90,26 @@ impl Judge {
             .remove(&(client, room_id));
     }
 
-    /// A client asks to join. Nothing of an earlier stay may arrive once it catches up.
-    pub(crate) fn joins(&self, client: u64, room_id: RoomId, after: Option<u64>) {
+    /// Returns what a client, or one that has vanished, has of a room.
+    pub(crate) fn has(&self, client: u64, room_id: RoomId) -> Option<(Claim, States)> {
+        let mut state = self.state.lock().unwrap();
+        state.views.has(&self.log, (client, room_id))
+    }
+
+    /// A client asks to join and to catch up from what it claims to have, in these states if it
+    /// has any, when the room's newest change is `rev`. Nothing of an earlier stay may arrive once
+    /// it catches up.
+    pub(crate) fn joins(
+        &self,
+        client: u64,
+        room_id: RoomId,
+        claim: Option<Claim>,
+        rev: u64,
+        states: Option<States>,
+    ) {
         let mut state = self.state.lock().unwrap();
         let key = (client, room_id);
+        let after = claim.map(|claim| claim.after);
         match (after, state.stays.get(&key)) {
             // Without catching up, it stays until it is admitted anew.
             (None, Some(Stay::Joined { .. })) => {}
@@ -131,6 +124,7 @@ impl Judge {
                 state.stays.insert(key, joining);
             }
         }
+        state.views.joins(&self.log, key, claim, rev, states);
     }
 
     /// A client has left, or its join has failed.
@@ -172,7 +166,7 @@ impl Judge {
     pub(crate) fn handed(&self, client: u64, frame: Frame) {
         self.note(format_args!("{client} {frame:?}"));
         let mut state = self.state.lock().unwrap();
-        if let Err(violation) = self.check(&mut state, client, frame) {
+        if let Err(violation) = self.check(&mut state, client, &frame) {
             let at = self.began.elapsed();
             state
                 .violations
@@ -180,12 +174,8 @@ impl Judge {
         }
     }
 
-    fn check(&self, state: &mut State, client: u64, frame: Frame) -> Result<(), String> {
-        let (Frame::Message { room_id, .. }
-        | Frame::ReadPointer { room_id, .. }
-        | Frame::Joined { room_id, .. }
-        | Frame::RulesChange { room_id, .. }
-        | Frame::Farewell { room_id }) = frame;
+    fn check(&self, state: &mut State, client: u64, frame: &Frame) -> Result<(), String> {
+        let room_id = frame.room_id();
         let key = (client, room_id);
         if state.excluded.contains(&key) {
             return Err(format!("{frame:?} arrives after the farewell"));
@@ -201,7 +191,8 @@ impl Judge {
         let Some(stay) = state.stays.get(&(client, room_id)).copied() else {
             return Err(format!("{frame:?} from a room that it has not joined"));
         };
-        let next = match (frame, stay) {
+        state.views.take(&self.log, key, frame)?;
+        let next = match (frame.clone(), stay) {
             (Frame::Message { seq, .. }, Stay::Joining { after: None, .. }) => {
                 return Err(format!("{seq} arrives before joinedRoom"));
             }
@@ -244,12 +235,32 @@ impl Judge {
                 }
                 stay
             }
+            (Frame::MessageChanged { seq, .. }, Stay::Joined { cursor }) if seq > cursor => {
+                return Err(format!("{frame:?} arrives at {cursor}"));
+            }
+            (Frame::MessageChanged { .. }, _) => stay,
             (Frame::ReadPointer { .. } | Frame::RulesChange { .. }, Stay::Joining { .. }) => {
                 return Err(format!("{frame:?} arrives before joinedRoom"));
             }
             (Frame::Farewell { .. }, _) => unreachable!("it was judged above"),
-            (Frame::Joined { seam, missed, .. }, stay) => {
+            (
+                Frame::Joined {
+                    seam,
+                    missed,
+                    changes_missed,
+                    ..
+                },
+                stay,
+            ) => {
                 self.admitted(room_id, seam, missed, stay)?;
+                // Only faulty reads explain that changes are missed.
+                if let (Some(missed), Stay::Joining { faulty_reads, .. }) = (changes_missed, stay)
+                    && self.log.faulty_reads() == faulty_reads
+                {
+                    return Err(format!(
+                        "changes {missed:?} missed although every read was well"
+                    ));
+                }
                 let is_other = |(c, r, _): &(u64, RoomId, u64)| (*c, *r) != (client, room_id);
                 state.pointers.retain(|key, _| is_other(key));
                 state.changes.retain(|key, _| is_other(key));
@@ -326,10 +337,18 @@ impl Judge {
             .map_err(|lacking| format!("missed from {from} without {lacking}"))
     }
 
-    /// Checks that a client in the room has everything that is stored, and that the listener
-    /// was told of the rules that were made meanwhile.
-    pub(crate) fn is_up_to_date(&self, client: u64, room_id: RoomId) -> bool {
-        let state = self.state.lock().unwrap();
+    /// Checks that a client in the room has everything that is stored, in these newest states, and
+    /// that the listener was told of the rules that were made meanwhile.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub(crate) fn is_up_to_date(
+        &self,
+        client: u64,
+        room_id: RoomId,
+        stored: &[(u64, MessageState)],
+    ) -> Result<(), String> {
+        let mut state = self.state.lock().unwrap();
         let known = [
             state.told.get(&room_id),
             state.rules_at_join.get(&(client, room_id)),
@@ -337,11 +356,15 @@ impl Judge {
         let is_told = known.into_iter().flatten().max() >= Some(&self.log.rules(room_id));
         let newest = self.log.newest(room_id);
         match state.stays.get(&(client, room_id)) {
+            Some(Stay::Joined { .. }) if !is_told => Err("the listener of rules".to_owned()),
             Some(Stay::Joined { cursor }) => {
-                is_told && self.nothing_between(room_id, *cursor, newest).is_ok()
+                let lacking = self.nothing_between(room_id, *cursor, newest);
+                lacking.map_err(|n| format!("message {n}"))?;
+                let key = (client, room_id);
+                state.views.is_up_to_date(&self.log, key, stored)
             }
-            Some(Stay::Joining { .. }) => false,
-            None => true,
+            Some(Stay::Joining { .. }) => Err("its admission".to_owned()),
+            None => Ok(()),
         }
     }
 
@@ -363,22 +386,5 @@ impl Judge {
 
     pub(crate) fn trace(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().trace)
-    }
-}
-
-impl RulesListener for Judge {
-    fn rules_changed(&self, room_id: RoomId, number: RulesNumber, user: Option<&UserId>) {
-        let number = number.get();
-        self.note(format_args!("room {room_id}: rules {number}, {user:?}"));
-        if number > self.log.rules(room_id) {
-            self.accuse(format!("rules {number} of {room_id} are not stored"));
-        }
-        let mut state = self.state.lock().unwrap();
-        let told = state.told.entry(room_id).or_default();
-        *told = number.max(*told);
-    }
-
-    fn room_closed(&self, room_id: RoomId) {
-        self.accuse(format!("{room_id} was never closed"));
     }
 }

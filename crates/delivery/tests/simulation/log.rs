@@ -1,5 +1,5 @@
-//! The log of all rooms: what is stored and deleted, and reads that are slow, fail, or see an
-//! older state.
+//! The log of all rooms: what is stored, changed and deleted, and reads that are slow, fail, or
+//! see an older state.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ use chat_domain::{
     RulesNumber, Seq, StorageError, Timestamp, User, UserId,
 };
 
+use crate::changes::{Changed, Past, rev};
 use crate::random::Random;
 
 /// How reads behave.
@@ -34,13 +35,13 @@ pub(crate) enum Reads {
 
 /// The rooms' messages.
 pub(crate) struct Log {
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
-struct State {
-    rooms: BTreeMap<RoomId, Room>,
-    /// All appends and changes of rules in their order. A cursor is a place in it.
-    changes: Vec<RoomPosition>,
+pub(crate) struct State {
+    pub(crate) rooms: BTreeMap<RoomId, Room>,
+    /// All appends, changes of messages and changes of rules in their order. A cursor is a place in it.
+    pub(crate) changes: Vec<RoomPosition>,
     /// The furthest cursor so far: no later read of newest positions sees an earlier state.
     furthest: usize,
     reads: Reads,
@@ -49,23 +50,31 @@ struct State {
 }
 
 #[derive(Default)]
-struct Room {
-    now: Moment,
+pub(crate) struct Room {
+    pub(crate) now: Moment,
     rules: u64,
+    /// Every state that a message had since it changed first.
+    pub(crate) past: BTreeMap<u64, Vec<Past>>,
     /// The last states before that, for reads that see one.
     history: VecDeque<Moment>,
 }
 
 /// The state of a room at one moment.
 #[derive(Default, Clone)]
-struct Moment {
-    newest: u64,
+pub(crate) struct Moment {
+    pub(crate) newest: u64,
     deleted: Arc<BTreeSet<u64>>,
+    pub(crate) changed: Changed,
 }
 
 impl Moment {
+    /// Returns whether a message is stored.
+    pub(crate) fn has(&self, n: u64) -> bool {
+        (1..=self.newest).contains(&n) && !self.deleted.contains(&n)
+    }
+
     /// Returns the stored messages after a number, up to and including another.
-    fn between(&self, after: u64, to: u64) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn between(&self, after: u64, to: u64) -> impl Iterator<Item = u64> + '_ {
         (after + 1..=to.min(self.newest)).filter(|n| !self.deleted.contains(n))
     }
 }
@@ -77,7 +86,7 @@ pub(crate) fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
 }
 
-/// The message with this number, as every read and hint shows it.
+/// The message with this number, as it was stored.
 pub(crate) fn message(room_id: RoomId, n: u64) -> Message {
     NewMessage {
         extras: None,
@@ -112,12 +121,12 @@ impl Log {
     pub(crate) fn append(&self, room_id: RoomId) -> u64 {
         let mut state = self.state.lock().unwrap();
         let room = state.rooms.entry(room_id).or_default();
-        room.remember();
+        room.remember(room.now.clone());
         room.now.newest += 1;
         let newest = room.now.newest;
         // Only a change of rules says what they are.
         state.changes.push(RoomPosition {
-            rev: chat_domain::Rev::START,
+            rev: rev(0),
             room_id,
             newest: seq(newest),
             rules: RulesNumber::NONE,
@@ -134,7 +143,7 @@ impl Log {
         let rules = room.rules;
         let newest = seq(room.now.newest);
         state.changes.push(RoomPosition {
-            rev: chat_domain::Rev::START,
+            rev: rev(0),
             room_id,
             newest,
             rules: RulesNumber::new(rules),
@@ -153,7 +162,7 @@ impl Log {
     pub(crate) fn delete(&self, room_id: RoomId, n: u64) {
         let mut state = self.state.lock().unwrap();
         let room = state.rooms.entry(room_id).or_default();
-        room.remember();
+        room.remember(room.now.clone());
         Arc::make_mut(&mut room.now.deleted).insert(n);
     }
 
@@ -170,7 +179,7 @@ impl Log {
         self.now(room_id).between(after, to).next()
     }
 
-    fn now(&self, room_id: RoomId) -> Moment {
+    pub(crate) fn now(&self, room_id: RoomId) -> Moment {
         let state = self.state.lock().unwrap();
         let room = state.rooms.get(&room_id);
         room.map(|room| room.now.clone()).unwrap_or_default()
@@ -207,7 +216,7 @@ impl Log {
     }
 
     /// The same for a read of particular rooms.
-    async fn read_rooms(&self) -> Result<bool, StorageError> {
+    pub(crate) async fn read_rooms(&self) -> Result<bool, StorageError> {
         let is_failing = self.state.lock().unwrap().reads == Reads::OnlyChanges;
         let is_stale = self.read().await?;
         match is_failing {
@@ -216,8 +225,13 @@ impl Log {
         }
     }
 
+    /// Waits as long as it takes until an answer has arrived.
+    pub(crate) async fn answer(&self) {
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+
     /// Returns the state of a room that a read sees.
-    fn seen(&self, room_id: RoomId, is_stale: bool) -> Moment {
+    pub(crate) fn seen(&self, room_id: RoomId, is_stale: bool) -> Moment {
         let mut state = self.state.lock().unwrap();
         let State { rooms, random, .. } = &mut *state;
         let Some(room) = rooms.get(&room_id) else {
@@ -249,13 +263,14 @@ fn positions(changes: &[RoomPosition]) -> Vec<RoomPosition> {
         let position = positions.entry(change.room_id).or_insert(*change);
         position.newest = position.newest.max(change.newest);
         position.rules = position.rules.max(change.rules);
+        position.rev = position.rev.max(change.rev);
     }
     positions.into_values().collect()
 }
 
 impl Room {
-    fn remember(&mut self) {
-        self.history.push_back(self.now.clone());
+    pub(crate) fn remember(&mut self, moment: Moment) {
+        self.history.push_back(moment);
         if self.history.len() > HISTORY {
             self.history.pop_front();
         }
@@ -277,12 +292,15 @@ impl MessageRepository for Log {
         // A read sees one moment, before its answer arrives.
         let is_stale = self.read_rooms().await?;
         let seen = self.seen(room_id, is_stale);
-        tokio::time::sleep(Duration::from_micros(300)).await;
+        // What a read sees of the messages that exist may be of an earlier moment; their states
+        // are of the present, because pages do not say how fresh these are.
+        let states = self.now(room_id).changed;
+        self.answer().await;
         let mut rest = seen.between(position.get(), seen.newest);
         // Smaller pages than a database's, so that many boundaries are met.
         let messages = rest.by_ref().take(limit.messages.min(7));
         Ok(LogPage {
-            messages: messages.map(|n| message(room_id, n)).collect(),
+            messages: messages.map(|n| states.message(room_id, n)).collect(),
             has_more: rest.next().is_some(),
             newest: seq(seen.newest),
             generation: Generation::FIRST,
@@ -332,12 +350,13 @@ impl RoomRepository for Log {
         // answer may take a while.
         let (reads, delay) = self.begin_read();
         tokio::time::sleep(delay / 2).await;
-        let newest = seq(self.newest(room_id));
+        let now = self.now(room_id);
+        let newest = seq(now.newest);
         tokio::time::sleep(delay / 2).await;
         match reads {
             Reads::Fail | Reads::OnlyChanges => Err(StorageError::unavailable("on purpose")),
             _ => Ok(RoomState {
-                rev: chat_domain::Rev::START,
+                rev: rev(now.changed.newest),
                 read: ReadState {
                     newest,
                     read: Seq::START,

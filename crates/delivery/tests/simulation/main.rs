@@ -9,10 +9,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod changes;
 mod client;
+mod frames;
 mod judge;
 mod log;
 mod random;
+mod rules;
+mod steps;
+mod views;
 mod world;
 
 const SEEDS: u64 = 2_000;

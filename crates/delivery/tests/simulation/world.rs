@@ -3,20 +3,19 @@
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use chat_delivery::{Recipient as _, Rooms};
+use chat_delivery::Rooms;
 use chat_domain::ports::{Hint, HintListener, MockRoomDirectory, RoomEvents};
 use chat_domain::use_cases::{JoinRoom, Permits};
-use chat_domain::{
-    ChangeSubject, Generation, RoomEntry, RoomId, RoomKind, RulesNumber, StoredChange,
-    StoredMessage, UserId,
-};
+use chat_domain::{RoomId, RoomKind};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-use crate::client::{Act, Client, Pace, Text, frame};
+use crate::changes::Edit;
+use crate::client::{Act, Client, Pace};
+use crate::frames::Text;
 use crate::judge::Judge;
-use crate::log::{Log, Reads, seq};
+use crate::log::{Log, Reads};
 use crate::random::Random;
 
 /// How often clients that read slowly read.
@@ -44,12 +43,12 @@ pub(crate) fn run(seed: u64) -> Outcome {
 
 /// Hints, which reach the listener when the world says so.
 #[derive(Default)]
-struct Events {
+pub(crate) struct Events {
     listener: Mutex<Option<Weak<dyn HintListener>>>,
 }
 
 impl Events {
-    fn deliver(&self, hint: Hint) {
+    pub(crate) fn deliver(&self, hint: Hint) {
         let listener = self.listener.lock().unwrap().clone();
         if let Some(listener) = listener.and_then(|listener| listener.upgrade()) {
             listener.on_hint(hint);
@@ -71,16 +70,18 @@ impl RoomEvents for Events {
     }
 }
 
-struct World {
-    random: Random,
-    log: Arc<Log>,
-    judge: Arc<Judge>,
-    events: Arc<Events>,
-    rooms: Arc<Rooms<Client>>,
-    room_ids: Vec<RoomId>,
-    clients: Vec<(Arc<Client>, mpsc::UnboundedSender<Act>)>,
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) log: Arc<Log>,
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) rooms: Arc<Rooms<Client>>,
+    pub(crate) room_ids: Vec<RoomId>,
+    pub(crate) clients: Vec<(Arc<Client>, mpsc::UnboundedSender<Act>)>,
     /// The number of the next client.
     next: u64,
+    /// Clients that have vanished.
+    pub(crate) vanished: Vec<u64>,
 }
 
 impl World {
@@ -92,7 +93,7 @@ impl World {
         let rooms = Rooms::new(
             log.clone(),
             log.clone(),
-            Arc::new(chat_domain::ports::MockChangeRepository::new()),
+            log.clone(),
             events.clone(),
             Arc::new(Text),
             Arc::new(()),
@@ -109,14 +110,18 @@ impl World {
             rooms,
             clients: Vec::new(),
             next: 1,
+            vanished: Vec::new(),
         }
     }
 
     async fn run(mut self) -> Outcome {
         let reconciliation = tokio::spawn(self.rooms.clone().reconcile(Arc::new(())));
         for n in 0..self.random.within(0..60) {
-            self.log
-                .append(self.room_ids[n as usize % self.room_ids.len()]);
+            let room_id = self.room_ids[n as usize % self.room_ids.len()];
+            self.log.append(room_id);
+            if self.random.percent(30) {
+                self.change_message(room_id);
+            }
         }
         let sizes = [1, 2, 3, 5, 8, 20, 40, 60];
         let clients = match self.random.within(0..200) {
@@ -163,20 +168,9 @@ impl World {
         // What the log began slowly ends first: the fault lasts until then.
         sleep(Duration::from_millis(400)).await;
         self.judge.note("the last fault has ended");
-        let mut waited = Duration::ZERO;
-        while waited < SETTLING && !self.is_settled() {
-            sleep(TICK).await;
-            waited += TICK;
-        }
-        for (client, _) in &self.clients {
-            for room_id in &self.room_ids {
-                if !self.judge.is_up_to_date(client.number, *room_id) {
-                    let number = client.number;
-                    self.judge.accuse(format!(
-                        "client {number} is not up to date in room {room_id}"
-                    ));
-                }
-            }
+        self.await_settled().await;
+        if self.random.percent(30) {
+            self.change_without_faults().await;
         }
         // Without clients, nothing is left of the rooms.
         for (client, acts) in self.clients.drain(..) {
@@ -190,245 +184,75 @@ impl World {
         }
     }
 
-    fn is_settled(&self) -> bool {
-        let mut clients = self.clients.iter();
-        clients.all(|(client, _)| {
-            let mut rooms = self.room_ids.iter();
-            rooms.all(|room_id| self.judge.is_up_to_date(client.number, *room_id))
+    /// Waits until every client is up to date, as it must be soon.
+    async fn await_settled(&self) {
+        let mut waited = Duration::ZERO;
+        while waited < SETTLING && self.first_lacking().is_some() {
+            sleep(TICK).await;
+            waited += TICK;
+        }
+        if let Some(lacking) = self.first_lacking() {
+            self.judge.accuse(lacking);
+        }
+    }
+
+    fn first_lacking(&self) -> Option<String> {
+        self.room_ids.iter().find_map(|room_id| {
+            let stored = self.log.states(*room_id, 0, self.log.newest(*room_id));
+            self.clients.iter().find_map(|(client, _)| {
+                let number = client.number;
+                let lacking = self.judge.is_up_to_date(number, *room_id, &stored).err()?;
+                Some(format!(
+                    "client {number} lacks in room {room_id}: {lacking}"
+                ))
+            })
         })
     }
 
-    /// A client joins a room of its own, to which messages are added without a hint while
-    /// its newest position is read.
+    /// Messages are stored and changed while nothing but hints is lost: each time, every client
+    /// is soon up to date.
+    async fn change_without_faults(&mut self) {
+        for _ in 0..self.random.within(1..4) {
+            let room_id = self.random.pick(&self.room_ids);
+            for _ in 0..self.random.within(1..20) {
+                match self.random.percent(30) {
+                    true => self.append(room_id),
+                    false => self.change_message(room_id),
+                }
+            }
+            self.await_settled().await;
+        }
+    }
+
+    /// A client joins a room of its own, to which messages are added, or in which one changes,
+    /// without a hint while its newest position is read.
     async fn join_a_growing_room(&mut self) {
         self.log.set_reads(Reads::Slow(Duration::from_millis(400)));
         let room_id = RoomId::new(self.room_ids.len() as u64 + 1).unwrap();
         self.room_ids.push(room_id);
+        let n = self.log.append(room_id);
         self.connect_to(room_id);
         sleep(Duration::from_millis(self.random.within(0..400))).await;
-        self.log.append(room_id);
+        match self.random.percent(50) {
+            true => self.log.append(room_id),
+            false => self.log.change(room_id, n, Edit::Text, None).unwrap_or(n),
+        };
     }
 
-    fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         let room_id = self.random.pick(&self.room_ids);
         self.connect_to(room_id);
     }
 
     fn connect_to(&mut self, room_id: RoomId) {
+        let from = self.from(room_id, None);
         let client = Client::new(self.next, self.judge.clone());
         self.next += 1;
         let (acts, received) = mpsc::unbounded_channel();
         let join = JoinRoom::new(self.log.clone(), open_rooms());
         tokio::spawn(client.clone().act(received, self.rooms.clone(), join));
-        let after = self.after(room_id);
-        acts.send(Act::Join { room_id, after }).ok();
+        acts.send(Act::Join { room_id, from }).ok();
         self.clients.push((client, acts));
-    }
-
-    /// Where a client asks to catch up from, if it does.
-    fn after(&mut self, room_id: RoomId) -> Option<u64> {
-        let newest = self.log.newest(room_id);
-        let is_asking = self.random.percent(60);
-        is_asking.then(|| self.random.within(0..newest + 2))
-    }
-
-    fn step(&mut self) {
-        let room_id = self.random.pick(&self.room_ids);
-        match self.random.within(0..110) {
-            0..50 => {
-                for _ in 0..self.random.within(1..6) {
-                    let n = self.log.append(room_id);
-                    self.announce(room_id, n);
-                }
-                if self.random.percent(20) {
-                    self.read_at_once(room_id);
-                }
-                if self.random.percent(10) {
-                    self.exclude(room_id);
-                }
-            }
-            50..53 => {
-                let n = self.random.within(0..self.log.newest(room_id) + 1);
-                self.judge
-                    .note(format_args!("room {room_id}: {n} is deleted"));
-                self.log.delete(room_id, n);
-            }
-            53..60 => {
-                let n = self.random.within(0..self.log.newest(room_id) + 1);
-                self.read(room_id, n);
-            }
-            60..62 => self.connect(),
-            62..78 => self.act(room_id),
-            78..92 => {
-                let paces = [
-                    Pace::AtOnce,
-                    Pace::AtOnce,
-                    Pace::Slow(1),
-                    Pace::Slow(5),
-                    Pace::Stopped,
-                ];
-                let pace = self.random.pick(&paces);
-                if let Some((client, _)) = self.any_client() {
-                    client.set_pace(pace);
-                }
-            }
-            92..96 => self.exclude(room_id),
-            96..102 => {
-                self.change_rules(room_id);
-                if self.random.percent(30) {
-                    self.exclude(room_id);
-                }
-            }
-            _ => {
-                let reads = [
-                    Reads::Well,
-                    Reads::Well,
-                    Reads::Slow(Duration::from_millis(400)),
-                    Reads::Fail,
-                    Reads::OnlyChanges,
-                    Reads::Stale,
-                ];
-                let reads = self.random.pick(&reads);
-                self.judge.note(format_args!("reads: {reads:?}"));
-                self.log.set_reads(reads);
-            }
-        }
-    }
-
-    fn any_client(&mut self) -> Option<(Arc<Client>, mpsc::UnboundedSender<Act>)> {
-        if self.clients.is_empty() {
-            return None;
-        }
-        let index = self.random.within(0..self.clients.len() as u64) as usize;
-        Some(self.clients[index].clone())
-    }
-
-    fn act(&mut self, room_id: RoomId) {
-        let Some((client, acts)) = self.any_client() else {
-            return;
-        };
-        let act = match self.random.within(0..10) {
-            0..6 => Act::Join {
-                room_id,
-                after: self.after(room_id),
-            },
-            6..9 => Act::Leave { room_id },
-            _ => {
-                client.disconnect();
-                self.clients
-                    .retain(|(other, _)| other.number != client.number);
-                Act::Vanish
-            }
-        };
-        acts.send(act).ok();
-    }
-
-    /// Excludes a client, perhaps while messages are being handed out.
-    fn exclude(&mut self, room_id: RoomId) {
-        let Some((client, _)) = self.any_client() else {
-            return;
-        };
-        let (rooms, judge) = (self.rooms.clone(), self.judge.clone());
-        let turns = self.random.within(0..12);
-        tokio::spawn(async move {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-            // One that has disconnected receives no farewell.
-            if client.is_connected() {
-                judge.exclude(client.number, room_id, || {
-                    rooms.exclude(room_id, client.id(), format!("x:{room_id};").into())
-                });
-            }
-        });
-    }
-
-    /// Changes a room's rules, for a user or for all, and announces it like a message.
-    fn change_rules(&mut self, room_id: RoomId) {
-        let number = self.log.change_rules(room_id);
-        let user = self.random.within(0..3);
-        let subject = match user {
-            0 => ChangeSubject::Room,
-            _ => ChangeSubject::Member(UserId::new(user.to_string()).unwrap()),
-        };
-        let encoded = format!("c:{room_id}:{user}:{number};").into();
-        self.announce_entry(
-            room_id,
-            RoomEntry::Rules {
-                number: RulesNumber::new(number),
-                change: Arc::new(StoredChange::new(subject, encoded)),
-            },
-        );
-    }
-
-    /// Announces a message.
-    fn announce(&mut self, room_id: RoomId, n: u64) {
-        let message = StoredMessage::new(seq(n), frame(room_id, seq(n)).into());
-        self.announce_entry(room_id, RoomEntry::Message(Arc::new(message)));
-    }
-
-    /// Announces a change: at once, late, twice, or never.
-    fn announce_entry(&mut self, room_id: RoomId, entry: RoomEntry) {
-        let delays: &[u64] = match self.random.within(0..100) {
-            0..70 => &[0],
-            70..80 => &[],
-            80..90 => &[self.random.within(1..300)],
-            90..95 => &[0, self.random.within(1..50)],
-            _ => &[self.random.within(1..20), self.random.within(1..20)],
-        };
-        self.deliver(hint(room_id, entry), delays);
-    }
-
-    /// Announces that a user has read the newest message, while it is being handed out.
-    fn read_at_once(&mut self, room_id: RoomId) {
-        let (events, turns) = (self.events.clone(), self.random.within(0..12));
-        let entry = RoomEntry::ReadPointer {
-            user_id: UserId::new("9").unwrap(),
-            seq: seq(self.log.newest(room_id)),
-        };
-        tokio::spawn(async move {
-            for _ in 0..turns {
-                tokio::task::yield_now().await;
-            }
-            events.deliver(hint(room_id, entry));
-        });
-    }
-
-    /// Announces that a user has read a room up to a message.
-    fn read(&mut self, room_id: RoomId, n: u64) {
-        if n == 0 {
-            return;
-        }
-        let user = self.random.within(1..5);
-        let entry = RoomEntry::ReadPointer {
-            user_id: UserId::new(user.to_string()).unwrap(),
-            seq: seq(n),
-        };
-        let delay = self.random.pick(&[0, 0, 0, 30, 900]);
-        self.deliver(hint(room_id, entry), &[delay]);
-    }
-
-    fn deliver(&self, hint: Hint, delays: &[u64]) {
-        for delay in delays {
-            let (events, hint, delay) = (self.events.clone(), hint.clone(), *delay);
-            match delay {
-                0 => events.deliver(hint),
-                _ => {
-                    tokio::spawn(async move {
-                        sleep(Duration::from_millis(delay)).await;
-                        events.deliver(hint);
-                    });
-                }
-            }
-        }
-    }
-}
-
-fn hint(room_id: RoomId, entry: RoomEntry) -> Hint {
-    Hint {
-        room_id,
-        generation: Generation::FIRST,
-        entry,
     }
 }
 

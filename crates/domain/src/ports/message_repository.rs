@@ -26,10 +26,10 @@ pub trait MessageRepository: Send + Sync {
     /// - A message that cannot be stored does not affect the messages stored with it.
     /// - A message with a `client_message_id` that its author has already used in this
     ///   room is not stored again, however many calls try concurrently: it is
-    ///   [`Appended::Repeat`] if the content is the same. So it is if the message was edited or
-    ///   deleted since, whatever its content is: what was sent originally is not known any more,
-    ///   and a sender whose acknowledgement was lost must not get a conflict because a moderator
-    ///   has deleted the message meanwhile. The id of an erased message is free.
+    ///   [`Appended::Repeat`] if the content, including the extras, is the same. So it is if the
+    ///   message was edited or deleted since, whatever its content is: what was sent originally is
+    ///   not known any more, and a sender whose acknowledgement was lost must not get a conflict
+    ///   because a moderator has deleted the message meanwhile. The id of an erased message is free.
     ///
     /// # Errors
     /// [`AppendError::RulesChanged`] if the room has another number of rules: the message is
@@ -74,7 +74,7 @@ pub trait MessageRepository: Send + Sync {
 pub struct ReadLimit {
     /// The maximum number of messages.
     pub messages: usize,
-    /// The maximum number of bytes of content, in UTF-8.
+    /// The maximum number of bytes of content, in UTF-8, and of extras, as they are stored.
     pub bytes: usize,
 }
 

@@ -62,6 +62,7 @@ pub(super) fn complete(mut description: OpenApi) -> String {
             &mut path.get,
             &mut path.put,
             &mut path.post,
+            &mut path.patch,
             &mut path.delete,
         ];
         for operation in operations.into_iter().flatten() {
@@ -159,7 +160,7 @@ fn error(description: &str) -> ResponseBuilder {
         .content("application/json", body.build())
 }
 
-/// There is no such room.
+/// There is no such room, or no such message.
 pub(super) struct NotFound;
 
 /// The request contradicts what is stored.
@@ -167,7 +168,10 @@ pub(super) struct Conflict;
 
 impl NotFound {
     fn named() -> (&'static str, ResponseBuilder) {
-        ("NotFound", error("There is no such room: `not_found`."))
+        (
+            "NotFound",
+            error("There is no such room, or no such message: `not_found`."),
+        )
     }
 }
 
@@ -252,7 +256,7 @@ mod tests {
             assert_eq!(responses.contains_key("415"), has_body, "{what}");
             // A request that needs to state nothing has no body, or may leave it out.
             let name = operation["operationId"].as_str().unwrap();
-            let may_have_body = method == Method::PUT || method == Method::POST;
+            let may_have_body = [Method::PUT, Method::POST, Method::PATCH].contains(&method);
             assert_eq!(
                 has_body,
                 may_have_body && name != "disconnectUser",

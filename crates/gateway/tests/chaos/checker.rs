@@ -18,14 +18,16 @@
 
 use std::time::Duration;
 
-use crate::record::{Evidence, Joined, Message, Window};
+use crate::record::{Evidence, Joined, Message, State, Window};
 
 use self::attempts::attempts;
+use self::changes::Changes;
 use self::knowledge::Knowledge;
 use self::standing::Standing;
 pub(crate) use self::timing::slowest_delivery;
 
 mod attempts;
+mod changes;
 mod connections;
 mod knowledge;
 mod messages;
@@ -185,6 +187,48 @@ pub(crate) enum Violation {
         stored: u64,
         expected: [u64; 2],
     },
+    /// A state of a message that it never had, or that another client was shown differently.
+    StateNeverWas {
+        client: String,
+        room: u64,
+        seq: u64,
+        state: State,
+    },
+    /// On one connection, a change arrived after a newer one, an older state of a message after a
+    /// newer one, or one in a replay that was not asked for; `after` is the change before it.
+    ChangeOutOfOrder {
+        client: String,
+        room: u64,
+        seq: u64,
+        rev: u64,
+        after: u64,
+    },
+    /// The `rev` of a join is older than what the client had; or changes were declared as missed,
+    /// although they were few enough to be replayed and no read failed.
+    ChangesAtJoin {
+        client: String,
+        room: u64,
+        rev: u64,
+        missed: Option<(u64, u64)>,
+    },
+    /// A member did not have a change, or a later one of the message, within a second.
+    ChangeLate {
+        client: String,
+        room: u64,
+        seq: u64,
+        rev: u64,
+        at: Duration,
+        after: Duration,
+    },
+    /// In the end, a message is not stored as a client has it, or without a change that was
+    /// acknowledged.
+    FinalState {
+        client: String,
+        room: u64,
+        seq: u64,
+        has: Option<State>,
+        stored: State,
+    },
     /// A message was stored while rules forbade its user to write.
     ForbiddenButStored { row: Message, stored: [Duration; 2] },
     /// A user joined a room that did not exist for it, or was answered from it.
@@ -235,6 +279,7 @@ pub(crate) enum Violation {
 pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     let knowledge = Knowledge::new(evidence);
     let standing = Standing::new(evidence);
+    let changes = Changes::new(evidence);
     let mut violations = Vec::new();
     rows::check(evidence, &mut violations);
     refusals::check_stored(evidence, &knowledge, &mut violations);
@@ -245,7 +290,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
     for history in &evidence.histories {
         let attempts = attempts(history);
         messages::check(history, &attempts, &knowledge, &mut violations);
-        let known = (&knowledge, &standing);
+        let known = (&knowledge, &standing, &changes);
         refusals::check(history, &attempts, evidence, known, &mut violations);
         rules::check(history, evidence, &standing, &mut violations);
         order::check(history, &attempts, &knowledge, &mut violations);
@@ -255,6 +300,7 @@ pub(crate) fn check(evidence: &Evidence) -> Vec<Violation> {
         views::check(history, &mut violations);
         views::check_completeness(history, &evidence.rows, &mut violations);
         timing::check(history, evidence, &knowledge, &mut violations);
+        changes::check(history, evidence, &changes, &mut violations);
     }
     violations
 }

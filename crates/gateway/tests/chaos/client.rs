@@ -19,12 +19,14 @@ use crate::record::{Entry, Event, History, Operation};
 use crate::support::{DEADLINE, token};
 
 pub(crate) use self::crowd::{Crowd, Phase, Progress};
+use self::editing::Editing;
 use self::keeping::Keeping;
 pub(crate) use self::link::{Link, Transport};
 use self::membership::{Membership, Room};
 use self::sending::Outgoing;
 
 mod crowd;
+mod editing;
 mod keeping;
 mod link;
 mod membership;
@@ -49,6 +51,8 @@ pub(crate) enum Role {
     Owner,
     /// The same as a moderator.
     Moderator,
+    /// Writes in a room of its own kind, and edits, deletes and reacts there.
+    Editor,
     /// Writes in rooms with rules, whether it may or not, and joins again whenever it may.
     Guest,
 }
@@ -80,6 +84,7 @@ pub(crate) struct Client {
     next_message: u64,
     next_attempt: u64,
     keeping: Keeping,
+    editing: Editing,
     random: Random,
     progress: Arc<Mutex<Progress>>,
     pending: Pending,
@@ -125,6 +130,12 @@ enum Request {
         room: u64,
         event: &'static str,
     },
+    Edit {
+        event: &'static str,
+    },
+    ListChanges {
+        after: u64,
+    },
 }
 
 impl Request {
@@ -137,6 +148,10 @@ impl Request {
             Self::Mark { room, .. } => Operation::Mark { room },
             Self::Change { change, event } => Operation::Change { change, event },
             Self::Look { room, event } => Operation::Look { room, event },
+            Self::Edit { event } => Operation::Edit { event },
+            Self::ListChanges { .. } => Operation::Edit {
+                event: "listChanges",
+            },
         }
     }
 }
@@ -172,6 +187,7 @@ impl Client {
             next_message: 0,
             next_attempt: 0,
             keeping: Keeping::default(),
+            editing: Editing::default(),
             random,
             progress: Arc::default(),
             pending: Pending::default(),
@@ -241,6 +257,7 @@ impl Client {
     fn begin(&mut self) {
         self.pending = Pending::default();
         self.keeping.begin();
+        self.editing.begin();
         for room in self.rooms.values_mut() {
             room.begin();
         }
@@ -317,7 +334,8 @@ impl Client {
         let unsettled = self.rooms.values().filter(|room| !room.is_settled());
         *self.progress.lock().unwrap() = Progress {
             is_home: self.is_connected && self.node == self.home,
-            unsettled: self.outbox.len() + unsettled.count(),
+            unsettled: self.outbox.len() + unsettled.count() + self.editing.unsettled(),
+            rev: self.is_editor().then(|| self.editing.rev()),
             seen: self
                 .rooms
                 .iter()
@@ -347,12 +365,17 @@ impl Client {
         if phase != Phase::Drain && (!is_calm || self.random.one_in(10)) {
             match self.profile.role {
                 Role::Sender => self.compose_some(),
-                Role::Owner | Role::Moderator | Role::Guest => self.compose_sparingly(),
+                Role::Owner | Role::Moderator | Role::Guest | Role::Editor => {
+                    self.compose_sparingly();
+                }
                 Role::Reader | Role::Visitor => {}
             }
         }
         if matches!(self.profile.role, Role::Owner | Role::Moderator) {
             self.keep(phase, now);
+        }
+        if self.is_editor() {
+            self.edit(phase, now);
         }
         self.send_due(now);
     }

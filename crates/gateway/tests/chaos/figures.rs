@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::record::{Event, Evidence, History, Lag, Operation};
+use crate::record::{Edit, Event, Evidence, History, Lag, Operation, Shown};
 
 /// What happened in a test.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,9 @@ pub(crate) struct Figures {
     /// Changes of rules that were acknowledged, and those that were not answered.
     pub(crate) changes: u64,
     pub(crate) unanswered_changes: u64,
+    /// Messages that were shown to a client after they had changed, and the number of changes.
+    pub(crate) changed_shown: u64,
+    pub(crate) message_changes: u64,
     /// Connections that were excluded from a room.
     pub(crate) exclusions: u64,
     pub(crate) stored: u64,
@@ -50,6 +53,7 @@ impl Figures {
     pub(crate) fn of(evidence: &Evidence) -> Self {
         let mut figures = Self {
             stored: evidence.rows.len() as u64,
+            message_changes: evidence.states.newest.iter().map(|(_, rev)| rev).sum(),
             lag: longest(&evidence.lags),
             ..Self::default()
         };
@@ -88,6 +92,10 @@ impl Figures {
                     joined.retain(|joined| joined != room);
                     self.exclusions += 1;
                 }
+                Event::Edit {
+                    edit: Edit::Shown { by, .. },
+                    ..
+                } => self.changed_shown += u64::from(*by == Shown::Change),
                 Event::Changing { .. } => self.unanswered_changes += 1,
                 Event::Changed { .. } => {
                     self.changes += 1;
@@ -136,7 +144,7 @@ impl fmt::Display for Figures {
             "{} strikes in {} rounds, {} sent, {} acknowledged, {} refused, {} unanswered, \
              {} conflicts, {} stored, {} received, {} reconnects, {} rejoins, {} missed, \
              {} cut off, {} acknowledgements lost, {} stalls, {} sessions terminated, \
-             {} calls broken, {} stalls of hints, {} gave up, {} changes of rules, \
+             {} calls broken, {} stalls of hints, {} gave up, {} changes of messages, {} times received, {} changes of rules, \
              {} of them unanswered, {} exclusions, {} sends forbidden, slowest delivery {} ms, machine late by {} ms",
             self.strikes.iter().sum::<u64>(),
             self.strikes.len(),
@@ -157,6 +165,8 @@ impl fmt::Display for Figures {
             self.broken_calls,
             self.hint_stalls,
             self.gave_up,
+            self.message_changes,
+            self.changed_shown,
             self.changes + self.unanswered_changes,
             self.unanswered_changes,
             self.exclusions,

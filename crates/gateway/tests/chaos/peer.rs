@@ -28,7 +28,9 @@ use tokio::time::{Instant, interval, sleep};
 use crate::checker::{Violation, check};
 use crate::client::{Link, Transport};
 use crate::fault;
-use crate::record::{Entry, Event, Evidence, History, Joined, Message, Pointer, Rules, compact};
+use crate::record::{
+    Entry, Event, Evidence, History, Joined, Message, Pointer, Rules, States, compact,
+};
 use crate::stage::{LagMeter, kinds};
 use crate::support::{DEADLINE, Database, SECRET, now, sign};
 
@@ -352,6 +354,7 @@ async fn judged(strikes: u64) -> Vec<Violation> {
         rows,
         counters,
         pointers,
+        states: States::default(),
         windows: Vec::new(),
         explains: fault::NONE.explains,
         broken: 0,

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+pub(crate) use self::changes::{Edit, Shown, State, States, edited, original};
 pub(crate) use self::rules::{Change, Member, Rules, Seen, Tables};
 
+mod changes;
 mod rules;
 
 /// The character that fills a message up to its length. It has four bytes, the maximum.
@@ -78,6 +80,10 @@ pub(crate) enum Operation {
         room: u64,
         event: &'static str,
     },
+    /// A change of a message, or `listChanges`; `event` is which.
+    Edit {
+        event: &'static str,
+    },
 }
 
 impl Operation {
@@ -89,7 +95,7 @@ impl Operation {
             Self::Leave { .. } => "leaveRoom",
             Self::List { .. } => "listMessages",
             Self::Mark { .. } => "markRead",
-            Self::Change { event, .. } | Self::Look { event, .. } => event,
+            Self::Change { event, .. } | Self::Look { event, .. } | Self::Edit { event } => event,
         }
     }
 }
@@ -166,6 +172,8 @@ pub(crate) enum Event {
     },
     /// The event `markedRead`.
     MarkedRead { room: u64, user: String, seq: u64 },
+    /// Something about a message that may have changed.
+    Edit { room: u64, edit: Edit },
     /// The event `error`; `event` is the one that it is about.
     Error { event: Option<String>, code: String },
     /// A negative acknowledgement.
@@ -283,6 +291,7 @@ pub(crate) struct Evidence {
     pub(crate) counters: Vec<(u64, u64)>,
     /// The table `read_pointers`.
     pub(crate) pointers: Vec<Pointer>,
+    pub(crate) states: States,
     /// Ascending by their beginnings.
     pub(crate) windows: Vec<Window>,
     pub(crate) explains: Explains,

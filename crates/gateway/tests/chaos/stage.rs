@@ -13,16 +13,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub(crate) use self::lag::LagMeter;
 use self::node::Node;
-pub(crate) use self::profiles::{CLIENTS, RULED, WITHOUT_RULES, home};
+pub(crate) use self::profiles::{CLIENTS, EDITED, RULED, WITHOUT_RULES, home};
 pub(crate) use self::setup::{Cabled, Setup};
-use self::storage::{counters, pointers, rows};
+use self::storage::{counters, newest_changes, pointers, rows, states};
 use crate::checker::{Violation, check, slowest_delivery};
 use crate::client::{Client, Crowd, Phase, Progress};
 use crate::fault::Fault;
 use crate::figures::Figures;
 use crate::proxy::Proxy;
 use crate::random::{Random, seed};
-use crate::record::{Breaks, Event, Evidence, History, Reach, Tables, Window};
+use crate::record::{Breaks, Event, Evidence, History, Reach, States, Tables, Window};
 use crate::support::Database;
 use crate::support::load::share_of_the_machine;
 
@@ -234,12 +234,17 @@ impl<'a> Stage<'a> {
     pub(crate) async fn close(mut self) {
         self.rules_have_effect().await;
         let (fault, name) = (self.fault, self.name.clone());
+        let mut progresses = self.progresses.iter();
+        let has_editors = progresses.any(|(name, _)| name.starts_with("editor"));
         let Outcome {
             figures,
             violations,
             _nodes,
         } = self.finish().await;
-        let shortfalls = fault.shortfalls(&figures);
+        let mut shortfalls = fault.shortfalls(&figures);
+        if has_editors && figures.changed_shown == 0 {
+            shortfalls.push("changes of messages".to_owned());
+        }
         println!(
             "chaos: {name}: {figures}, {} violations, CHAOS_SEED={}",
             violations.len(),
@@ -273,10 +278,15 @@ impl<'a> Stage<'a> {
         })
         .await;
         let newest: BTreeMap<u64, u64> = counters(self.database).into_iter().collect();
-        self.until("every client has seen the newest message", || {
-            let mut progresses = progresses.iter();
-            progresses.all(|(_, progress)| is_up_to_date(progress, &newest))
-        })
+        let changes: BTreeMap<u64, u64> = newest_changes(self.database).into_iter().collect();
+        let newest_change = changes.get(&EDITED).copied().unwrap_or_default();
+        self.until(
+            "every client has seen the newest message and change",
+            || {
+                let mut progresses = progresses.iter();
+                progresses.all(|(_, progress)| is_up_to_date(progress, &newest, newest_change))
+            },
+        )
         .await;
         self.crowd.phase.send_replace(Phase::Finish);
         let mut histories = Vec::new();
@@ -287,9 +297,13 @@ impl<'a> Stage<'a> {
         let rules = self.rules();
         let evidence = Evidence {
             histories,
-            rows: rows(self.database),
+            rows: rows(self.database, self.crowd.length),
             counters: counters(self.database),
             pointers: pointers(self.database),
+            states: States {
+                messages: states(self.database, EDITED),
+                newest: newest_changes(self.database),
+            },
             windows: self.windows,
             explains: self.fault.explains,
             broken: self.proxy.as_ref().map_or(0, Proxy::broken),
@@ -316,11 +330,16 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// Returns whether a client is a member of its rooms and has their newest messages.
-fn is_up_to_date(progress: &Mutex<Progress>, newest: &BTreeMap<u64, u64>) -> bool {
+/// Returns whether a client is a member of its rooms and has their newest messages and changes.
+fn is_up_to_date(
+    progress: &Mutex<Progress>,
+    newest: &BTreeMap<u64, u64>,
+    newest_change: u64,
+) -> bool {
     let progress = progress.lock().unwrap();
     let mut seen = progress.seen.iter();
     progress.unsettled == 0
+        && progress.rev.is_none_or(|rev| rev >= newest_change)
         && seen.all(|(room, seq)| *seq >= newest.get(room).copied().unwrap_or(0))
 }
 

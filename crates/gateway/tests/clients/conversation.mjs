@@ -29,7 +29,7 @@ function scenarios(options) {
     const roomId = newRoom();
     for (const user of [adaClient, graceClient]) {
       assert.equal(await user.join(roomId), 0);
-      assert.deepEqual(user.events, [['joinedRoom', { roomId, seq: 0, readSeq: 0, unread: 0 }]]);
+      assert.deepEqual(user.events, [['joinedRoom', { roomId, seq: 0, readSeq: 0, unread: 0, rev: 0 }]]);
     }
     const sent = [await adaClient.send(roomId, 'hello'), await graceClient.send(roomId, ' hi, Ada! \n✓ 😀 \u202e"\\ ')];
     assertMessage(sent[0], { roomId, seq: 1, content: 'hello', author: ada });

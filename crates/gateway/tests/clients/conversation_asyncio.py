@@ -52,7 +52,7 @@ class Client:
     async def join(self, room_id):
         reply = await self.call("joinRoom", {"roomId": room_id})
         seq, read_seq = reply.get("seq"), reply.get("readSeq")
-        pointer = {"readSeq": read_seq, "unread": seq - read_seq}
+        pointer = {"readSeq": read_seq, "unread": seq - read_seq, "rev": 0}
         check_equal(reply, {"ok": True, "roomId": room_id, "seq": seq, **pointer})
         return reply["seq"]
 
@@ -81,7 +81,8 @@ async def two_users_converse(transports, room_id):
     grace = await Client().connect(transports, TOKENS["2"])
     for client in (ada, grace):
         check_equal(await client.join(room_id), 0)
-        check_equal(client.events, [("joinedRoom", {"roomId": room_id, "seq": 0, "readSeq": 0, "unread": 0})])
+        joined = {"roomId": room_id, "seq": 0, "readSeq": 0, "unread": 0, "rev": 0}
+        check_equal(client.events, [("joinedRoom", joined)])
 
     messages = [await ada.send(room_id, "hello"), await grace.send(room_id, BEYOND_ASCII)]
     check_message(messages[0], room_id, 1, "hello", ADA)

@@ -64,7 +64,7 @@ def two_users_converse(transports, room_id):
     ada = Client().connect(TOKENS["1"], transports)
     grace = Client().connect(TOKENS["2"], transports)
     for client in (ada, grace):
-        joined = {"ok": True, "roomId": room_id, "seq": 0, "readSeq": 0, "unread": 0}
+        joined = {"ok": True, "roomId": room_id, "seq": 0, "readSeq": 0, "unread": 0, "rev": 0}
         check_equal(client.call("joinRoom", {"roomId": room_id}), joined)
 
     for seq, (client, author) in enumerate([(ada, ADA), (grace, GRACE)] * 10, start=1):

@@ -86,9 +86,10 @@ export class Client {
 
   /** Joins a room and returns its resume point. */
   async join(roomId) {
-    const { seq, readSeq, unread, ...reply } = await this.call('joinRoom', { roomId });
+    const { seq, readSeq, unread, rev, ...reply } = await this.call('joinRoom', { roomId });
     assert.deepEqual(reply, { ok: true, roomId });
     assert.equal(unread, seq - readSeq);
+    assert.equal(rev, 0);
     return seq;
   }
 

@@ -198,7 +198,7 @@ async fn a_message_has_the_shape_of_the_contract(database: &Database) {
     assert_eq!(client.join(7).await, 0);
     assert_eq!(
         client.event("joinedRoom").await,
-        json!({"roomId": 7, "seq": 0, "readSeq": 0, "unread": 0})
+        json!({"roomId": 7, "seq": 0, "readSeq": 0, "unread": 0, "rev": 0})
     );
     let sent = client.send(7, "hello").await;
     let message = &sent["message"];

@@ -74,7 +74,7 @@ async fn a_join_with_after_seq_replays_exactly_the_missed_messages(database: &Da
             .await;
         assert_eq!(
             joined,
-            json!({"ok": true, "roomId": 1, "seq": 150, "readSeq": 0, "unread": 150})
+            json!({"ok": true, "roomId": 1, "seq": 150, "readSeq": 0, "unread": 150, "rev": 0})
         );
         let events = grace.take_events();
         let (last, before) = events.split_last().unwrap();

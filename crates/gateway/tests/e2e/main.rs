@@ -22,6 +22,7 @@ mod draining;
 mod engine_io_protocol;
 mod events;
 mod expiry;
+mod extras;
 mod freshness;
 mod handshake;
 mod hidden_rooms;

@@ -1,4 +1,5 @@
-//! The payloads of `joinRoom`, `listMessages` and `markRead`, valid and malformed.
+//! The payloads of `joinRoom`, `listMessages` and `markRead`, valid and malformed, and what a message
+//! carries besides its text.
 
 use serde_json::{Value, json};
 
@@ -148,6 +149,66 @@ async fn a_number_out_of_range_is_refused_with_its_field_and_its_range() {
         .await;
     }
     // None of it changed anything or cost the connection its membership.
+    assert_eq!(client.send(1, "x").await["message"]["seq"], 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_extras_are_refused_with_their_field() {
+    let database = Database::sqlite();
+    let gateway = Gateway::start(&database);
+    let mut client = member(&gateway).await;
+    let mut table: Vec<(&str, String, String)> = Vec::new();
+    for value in outside(1, MAX) {
+        let refusal = format!("replyTo must be an integer from 1 to {MAX}");
+        table.push(("replyTo", value, refusal));
+    }
+    // Neither a message that does not exist, nor this one, nor a later one.
+    for value in [4, 5, 100, MAX] {
+        let refusal = "replyTo must be the seq of an earlier message in the room";
+        table.push(("replyTo", value.to_string(), refusal.to_owned()));
+    }
+    let many = format!("[{}]", ["7"; 51].join(","));
+    for value in ["1", "true", "{}", "\"7\"", &many] {
+        let refusal = "mentions must be an array of at most 50 users";
+        table.push(("mentions", value.to_owned(), refusal.to_owned()));
+    }
+    let long = format!("[\"{}\"]", "x".repeat(256));
+    for value in ["[null]", "[1.5]", "[[]]", "[\"\"]", "[true]", &long] {
+        table.push(("mentions", value.to_owned(), "mentions [0]: ".to_owned()));
+    }
+    for value in [
+        "1",
+        "true",
+        "[]",
+        "\"{}\"",
+        r#"{"a":"\ud800"}"#,
+        r#"{"a":1e999}"#,
+    ] {
+        table.push((
+            "metadata",
+            value.to_owned(),
+            "metadata must be an object".to_owned(),
+        ));
+    }
+    for value in [r#"{"a":1,"a":1}"#, r#"{"a":[{"b":1,"\u0062":2}]}"#] {
+        let refusal = "metadata contains a duplicate key";
+        table.push(("metadata", value.to_owned(), refusal.to_owned()));
+    }
+    let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(2048 - 7));
+    let refusal = "metadata must have at most 2048 bytes";
+    table.push(("metadata", large, refusal.to_owned()));
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(50), "]".repeat(50));
+    let refusal = "metadata must be at most 50 levels deep";
+    table.push(("metadata", deep, refusal.to_owned()));
+    for (name, value, refusal) in table {
+        let arguments = format!(r#",{{"roomId":1,"content":"x","{name}":{value}}}"#);
+        assert_malformed(&mut client, "sendMessage", &arguments, &refusal).await;
+    }
+    for name in ["replyTo", "mentions", "metadata"] {
+        let arguments = format!(r#",{{"roomId":1,"content":"x","{name}":null,"{name}":null}}"#);
+        let refusal = "the payload contains a duplicate key";
+        assert_malformed(&mut client, "sendMessage", &arguments, refusal).await;
+    }
     assert_eq!(client.send(1, "x").await["message"]["seq"], 4);
 }
 

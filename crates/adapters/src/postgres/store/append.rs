@@ -73,7 +73,7 @@ impl Session {
         let pointer_rooms: Vec<i32> = pointers().map(|((room, _), _)| index(*room)).collect();
         let pointer_users: Vec<&str> = pointers().map(|((_, user_id), _)| *user_id).collect();
         let pointer_places: Vec<i64> = columns.pointers.values().copied().collect();
-        let parameters: [&(dyn ToSql + Sync); 18] = [
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = vec![
             &first_id,
             &columns.room_ids,
             &columns.counts,
@@ -89,13 +89,20 @@ impl Session {
             &pointer_places,
             &user_ids,
             &names,
-            &columns.extras,
-            &columns.mention_messages,
-            &columns.mention_users,
         ];
+        let statement = match &columns.extras {
+            Some(extras) => {
+                let mentions: [&(dyn ToSql + Sync); 2] =
+                    [&extras.mention_messages, &extras.mention_users];
+                parameters.push(&extras.of_messages);
+                parameters.extend(mentions);
+                &self.append_with_extras
+            }
+            None => &self.append,
+        };
         let calling = async {
             let called = |error| (error, Progress::Called);
-            let answer = self.client.query_raw(&self.append, parameters).await;
+            let answer = self.client.query_raw(statement, parameters).await;
             let mut answer = pin!(answer.map_err(called)?);
             let row = answer.next().await.transpose().map_err(called)?;
             // The answer ends after the commit.
@@ -143,12 +150,32 @@ struct Columns<'a> {
     /// The place of each author's last message in each room.
     pointers: BTreeMap<(usize, &'a str), i64>,
     names: BTreeMap<&'a str, &'a str>,
-    /// Absent if no message carries anything besides its text.
-    extras: Option<Vec<Option<String>>>,
-    /// The indexes of the messages that mention users, counted from 1, and the users. Absent if
-    /// there are none.
-    mention_messages: Option<Vec<i32>>,
-    mention_users: Option<Vec<&'a str>>,
+    /// Absent if the messages carry nothing besides their text.
+    extras: Option<ExtrasColumns<'a>>,
+}
+
+/// What messages carry besides their text.
+struct ExtrasColumns<'a> {
+    of_messages: Vec<Option<String>>,
+    /// The indexes of the messages that mention users, counted from 1, and the users.
+    mention_messages: Vec<i32>,
+    mention_users: Vec<&'a str>,
+}
+
+impl<'a> ExtrasColumns<'a> {
+    fn new(batch: &'a [Arc<NewMessage>]) -> Self {
+        let extras = || batch.iter().map(|m| m.extras.as_deref());
+        let mentions = (1..).zip(extras()).flat_map(|(nth, extras)| {
+            let users = extras.into_iter().flat_map(|extras| &extras.mentions);
+            users.map(move |user_id| (nth, user_id.as_str()))
+        });
+        let (mention_messages, mention_users) = mentions.unzip();
+        Self {
+            of_messages: extras().map(|e| e.map(stored_extras::encode)).collect(),
+            mention_messages,
+            mention_users,
+        }
+    }
 }
 
 impl<'a> Columns<'a> {
@@ -176,28 +203,9 @@ impl<'a> Columns<'a> {
         });
         let places = places.collect();
         let ids = batch.iter().map(|m| m.client_message_id.as_ref());
-        let extras = || batch.iter().map(|m| m.extras.as_deref());
-        let mentions: Vec<(i32, &str)> = (1..)
-            .zip(extras())
-            .flat_map(|(nth, extras)| {
-                let users = extras.into_iter().flat_map(|extras| &extras.mentions);
-                users.map(move |user_id| (nth, user_id.as_str()))
-            })
-            .collect();
-        let (mention_messages, mention_users) = match mentions.is_empty() {
-            true => (None, None),
-            false => {
-                let (messages, users) = mentions.into_iter().unzip();
-                (Some(messages), Some(users))
-            }
-        };
+        let has_extras = batch.is_empty() || batch.iter().any(|m| m.extras.is_some());
         Self {
-            extras: extras().any(|extras| extras.is_some()).then(|| {
-                let columns = extras().map(|extras| extras.map(stored_extras::encode));
-                columns.collect()
-            }),
-            mention_messages,
-            mention_users,
+            extras: has_extras.then(|| ExtrasColumns::new(batch)),
             places,
             authors: batch.iter().map(|m| m.author.id.as_str()).collect(),
             contents: batch.iter().map(|m| m.content.as_str()).collect(),

@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Row, Statement};
 
 use super::names::Names;
-use super::statements::{APPEND, MARK, ORIGINALS};
+use super::statements::{APPEND, APPEND_WITH_EXTRAS, MARK, ORIGINALS};
 use crate::postgres::connect::{Connector, Purpose, STATEMENT_DEADLINE};
 use crate::postgres::rows;
 
@@ -23,6 +23,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Session {
     pub(super) client: Client,
     pub(super) append: Statement,
+    pub(super) append_with_extras: Statement,
     pub(super) mark: Statement,
     originals: Statement,
     /// Drives the connection until it ends, and returns why.
@@ -52,15 +53,17 @@ impl Session {
         let prepared = in_time(async {
             tokio::try_join!(
                 client.prepare(APPEND),
+                client.prepare(APPEND_WITH_EXTRAS),
                 client.prepare(MARK),
                 client.prepare(ORIGINALS),
                 client.batch_execute(&lock),
             )
         });
         match flatten(prepared.await) {
-            Ok((append, mark, originals, _)) => Ok(Self {
+            Ok((append, append_with_extras, mark, originals, _)) => Ok(Self {
                 client,
                 append,
+                append_with_extras,
                 mark,
                 originals,
                 driver,

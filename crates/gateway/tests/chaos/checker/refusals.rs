@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use super::Violation;
 use super::attempts::{Attempt, attempts, by_content};
+use super::changes::Changes;
 use super::knowledge::Knowledge;
 use super::rules::Requests;
 use super::standing::Standing;
 use crate::record::{Event, Evidence, History, Operation};
+use crate::stage::EDITED;
 
 /// Checks that no message is stored of which every attempt, on whatever connection, was
 /// answered with "not stored".
@@ -41,7 +43,7 @@ pub(super) fn check(
     history: &History,
     attempts: &[Attempt<'_>],
     evidence: &Evidence,
-    (knowledge, standing): (&Knowledge<'_>, &Standing<'_>),
+    (knowledge, standing, changes): (&Knowledge<'_>, &Standing<'_>, &Changes<'_>),
     violations: &mut Vec<Violation>,
 ) {
     let mut requests = Requests::default();
@@ -62,7 +64,10 @@ pub(super) fn check(
                 *errors.entry((name, code)).or_default() += 1;
                 // The acknowledgement shows whether there is a conflict, or what rules forbid.
                 let is_conflict = code == "conflict" && name == "sendMessage";
-                let is_judged_later = is_conflict || requests.may_forbid(name, code, standing);
+                let is_edit = matches!(name, "editMessage" | "deleteMessage" | "setReaction");
+                let is_judged_later = is_conflict
+                    || is_edit && code == "conflict"
+                    || requests.may_forbid(name, code, standing);
                 (event.as_deref(), code, is_judged_later)
             }
             Event::Refused { operation, code } => {
@@ -82,7 +87,14 @@ pub(super) fn check(
                     let client = (history, node, evidence);
                     requests.explain(*operation, code, entry.at, client, standing)
                 };
-                (Some(event), code, is_conflict || is_forbidden())
+                let is_deleted = code == "conflict"
+                    && matches!(operation, Operation::Edit { .. })
+                    && changes.may_be_deleted(EDITED, entry.at);
+                (
+                    Some(event),
+                    code,
+                    is_conflict || is_deleted || is_forbidden(),
+                )
             }
             _ => continue,
         };

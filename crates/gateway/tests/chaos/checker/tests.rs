@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::{Violation, check};
 use crate::record::{
     Breaks, Entry, Event, Evidence, Explains, History, Joined, Lag, Message, Missed, Operation,
-    Pointer, Reach, Rules, Window,
+    Pointer, Reach, Rules, States, Window,
 };
 
+mod changes;
 mod connections;
 mod nodes;
 mod order;
@@ -207,6 +208,7 @@ fn valid_evidence() -> Evidence {
         rows,
         counters: vec![(1, 3)],
         pointers: vec![pointer("ada", 3), pointer("grace", 2)],
+        states: States::default(),
         windows: vec![window(75, 95)],
         explains: Explains {
             codes: &["unavailable", "rate_limited", "outcome_unknown"],
@@ -254,6 +256,7 @@ fn many_missed(count: u64) -> Evidence {
         ],
         counters: vec![(1, count)],
         pointers: vec![pointer("ada", count)],
+        states: States::default(),
         rows,
         ..valid_evidence()
     }

@@ -100,7 +100,7 @@ fn deliveries(history: &History, evidence: &Evidence, knowledge: &Knowledge<'_>)
 }
 
 /// Returns the beginning of the first second from this time on in which no fault strikes.
-fn calm_from(mut time: Duration, windows: &[&Window]) -> Duration {
+pub(super) fn calm_from(mut time: Duration, windows: &[&Window]) -> Duration {
     for window in windows {
         if window.begin < time + PROMISED_DELAY && window.end > time {
             time = window.end;

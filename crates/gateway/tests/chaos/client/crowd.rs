@@ -89,6 +89,8 @@ pub(crate) struct Progress {
     pub(crate) is_home: bool,
     /// The number of unanswered sends, rooms to join and pages to fetch.
     pub(crate) unsettled: usize,
+    /// The last change of a message that the client has, if it uses a room in which they change.
+    pub(crate) rev: Option<u64>,
     /// For each room, the newest message that the client has seen.
     pub(crate) seen: BTreeMap<u64, u64>,
 }

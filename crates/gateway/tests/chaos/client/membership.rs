@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{BACKOFF, Client, Phase, Request, Role};
-use crate::record::{Event, Joined, Message, Missed};
+use crate::record::{Edit, Event, Joined, Message, Missed};
 
 #[derive(Default)]
 pub(super) struct Room {
@@ -94,10 +94,15 @@ impl Client {
     fn join(&mut self, id: u64, after: Option<u64>, membership: Membership) {
         self.record(Event::Joining { room: id, after });
         self.room(id).membership = membership;
-        let payload = match after {
+        let mut payload = match after {
             Some(after) => json!({ "roomId": id, "afterSeq": after }),
             None => json!({ "roomId": id }),
         };
+        if let Some(seq) = after.filter(|_| self.is_editor()) {
+            let rev = self.editing.after_rev();
+            payload["afterRev"] = json!(rev);
+            self.record_edit(Edit::JoiningAfter { seq, rev });
+        }
         self.request(&payload, Request::Join { room: id });
     }
 
@@ -158,6 +163,7 @@ impl Client {
             }),
         };
         self.record(Event::Joined(joined));
+        self.joined_at(payload);
         let stays = Duration::from_millis(50 + self.random.below(300));
         let is_visitor = self.profile.role == Role::Visitor;
         let room = self.room(joined.room);

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::Value;
 
 use super::{Client, Request};
-use crate::record::{Event, Message, compact};
+use crate::record::{Event, Message, Shown, compact, original};
 use crate::stage::RULED;
 
 impl Client {
@@ -32,10 +32,12 @@ impl Client {
         let room = payload["roomId"].as_u64();
         match name {
             "newMessage" => {
-                let message = message(payload);
+                let message = self.message(payload);
                 self.saw(message.room, message.seq);
                 self.record(Event::Received(message));
+                self.shown(payload, Shown::Message);
             }
+            "messageChanged" if self.is_editor() => self.message_changed(payload),
             "joinedRoom" => self.joined(payload),
             "leftRoom" => match payload["reason"].as_str() {
                 None => self.left(room.unwrap()),
@@ -76,7 +78,8 @@ impl Client {
             Request::Send {
                 attempt, content, ..
             } => {
-                let message = message(&answer["message"]);
+                let message = self.message(&answer["message"]);
+                self.may_edit(message.seq, &content);
                 if !RULED.contains(&message.room) {
                     self.crowd.acknowledged[self.node].fetch_add(1, Ordering::Relaxed);
                 }
@@ -86,8 +89,11 @@ impl Client {
             Request::Join { room } => self.join_acknowledged(room, answer),
             Request::Leave { .. } => {}
             Request::List { room, after } => {
-                let messages = answer["messages"].as_array().unwrap();
-                let messages = messages.iter().map(message).collect();
+                let listed = answer["messages"].as_array().unwrap();
+                for message in listed {
+                    self.shown(message, Shown::Page);
+                }
+                let messages = listed.iter().map(|m| self.message(m)).collect();
                 let has_more = answer["hasMore"].as_bool().unwrap();
                 self.listed(room, after, Some((messages, has_more)));
             }
@@ -99,6 +105,8 @@ impl Client {
             }),
             Request::Change { change, .. } => self.changed(change),
             Request::Look { room, .. } => self.looked(room, answer),
+            Request::Edit { .. } => self.edit_answered(Some(answer), false),
+            Request::ListChanges { after } => self.changes_listed(after, Some(answer)),
         }
     }
 
@@ -122,7 +130,17 @@ impl Client {
             Request::Change { .. } | Request::Look { .. } => {
                 self.step_refused(error["retryable"] == true);
             }
+            Request::Edit { .. } => self.edit_answered(None, error["retryable"] == true),
+            Request::ListChanges { after } => self.changes_listed(after, None),
         }
+    }
+
+    /// Reads a `Message` of the wire, with the content that it was stored with.
+    fn message(&self, value: &Value) -> Message {
+        let message = message(value);
+        let id = message.client_message_id.as_deref();
+        let content = original(&message.content, id, self.crowd.length);
+        Message { content, ..message }
     }
 }
 

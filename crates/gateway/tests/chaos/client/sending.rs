@@ -93,7 +93,7 @@ impl Client {
         let mut message = Outgoing {
             room,
             content: name.clone(),
-            client_message_id: (!self.random.one_in(10)).then_some(name),
+            client_message_id: (self.is_editor() || !self.random.one_in(10)).then_some(name),
             patience: match self.random.one_in(3) {
                 true => Patience::GivesUp,
                 false => Patience::Retries,

@@ -5,9 +5,13 @@ use crate::client::{Profile, Role, Transport};
 /// The rooms with rules: one that is open at first, and a private one.
 pub(crate) const RULED: [u64; 2] = [4, 5];
 
+/// The room in which messages change.
+pub(crate) const EDITED: u64 = 6;
+
 /// The clients. Two of the senders are connections of one user, as are two of the guests. Only
-/// the last five use the rooms with rules, and they use no others.
-pub(crate) const CLIENTS: [Profile; 17] = [
+/// five use the rooms with rules, and the last three the room in which messages change; they use
+/// no others.
+pub(crate) const CLIENTS: [Profile; 20] = [
     sender("sender-1", "ada", &[1, 2]),
     sender("sender-2", "ada", &[1, 3]),
     sender("sender-3", "sender-3", &[2, 3]),
@@ -25,10 +29,13 @@ pub(crate) const CLIENTS: [Profile; 17] = [
     ruled("guest-1", "mallory", Role::Guest, &RULED),
     ruled("guest-2", "mallory", Role::Guest, &[RULED[0]]),
     polling(ruled("guest-3", "trudy", Role::Guest, &RULED)),
+    editor("editor-1"),
+    editor("editor-2"),
+    polling(editor("editor-3")),
 ];
 
-/// How many of them, the first ones, use the rooms without rules.
-pub(crate) const WITHOUT_RULES: usize = CLIENTS.len() - 5;
+/// How many of them, the first ones, use the rooms with neither rules nor changes.
+pub(crate) const WITHOUT_RULES: usize = CLIENTS.len() - 8;
 
 /// The users that own and moderate the rooms with rules.
 pub(super) const OWNER: &str = "olga";
@@ -76,6 +83,13 @@ const fn ruled(
     }
 }
 
+const fn editor(name: &'static str) -> Profile {
+    Profile {
+        role: Role::Editor,
+        ..sender(name, name, &[EDITED])
+    }
+}
+
 const fn polling(profile: Profile) -> Profile {
     Profile {
         transport: Transport::Polling,
@@ -90,7 +104,7 @@ fn every_room_has_members_on_every_node() {
         move |nodes| home(place.unwrap(), nodes)
     };
     for nodes in [2, 3] {
-        for (node, room) in (0..nodes).flat_map(|node| (1..=5).map(move |room| (node, room))) {
+        for (node, room) in (0..nodes).flat_map(|node| (1..=6).map(move |room| (node, room))) {
             let mut clients = CLIENTS.iter().enumerate();
             let is_served = clients
                 .any(|(place, client)| home(place, nodes) == node && client.rooms.contains(&room));

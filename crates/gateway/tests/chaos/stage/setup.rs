@@ -43,6 +43,7 @@ impl Setup {
     pub(super) fn profile(self, mut profile: Profile) -> Option<Profile> {
         let takes_part = match profile.role {
             Role::Sender | Role::Reader => true,
+            Role::Editor => !self.one_room,
             Role::Visitor => !self.without_visitors,
             Role::Owner | Role::Moderator | Role::Guest => self.has_rules(),
         };

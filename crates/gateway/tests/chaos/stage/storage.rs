@@ -2,7 +2,7 @@
 
 use tokio::task::block_in_place;
 
-use crate::record::{Message, Pointer};
+use crate::record::{Message, Pointer, State, original};
 use crate::support::Database;
 
 /// Contents in the form of `record::compact`.
@@ -28,8 +28,37 @@ pub(super) fn pointers(database: &Database) -> Vec<Pointer> {
     })
 }
 
-/// Returns the messages with their authors' names.
-pub(super) fn rows(database: &Database) -> Vec<Message> {
+/// Returns each room, and the number of its newest change.
+pub(super) fn newest_changes(database: &Database) -> Vec<(u64, u64)> {
+    let sql = "SELECT id, last_rev FROM rooms";
+    select(database, sql, |[room, newest]| {
+        (number(room), number(newest))
+    })
+}
+
+/// Returns the state of each message of a room.
+pub(super) fn states(database: &Database, room: u64) -> Vec<(u64, u64, State)> {
+    let is = |column: &str| format!("CASE WHEN {column} IS NULL THEN 0 ELSE 1 END");
+    let sql = format!(
+        "SELECT seq, coalesce(rev, 0), {COMPACT}, coalesce(CAST(reactions AS text), '[]'), {}, {} \
+         FROM messages LEFT JOIN message_changes USING (room_id, seq) WHERE room_id = {room}",
+        is("edited_at"),
+        is("deleted_at"),
+    );
+    select(
+        database,
+        &sql,
+        |[seq, rev, content, reactions, is_edited, is_deleted]| {
+            let reactions: Vec<(String, u64)> = serde_json::from_str(reactions).expect("reactions");
+            let (is_edited, is_deleted) = (is_edited == "1", is_deleted == "1");
+            let state = State::new(number(rev), content, &reactions, is_edited, is_deleted);
+            (room, number(seq), state)
+        },
+    )
+}
+
+/// Returns the messages with their authors' names, and the contents that they were stored with.
+pub(super) fn rows(database: &Database, length: usize) -> Vec<Message> {
     let created_at = match database {
         Database::Sqlite(_) => "created_at",
         Database::Postgres(_) => {
@@ -60,7 +89,11 @@ pub(super) fn rows(database: &Database) -> Vec<Message> {
             name: name.to_owned(),
             client_message_id: (!client_message_id.is_empty())
                 .then(|| client_message_id.to_owned()),
-            content: content.to_owned(),
+            content: original(
+                content,
+                Some(client_message_id).filter(|id| !id.is_empty()),
+                length,
+            ),
             created_at: created_at.to_owned(),
         },
     )

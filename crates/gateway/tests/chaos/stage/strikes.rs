@@ -208,7 +208,7 @@ impl Stage<'_> {
             let mut progresses = progresses
                 .iter()
                 .filter(|(client, _)| paused.contains(client));
-            progresses.all(|(_, progress)| is_up_to_date(progress, &newest))
+            progresses.all(|(_, progress)| is_up_to_date(progress, &newest, 0))
         })
         .await;
         self.end_strike();

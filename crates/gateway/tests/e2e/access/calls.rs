@@ -13,11 +13,11 @@ use crate::support::{Database, metric, now};
 crate::on_each_database!(the_hook_decides_only_where_the_user_has_no_membership);
 
 async fn the_hook_decides_only_where_the_user_has_no_membership(database: &Database) {
+    let hook = Hook::start(Answer::Json(json!({ "allow": false }))).await;
+    let gateway = start(database, &hook, &[]);
     create(database, "private", &[("ada", "owner"), ("rita", "reader")]);
     let room = ROOM.to_string();
     operate(database, &["ban", "--room", &room, "--user", "eve"]);
-    let hook = Hook::start(Answer::Json(json!({ "allow": false }))).await;
-    let gateway = start(database, &hook, &[]);
     for (user, expected) in [("ada", "ok"), ("rita", "forbidden")] {
         let mut member = gateway.connect(user).await;
         assert_eq!(join(&mut member, ROOM).await, "ok");

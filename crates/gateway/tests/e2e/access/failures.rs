@@ -21,13 +21,13 @@ async fn calls(gateway: &Gateway, outcome: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hook_that_hangs_delays_only_the_join_that_needs_it() {
     let database = Database::sqlite();
+    let hook = Hook::start(Answer::Silence).await;
+    let gateway = start(&database, &hook, &[]);
     create(
         &database,
         "private",
         &[("ada", "member"), ("bob", "member")],
     );
-    let hook = Hook::start(Answer::Silence).await;
-    let gateway = start(&database, &hook, &[]);
     let mut ada = gateway.connect("ada").await;
     ada.join(super::ROOM).await;
     for (calls, answer) in [(1, Answer::Silence), (2, Answer::HeadOnly)] {

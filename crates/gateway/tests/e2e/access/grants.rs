@@ -13,9 +13,9 @@ crate::on_each_database!(
 );
 
 async fn a_granted_role_survives_changes_of_rules_and_ends_with_the_stay(database: &Database) {
-    create(database, "private", &[("ada", "owner")]);
     let hook = Hook::start(grants("moderator")).await;
     let gateway = start(database, &hook, &[]);
+    create(database, "private", &[("ada", "owner")]);
     let mut ada = gateway.connect("ada").await;
     ada.join(ROOM).await;
     let mut bob = gateway.connect("bob").await;
@@ -64,9 +64,9 @@ async fn a_granted_role_survives_changes_of_rules_and_ends_with_the_stay(databas
 }
 
 async fn membership_takes_over_and_a_ban_ends_it(database: &Database) {
-    create(database, "private", &[("ada", "owner")]);
     let hook = Hook::start(grants("moderator")).await;
     let gateway = start(database, &hook, &[]);
+    create(database, "private", &[("ada", "owner")]);
     let mut ada = gateway.connect("ada").await;
     ada.join(ROOM).await;
     let mut bob = gateway.connect("bob").await;

@@ -78,6 +78,22 @@ async fn a_message_is_stored_once_and_reaches_the_room(database: &Database) {
             json!({ "userId": "1", "content": "x", "clientMessageId": "é" }),
             "clientMessageId",
         ),
+        (
+            json!({ "userId": "1", "content": "x", "replyTo": 0 }),
+            "replyTo",
+        ),
+        (
+            json!({ "userId": "1", "content": "x", "replyTo": 6 }),
+            "replyTo",
+        ),
+        (
+            json!({ "userId": "1", "content": "x", "mentions": [""] }),
+            "mentions",
+        ),
+        (
+            json!({ "userId": "1", "content": "x", "metadata": [] }),
+            "metadata",
+        ),
     ] {
         let refused = api.post("/rooms/7/messages", &body).await;
         assert_eq!(

@@ -15,8 +15,10 @@ const EVENTS: [(&str, &str); 5] = [
     ("listChanges", r#"{"roomId":1,"afterRev":0}"#),
 ];
 
-/// The numbers: event, field, the others, range, whether it is required.
-const NUMBERS: [(&str, &str, &str, (u64, u64), bool); 12] = [
+/// A number: the event, its field, the other fields, its range, and whether it is required.
+type Number = (&'static str, &'static str, &'static str, (u64, u64), bool);
+
+const NUMBERS: [Number; 12] = [
     (
         "editMessage",
         "roomId",

@@ -143,6 +143,8 @@ impl Requests {
             Operation::Change { change, .. } => {
                 self.changes.get(&change).map(|(request, _)| *request)
             }
+            // Nothing changes messages in rooms with rules.
+            Operation::Edit { .. } => None,
             Operation::Join { room }
             | Operation::Leave { room }
             | Operation::List { room }

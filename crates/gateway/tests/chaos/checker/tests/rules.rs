@@ -3,7 +3,7 @@
 use chat_domain::{Role, RoomKind};
 
 use super::*;
-use crate::record::{Change, Member, Seen, Tables};
+use crate::record::{Change, Member, Seen, States, Tables};
 
 mod answers;
 
@@ -114,6 +114,7 @@ fn ruled_evidence() -> Evidence {
         histories: vec![history("olga", olga), history("mallory", mallory)],
         rows: rows.to_vec(),
         pointers: vec![pointer("mallory", 3), pointer("olga", 2)],
+        states: States::default(),
         windows: Vec::new(),
         rules: Rules {
             before: tables(),
