@@ -191,7 +191,7 @@ fn main() {
 
     let mut out = String::new();
     let mut bugs = String::new();
-    for plant in PLANTS.iter().chain(plants_of_changes::PLANTS) {
+    for plant in plants_of_changes::PLANTS.iter().chain(PLANTS) {
         let root = format!("crate::planted::{}", plant.name);
         let sources = |file: &str, text: String| match file == plant.file {
             false => text,

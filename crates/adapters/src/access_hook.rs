@@ -4,7 +4,7 @@
 //! Answers are kept for as long as the product permits. A question that is asked while the same
 //! one is on its way waits for its answer. A call is made by a task of its own, so that it goes on
 //! when the connection that asked first is gone, and never delays anything but the joins that
-//! wait for it. After several failures in a row, a [circuit breaker](breaker) refuses further
+//! wait for it. After several failures in a row, a circuit breaker refuses further
 //! calls for some seconds.
 
 mod answer;

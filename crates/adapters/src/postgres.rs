@@ -5,6 +5,7 @@
 //! session from the pool; what stores messages and moves read pointers has sessions of its
 //! own.
 
+mod acquaintances;
 mod change_repository;
 mod connect;
 mod durability;

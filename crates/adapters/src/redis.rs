@@ -2,8 +2,9 @@
 //! what each node does.
 //!
 //! Every room has a channel, `{prefix}room:{id}`, to which a node subscribes while it serves
-//! the room. Commands use the channel `{prefix}nodes`, and what the nodes report about themselves
-//! `{prefix}reports`. Nothing is stored in Redis.
+//! the room. Commands use the channel `{prefix}nodes`, what the nodes report about themselves
+//! `{prefix}reports`, and who is online `{prefix}presence` and, for each node, `{prefix}presence:{node}`.
+//! Nothing is stored in Redis.
 //!
 //! # Why the connection is managed here
 //!
@@ -25,6 +26,7 @@ mod exchange;
 #[doc(hidden)]
 pub mod fuzz;
 mod payload;
+mod presence;
 mod queue;
 mod roster;
 mod served;
@@ -45,6 +47,7 @@ use self::channels::{Channel, Channels};
 use self::connection::Server;
 use self::counters::Counters;
 use self::payload::{NodeId, encode_command};
+use self::presence::PresenceLink;
 use self::queue::{Pushed, Queue};
 use self::roster::Roster;
 use self::served::Served;
@@ -83,6 +86,7 @@ struct Shared {
     served: Served,
     counters: Counters,
     roster: Roster,
+    presence: PresenceLink,
     /// Wakes the task: a hint waits, or the served rooms have changed.
     work: Notify,
     listeners: RwLock<Vec<Weak<dyn NodeCommandListener>>>,
@@ -95,15 +99,17 @@ impl RedisExchange {
     /// # Errors
     /// The certificates that the URL names cannot be read.
     pub fn start(options: &RedisOptions) -> Result<Self, BoxError> {
+        let node = NodeId::random();
         let shared = Arc::new(Shared {
             server: Server::new(&options.url)?,
-            channels: Channels::new(&options.prefix),
-            node: NodeId::random(),
+            channels: Channels::new(&options.prefix, node.number()),
+            node,
             local: LocalRoomEvents::default(),
             queue: Queue::default(),
             served: Served::default(),
             counters: Counters::default(),
             roster: Roster::default(),
+            presence: PresenceLink::default(),
             work: Notify::new(),
             listeners: RwLock::default(),
         });
@@ -218,7 +224,7 @@ pub async fn send_command(
     command: NodeCommand,
 ) -> Result<u64, NodesUnreachable> {
     let server = Server::new(&options.url).map_err(NodesUnreachable)?;
-    send(&server, &Channels::new(&options.prefix), command).await
+    send(&server, &Channels::new(&options.prefix, ""), command).await
 }
 
 /// Commands are rare, so each has a connection of its own, and none waits behind hints.

@@ -3,6 +3,7 @@
 //! Several connections read; one task writes, on a connection of its own. A write is
 //! never cancelled in its middle, so the caller's answer states what happened.
 
+mod acquaintances;
 mod change_repository;
 mod checkpoint;
 mod errors;

@@ -19,6 +19,8 @@ pub(crate) enum Job {
     HandOutChanges,
     /// Hands out changes of messages, paced.
     HandOutMessageChanges,
+    /// Hands out who is typing, paced.
+    PaceTyping,
 }
 
 /// The jobs that have a task now. The flags are not part of the room's state, because a
@@ -31,6 +33,7 @@ pub(crate) struct Claimed {
     pace_reads: AtomicBool,
     hand_out_changes: AtomicBool,
     hand_out_message_changes: AtomicBool,
+    pace_typing: AtomicBool,
 }
 
 impl Claimed {
@@ -41,6 +44,7 @@ impl Claimed {
             Job::PaceReads => &self.pace_reads,
             Job::HandOutChanges => &self.hand_out_changes,
             Job::HandOutMessageChanges => &self.hand_out_message_changes,
+            Job::PaceTyping => &self.pace_typing,
         }
     }
 

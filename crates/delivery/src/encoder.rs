@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use chat_domain::{
-    ChangedMessage, Message, ReactionKey, Rev, RoomId, Seq, StoredChange, StoredMessage, UserId,
+    ChangedMessage, Message, ReactionKey, Rev, RoomId, Seq, StoredChange, StoredMessage, User,
+    UserId,
 };
 
 /// Encodes what members receive. Each method returns one finished frame. What is live is encoded
@@ -27,6 +28,9 @@ pub trait Encoder: Send + Sync + 'static {
 
     /// Encodes and frames the news that a user has read a room up to a position.
     fn read_pointer(&self, room_id: RoomId, user_id: &UserId, seq: Seq) -> Bytes;
+
+    /// Encodes and frames the news that a user is typing in a room, or has stopped.
+    fn typing(&self, room_id: RoomId, user: &User, typing: bool) -> Bytes;
 
     /// Frames a change of a room's rules that is encoded already.
     fn rules_change(&self, change: &StoredChange) -> Bytes;

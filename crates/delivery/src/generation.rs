@@ -18,6 +18,7 @@ use crate::recipient::Recipient;
 use crate::room::State;
 use crate::rooms::Rooms;
 use crate::rules::Rules;
+use crate::typing::Typing;
 
 impl<R: Recipient> State<R> {
     /// Begins anew if the room was closed and has no member of the closed room left.
@@ -31,6 +32,7 @@ impl<R: Recipient> State<R> {
         self.is_closed = false;
         self.order = Order::default();
         self.reads = ReadPointers::default();
+        self.typing = Typing::default();
         self.rules = Rules::default();
         self.changes = MessageChanges::default();
         self.is_log_ahead = false;

@@ -277,9 +277,10 @@ impl<R: Recipient> Member<R> {
         }
     }
 
-    /// Hands over changes of the room's rules if the member keeps up. Otherwise it misses
-    /// them: they say what a client can ask for, and a client that reads too slowly must not
-    /// cost memory for them. What they forbid is enforced without them.
+    /// Hands over changes of the room's rules, or who is typing, if the member keeps up.
+    /// Otherwise it misses them: they say what a client can ask for or may miss, and a client
+    /// that reads too slowly must not cost memory for them. What rules forbid is enforced
+    /// without them.
     pub(crate) fn hand_out_changes(&self, frames: &Bytes) {
         let place = self.lock();
         if place.standing == Standing::Live {

@@ -204,6 +204,10 @@ mod tests {
             self.record(seq)
         }
 
+        fn typing(&self, _: RoomId, _: &chat_domain::User, _: bool) -> Bytes {
+            unreachable!("a signal has no place in the order")
+        }
+
         fn rules_change(&self, _: &StoredChange) -> Bytes {
             unreachable!("a change of rules has no place in the order")
         }

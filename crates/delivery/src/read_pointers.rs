@@ -6,7 +6,6 @@
 //! reads meanwhile.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::{RoomId, Seq, UserId};
@@ -14,12 +13,8 @@ use tokio::time::Instant;
 
 use crate::batch::join;
 use crate::encoder::Encoder;
+use crate::pace::{Budget, PAUSE};
 
-/// The minimum time between two updates of one user.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The maximum number of packets that one room produces per interval.
-const PACKETS_PER_INTERVAL: usize = 10_000;
-const INTERVAL: Duration = Duration::from_millis(500);
 /// How many users a room remembers while it is active. A hint that arrives late must not
 /// follow a newer one; beyond this number, users whose last update is more than [`PAUSE`]
 /// ago are forgotten.
@@ -31,7 +26,7 @@ pub(crate) struct ReadPointers {
     users: HashMap<UserId, Pointer>,
     /// The users with an update to hand out, in the order in which it came.
     waiting: VecDeque<UserId>,
-    interval: Option<Interval>,
+    budget: Budget,
 }
 
 #[derive(Default)]
@@ -39,12 +34,6 @@ struct Pointer {
     /// To be handed out.
     waiting: Option<Seq>,
     handed_out: Option<(Instant, Seq)>,
-}
-
-/// The present interval, and how many packets it has produced.
-struct Interval {
-    began: Instant,
-    packets: usize,
 }
 
 /// A user's pointer, as all members receive it.
@@ -92,17 +81,9 @@ impl ReadPointers {
     /// message which has not been `released`.
     pub(crate) fn take_due(&mut self, released: Seq, members: usize) -> Vec<(UserId, Seq)> {
         let now = Instant::now();
-        let mut packets = match &self.interval {
-            Some(interval) if now < interval.began + INTERVAL => interval.packets,
-            _ => {
-                self.interval = None;
-                0
-            }
-        };
         let mut due = Vec::new();
         for _ in 0..self.waiting.len() {
-            // At least one per interval, however large the room is.
-            if packets > 0 && packets + members > PACKETS_PER_INTERVAL {
+            if !self.budget.allows(now, members) {
                 break;
             }
             let Some(user_id) = self.waiting.pop_front() else {
@@ -119,27 +100,15 @@ impl ReadPointers {
             }
             pointer.waiting = None;
             pointer.handed_out = Some((now, seq));
-            packets += members;
+            self.budget.spend(now, members);
             due.push((user_id, seq));
-        }
-        if !due.is_empty() {
-            let began = self
-                .interval
-                .as_ref()
-                .map_or(now, |interval| interval.began);
-            self.interval = Some(Interval { began, packets });
         }
         due
     }
 
     /// Returns when updates should be looked for again; an earlier change wakes the task.
     pub(crate) fn next_look(&self) -> Instant {
-        let now = Instant::now();
-        let next = self
-            .interval
-            .as_ref()
-            .map(|interval| interval.began + INTERVAL);
-        next.filter(|next| *next > now).unwrap_or(now + INTERVAL)
+        self.budget.next(Instant::now())
     }
 
     fn forget(&mut self) {
@@ -178,7 +147,10 @@ pub(crate) fn encode(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::pace::{INTERVAL, PACKETS_PER_INTERVAL};
 
     fn seq(n: u64) -> Seq {
         Seq::new(n).unwrap()

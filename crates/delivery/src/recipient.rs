@@ -1,7 +1,7 @@
 //! What a transport implements: one connection that receives rooms.
 
 use bytes::Bytes;
-use chat_domain::ConnectionId;
+use chat_domain::{ConnectionId, User, UserId};
 
 /// A connection that can join rooms.
 ///
@@ -11,6 +11,14 @@ use chat_domain::ConnectionId;
 pub trait Recipient: Send + Sync + 'static {
     /// Returns the connection's id.
     fn id(&self) -> ConnectionId;
+
+    /// Returns whether it is a connection of this user: it is not told what its own user does.
+    fn is_of(&self, _: &UserId) -> bool {
+        false
+    }
+
+    /// Calls `visit` with the user, if others may see that it is here.
+    fn visit_user(&self, _visit: &mut dyn FnMut(&User)) {}
 
     /// Queues frames behind everything before them, however much is waiting. The caller
     /// waited for [`space`](Self::space), or answers a request of the client.

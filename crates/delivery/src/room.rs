@@ -14,6 +14,7 @@ use crate::order::Order;
 use crate::read_pointers::ReadPointers;
 use crate::recipient::Recipient;
 use crate::rules::Rules;
+use crate::typing::Typing;
 use crate::unfinished::UnfinishedRooms;
 
 /// An active room.
@@ -25,6 +26,8 @@ pub(crate) struct Room<R> {
     pub(crate) unfinished: Arc<UnfinishedRooms>,
     /// Wakes the task that paces read pointers.
     pub(crate) reads_changed: Notify,
+    /// Wakes the task that paces who is typing.
+    pub(crate) typing_changed: Notify,
 }
 
 /// A room's state. Lock order: the map of rooms, then a room's state.
@@ -40,6 +43,7 @@ pub(crate) struct State<R> {
     pub(crate) walked: Seq,
     pub(crate) members: Members<R>,
     pub(crate) reads: ReadPointers,
+    pub(crate) typing: Typing,
     pub(crate) rules: Rules,
     pub(crate) changes: MessageChanges,
     /// The connections that are about to join, from the opening of their entrance on. They
@@ -65,6 +69,7 @@ impl<R: Recipient> Room<R> {
                 walked: Seq::START,
                 members: Members::default(),
                 reads: ReadPointers::default(),
+                typing: Typing::default(),
                 rules: Rules::default(),
                 changes: MessageChanges::default(),
                 entering: Members::default(),
@@ -75,6 +80,7 @@ impl<R: Recipient> Room<R> {
             claimed: Claimed::default(),
             unfinished,
             reads_changed: Notify::new(),
+            typing_changed: Notify::new(),
         }
     }
 }

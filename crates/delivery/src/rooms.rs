@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chat_domain::ports::{
-    ChangeRepository, Hint, HintListener, MessageRepository, RoomDelivery, RoomEvents,
-    RoomRepository,
+    ChangeRepository, Hint, HintListener, MessageRepository, RoomEvents, RoomRepository,
 };
 use chat_domain::{ConnectionId, RoomEntry, RoomId};
 use tokio::task::yield_now;
@@ -28,7 +27,7 @@ use crate::unfinished::UnfinishedRooms;
 
 /// The active rooms of this node.
 pub struct Rooms<R: Recipient> {
-    active: Mutex<HashMap<RoomId, Arc<Room<R>>>>,
+    pub(crate) active: Mutex<HashMap<RoomId, Arc<Room<R>>>>,
     pub(crate) messages: Arc<dyn MessageRepository>,
     pub(crate) log: Arc<dyn RoomRepository>,
     pub(crate) changes: Arc<dyn ChangeRepository>,
@@ -131,7 +130,7 @@ impl<R: Recipient> Rooms<R> {
         farewell: Bytes,
         condition: impl FnOnce(&State<R>) -> bool,
     ) -> bool {
-        let mut active = lock(&self.active);
+        let active = lock(&self.active);
         let Some(room) = active.get(&room_id).cloned() else {
             return false;
         };
@@ -146,10 +145,7 @@ impl<R: Recipient> Rooms<R> {
         };
         // Under the lock under which it could enter again.
         member.recipient.give(farewell);
-        state.renew_if_left();
-        let is_idle = state.is_idle();
-        drop(state);
-        self.close_if_idle(&mut active, &room, is_idle);
+        self.end_stay(active, &room, state, connection);
         true
     }
 
@@ -192,8 +188,12 @@ impl<R: Recipient> Rooms<R> {
         }
     }
 
+    pub(crate) fn announce(&self, hint: Hint) {
+        self.events.announce(hint);
+    }
+
     /// Forgets the room if no connection needs it any more.
-    fn close_if_idle(
+    pub(crate) fn close_if_idle(
         &self,
         active: &mut HashMap<RoomId, Arc<Room<R>>>,
         room: &Room<R>,
@@ -203,6 +203,7 @@ impl<R: Recipient> Rooms<R> {
             active.remove(&room.id);
             self.events.release(room.id);
             room.reads_changed.notify_one();
+            room.typing_changed.notify_one();
         }
     }
 
@@ -241,21 +242,6 @@ impl<R: Recipient> Rooms<R> {
     }
 }
 
-impl<R: Recipient> RoomDelivery for Rooms<R> {
-    fn leave(&self, room_id: RoomId, connection: ConnectionId) {
-        let mut active = lock(&self.active);
-        let Some(room) = active.get(&room_id).cloned() else {
-            return;
-        };
-        let mut state = lock(&room.state);
-        state.members.leave(connection);
-        state.renew_if_left();
-        let is_idle = state.is_idle();
-        drop(state);
-        self.close_if_idle(&mut active, &room, is_idle);
-    }
-}
-
 impl<R: Recipient> HintListener for Rooms<R> {
     fn on_hint(&self, hint: Hint) {
         let Some(room) = self.find(hint.room_id) else {
@@ -278,6 +264,10 @@ impl<R: Recipient> HintListener for Rooms<R> {
                 }
                 drop(state);
                 room.reads_changed.notify_one();
+            }
+            RoomEntry::Typing(signal) => {
+                drop(state);
+                self.note_typing(&room, &signal);
             }
             RoomEntry::Rules { number, change } => {
                 self.change_rules(&room, &mut state, number, &change);

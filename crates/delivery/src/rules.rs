@@ -65,6 +65,11 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Returns the newest number.
+    pub(crate) fn known(&self) -> RulesNumber {
+        self.known
+    }
+
     /// Notes a number. If it is newer than the one that was known, returns that one.
     fn reaches(&mut self, number: RulesNumber) -> Option<RulesNumber> {
         (number > self.known).then(|| std::mem::replace(&mut self.known, number))
@@ -187,6 +192,10 @@ mod tests {
         }
 
         fn read_pointer(&self, _: RoomId, _: &UserId, _: chat_domain::Seq) -> Bytes {
+            Bytes::new()
+        }
+
+        fn typing(&self, _: RoomId, _: &chat_domain::User, _: bool) -> Bytes {
             Bytes::new()
         }
 

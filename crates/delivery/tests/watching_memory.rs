@@ -166,6 +166,7 @@ async fn growth(users: u64, are_distinct: bool) -> (Arc<Watchers<Client>>, u64) 
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),
             grants: None,
+            visibility: chat_domain::Visibility::Visible,
             issued_at: None,
         });
         let client = Arc::new(Client(ConnectionId::new(number)));

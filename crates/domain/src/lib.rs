@@ -20,7 +20,7 @@
 //!   [`use_cases::MarkRead`], [`use_cases::ChangeMessage`], [`use_cases::ListChanges`],
 //!   [`use_cases::ListReactions`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
 //!   [`use_cases::ChangeRules`], [`use_cases::DeleteRoom`], [`use_cases::ListRooms`],
-//!   [`use_cases::SetNotify`], [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
+//!   [`use_cases::SetNotify`], [`use_cases::SetTyping`], [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
 //!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,
@@ -60,6 +60,7 @@ mod room;
 mod rules;
 mod sanctions;
 mod sequencer;
+mod signals;
 mod time;
 pub mod use_cases;
 mod user;
@@ -93,5 +94,6 @@ pub use rules::{
 };
 pub use sanctions::{Disconnection, Revocation};
 pub use sequencer::RoomSequencer;
+pub use signals::TypingSignal;
 pub use time::{InvalidTimestamp, Timestamp};
-pub use user::{DisplayName, Identity, InvalidDisplayName, RoomAccess, User};
+pub use user::{DisplayName, Identity, InvalidDisplayName, RoomAccess, User, Visibility};

@@ -8,6 +8,7 @@
 //! `cfg_attr` line; a contract suite; and one adapter per technology.
 
 mod access_hook;
+mod acquaintances;
 mod authenticator;
 mod change_repository;
 mod clock;
@@ -16,6 +17,7 @@ mod inbox;
 mod message_repository;
 mod node_commands;
 mod node_roster;
+mod presence_exchange;
 mod revocations;
 mod room_deletion;
 mod room_delivery;
@@ -26,6 +28,7 @@ mod sanctions;
 mod storage_health;
 
 pub use access_hook::{AccessHook, NoAnswer};
+pub use acquaintances::{Acquaintance, Acquaintances, LastSeen};
 pub use authenticator::{AuthenticationError, Authenticator};
 pub use change_repository::{
     ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
@@ -36,6 +39,7 @@ pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use node_roster::{NodeRoster, NodeStats, NodeStatsSource};
+pub use presence_exchange::{NodeName, PresenceExchange, PresenceListener, PresenceNews};
 pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_deletion::{Closing, DeletedBatch, RoomDeletion};
 pub use room_delivery::RoomDelivery;
@@ -56,6 +60,7 @@ pub use storage_health::{PoolStatus, StorageHealth};
 #[cfg(any(test, feature = "mock"))]
 pub use self::{
     access_hook::MockAccessHook,
+    acquaintances::MockAcquaintances,
     authenticator::MockAuthenticator,
     change_repository::MockChangeRepository,
     clock::MockClock,
@@ -64,6 +69,7 @@ pub use self::{
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     node_roster::{MockNodeRoster, MockNodeStatsSource},
+    presence_exchange::{MockPresenceExchange, MockPresenceListener},
     revocations::MockRevocations,
     room_deletion::MockRoomDeletion,
     room_delivery::MockRoomDelivery,

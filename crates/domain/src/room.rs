@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    Forbidden, Generation, Permit, Rev, RoomId, RulesNumber, Seq, StoredMessage, User, UserId,
+    Forbidden, Generation, Permit, Rev, RoomId, RulesNumber, Seq, StoredMessage, TypingSignal,
+    User, UserId,
 };
 
 /// A change in a room. A new kind of change is a new variant here, not a new path.
@@ -20,6 +21,8 @@ pub enum RoomEntry {
         /// The pointer's new position.
         seq: Seq,
     },
+    /// A user is typing, or has stopped: nothing that is stored.
+    Typing(Arc<TypingSignal>),
     /// The room's rules, roles, bans or mutes changed.
     Rules {
         /// The number of the rules after this change.

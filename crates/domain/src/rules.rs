@@ -159,6 +159,8 @@ pub enum Action {
     Delete(Authorship),
     /// Sets or clears a reaction of its own.
     React,
+    /// Is typing.
+    Type,
     /// Becomes a member, with this role.
     JoinAs(Role),
     /// Ends its own membership.
@@ -262,7 +264,7 @@ pub fn decide(rules: RoomRules, standing: Standing, action: Action) -> Result<()
         Action::Edit(Authorship::Other) => {
             return Err(AccessDenied::Forbidden(Forbidden::Author));
         }
-        Action::Edit(Authorship::Own) | Action::React => {
+        Action::Edit(Authorship::Own) | Action::React | Action::Type => {
             return decide_writing(rules, standing, role, Action::Write);
         }
         Action::Delete(Authorship::Other) => keeps_order(standing),

@@ -52,6 +52,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            visibility: crate::Visibility::Visible,
             issued_at: at.map(Timestamp::from_unix_millis),
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

@@ -24,6 +24,7 @@ mod renew_token;
 mod revoke_tokens;
 mod send_message;
 mod set_notify;
+mod set_typing;
 mod watch_rooms;
 
 pub use change_message::{ChangeMessage, ChangeMessageError, UserEdit};
@@ -53,4 +54,5 @@ pub use send_message::{
     Attempt, Posted, ProductMessage, SendMessage, SendMessageError, SentMessage,
 };
 pub use set_notify::{SetNotify, SetNotifyError};
+pub use set_typing::{SetTyping, SetTypingError};
 pub use watch_rooms::{WatchRooms, WatchRoomsError};

@@ -64,6 +64,16 @@ pub enum RoomAccess {
     Only(BTreeSet<RoomId>),
 }
 
+/// Whether others see what a user does at this moment: whether it is online, in a room, typing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Visibility {
+    /// They do.
+    #[default]
+    Visible,
+    /// They do not.
+    Invisible,
+}
+
 /// What a verified token states about a connection, until it expires or is renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -71,6 +81,8 @@ pub struct Identity {
     pub user: User,
     /// The rooms that the user may join.
     pub rooms: RoomAccess,
+    /// Whether others see what the user does: its claim `invisible`.
+    pub visibility: Visibility,
     /// When the token was issued: its `iat`. `None` if it does not state that.
     pub issued_at: Option<Timestamp>,
     /// When the token expires: its `exp`.
@@ -140,6 +152,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::Only([joined, other].into()),
+            visibility: crate::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

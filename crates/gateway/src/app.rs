@@ -3,17 +3,17 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use chat_delivery::{Rooms, Watchers};
+use chat_delivery::{Presence, Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
-    AccessHook, Authenticator, ChangeRepository, Clock, HintsHealth, Inbox, MessageRepository,
-    NodeCommandListener, NodeCommands, NodeRoster, RoomDeletion, RoomDirectory, RoomEvents,
-    RoomRepository, Sanctions, StorageHealth,
+    AccessHook, Acquaintances, Authenticator, ChangeRepository, Clock, HintsHealth, Inbox,
+    MessageRepository, NodeCommandListener, NodeCommands, NodeRoster, PresenceExchange,
+    RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::{
     ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom,
     LeaveRoom, ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
-    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, WatchRooms,
+    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, SetTyping, WatchRooms,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,6 +53,8 @@ pub struct AppOptions {
     pub deletion: Arc<dyn RoomDeletion>,
     /// The rooms of users.
     pub inbox: Arc<dyn Inbox>,
+    /// Which users share rooms, and when they were last seen.
+    pub acquaintances: Arc<dyn Acquaintances>,
     /// The kind of rooms without rules.
     pub room_default: RoomKind,
     /// The state of the storage behind them.
@@ -123,6 +125,8 @@ pub struct Nodes {
     pub commands: Arc<dyn NodeCommands>,
     /// What the nodes do.
     pub roster: Arc<dyn NodeRoster>,
+    /// Who is online.
+    pub presence: Arc<dyn PresenceExchange>,
 }
 
 /// A gateway, ready to serve.
@@ -189,6 +193,13 @@ impl App {
         if let Some(hook) = options.access_hook {
             join_room = join_room.with_hook(hook);
         }
+        let presence = Presence::new(
+            rooms.clone(),
+            options.acquaintances,
+            options.clock.clone(),
+            Arc::new(SocketIoEncoder),
+            options.nodes.as_ref().map(|nodes| nodes.presence.clone()),
+        );
         let gateway = Arc::new(Gateway {
             renew_token: RenewToken::new(connect.clone()),
             connect,
@@ -204,6 +215,7 @@ impl App {
                 message_json,
             ),
             mark_read: MarkRead::new(options.rooms.clone(), options.events.clone()),
+            set_typing: SetTyping::new(rooms.clone()),
             change_rules: ChangeRules::new(permits.clone()),
             delete_room: DeleteRoom::new(options.deletion, options.events.clone()),
             get_room: GetRoom::new(permits.clone()),
@@ -232,6 +244,7 @@ impl App {
             ),
             rooms,
             watchers,
+            presence,
             clock: options.clock,
             rates: Rates::new(&options.limits),
             refusals: Arc::default(),

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use chat_delivery::{Rooms, Watchers};
+use chat_delivery::{Presence, Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
     ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, GetRoom, JoinRoom, LeaveRoom,
     ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
-    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, WatchRooms,
+    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, SetTyping, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) list_changes: ListChanges,
     pub(crate) list_reactions: ListReactions,
     pub(crate) mark_read: MarkRead,
+    pub(crate) set_typing: SetTyping,
     pub(crate) change_rules: ChangeRules,
     pub(crate) delete_room: DeleteRoom,
     pub(crate) get_room: GetRoom,
@@ -50,6 +51,7 @@ pub(crate) struct Gateway {
     pub(crate) events: Arc<dyn RoomEvents>,
     pub(crate) rooms: Arc<Rooms<Outbox>>,
     pub(crate) watchers: Arc<Watchers<Outbox>>,
+    pub(crate) presence: Arc<Presence<Outbox>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) limits: Limits,
     pub(crate) rates: Rates,

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 
 use axum::body::Body;
+use chat_delivery::ChangesListener;
 use chat_domain::one_line;
 use futures_util::future::join_all;
 use http::{Request, Response, StatusCode};
@@ -82,6 +83,10 @@ pub async fn serve(
     app.gateway.tasks.close();
     let closed = app.gateway.tasks.wait();
     tokio::time::timeout(CLOSE_DEADLINE, closed).await.ok();
+    let stored = tokio::time::timeout(CLOSE_DEADLINE, app.gateway.presence.stop());
+    if let Ok(Err(error)) = stored.await {
+        tracing::warn!(error = %one_line(&error), "last visits were not stored");
+    }
     tracing::info!("stopped");
     outcome
 }
@@ -90,10 +95,13 @@ pub async fn serve(
 fn supervise(app: &App) -> Supervisor {
     let mut supervisor = Supervisor::new(app.liveness.clone());
     let (gateway, clients) = (&app.gateway, &app.clients);
+    let listeners: Vec<Arc<dyn ChangesListener>> =
+        vec![gateway.watchers.clone(), gateway.presence.clone()];
     supervisor.spawn(
         "compares rooms with the log",
-        gateway.rooms.clone().reconcile(gateway.watchers.clone()),
+        gateway.rooms.clone().reconcile(Arc::new(listeners)),
     );
+    supervisor.spawn("keeps presence current", gateway.presence.clone().run());
     supervisor.spawn("updates watched rooms", gateway.watchers.clone().run());
     supervisor.spawn(
         "finds the rooms to be watched",

@@ -25,6 +25,7 @@ mod rooms;
 mod ruling;
 mod sending;
 pub(crate) mod serving;
+mod signals;
 
 use chat_domain::ports::InboxPosition;
 use chat_domain::use_cases::{
@@ -97,6 +98,16 @@ pub(crate) enum Event {
         room_id: RoomId,
         after: Rev,
         limit: PageLimit,
+    },
+    SetTyping {
+        room_id: RoomId,
+        typing: bool,
+    },
+    ListPresent {
+        room_id: RoomId,
+    },
+    WatchUsers {
+        user_ids: Vec<UserId>,
     },
 }
 
@@ -221,6 +232,19 @@ impl Event {
                     limit: fields.limit()?,
                 }
             }
+            "setTyping" => {
+                let fields = payload.fields()?;
+                Self::SetTyping {
+                    room_id: fields.room_id()?,
+                    typing: fields.typing()?,
+                }
+            }
+            "listPresent" => Self::ListPresent {
+                room_id: payload.fields()?.room_id()?,
+            },
+            "watchUsers" => Self::WatchUsers {
+                user_ids: payload.fields()?.user_ids()?,
+            },
             _ => return Err(Malformed::UnknownEvent),
         })
     }
@@ -253,8 +277,8 @@ impl Event {
         })
     }
 
-    /// Returns whether the event writes, or makes the gateway read the state of a room or of all
-    /// the user's rooms: these count against the user's rate.
+    /// Returns whether the event writes, is passed on to others, or makes the gateway read the
+    /// state of a room or of all the user's rooms: these count against the user's rate.
     fn counts_against_rate(&self) -> bool {
         match self {
             Self::JoinRoom { .. }
@@ -265,7 +289,10 @@ impl Event {
             | Self::GetRoom { .. }
             | Self::ListRooms { .. }
             | Self::WatchRooms
-            | Self::SetNotify { .. } => true,
+            | Self::SetNotify { .. }
+            | Self::SetTyping { .. }
+            | Self::ListPresent { .. }
+            | Self::WatchUsers { .. } => true,
             Self::LeaveRoom { .. }
             | Self::ListMessages { .. }
             | Self::RenewToken { .. }
@@ -339,6 +366,13 @@ impl Event {
                 after,
                 limit,
             } => changing::list_changes(context, membership, room_id, after, limit).await,
+            Self::SetTyping { room_id, typing } => {
+                signals::set_typing(context, membership, room_id, typing).await
+            }
+            Self::ListPresent { room_id } => {
+                signals::list_present(context, membership, room_id).await
+            }
+            Self::WatchUsers { user_ids } => signals::watch_users(context, user_ids).await,
         }
     }
 }

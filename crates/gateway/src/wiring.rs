@@ -11,7 +11,7 @@ use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    AccessHook, ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand,
+    AccessHook, Acquaintances, ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand,
     NodeCommandListener, NodeCommands, NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents,
     RoomRepository, Sanctions, StorageHealth,
 };
@@ -128,6 +128,7 @@ impl Database {
                 + RoomDirectory
                 + Inbox
                 + Sanctions
+                + Acquaintances
                 + RoomDeletion
                 + StorageHealth
                 + 'static,
@@ -140,6 +141,7 @@ impl Database {
                 directory: database.clone(),
                 inbox: database.clone(),
                 sanctions: database.clone(),
+                acquaintances: database.clone(),
                 deletion: database.clone(),
                 storage: database,
             }
@@ -175,6 +177,7 @@ struct Ports {
     directory: Arc<dyn RoomDirectory>,
     inbox: Arc<dyn Inbox>,
     sanctions: Arc<dyn Sanctions>,
+    acquaintances: Arc<dyn Acquaintances>,
     deletion: Arc<dyn RoomDeletion>,
     storage: Arc<dyn StorageHealth>,
 }
@@ -224,6 +227,7 @@ fn events(
         health: exchange.clone(),
         commands: exchange.clone(),
         roster: exchange.clone(),
+        presence: exchange.clone(),
     };
     Ok((exchange, Some(nodes)))
 }
@@ -339,6 +343,7 @@ pub(crate) fn app(
         directory: ports.directory,
         deletion: ports.deletion,
         inbox: ports.inbox,
+        acquaintances: ports.acquaintances,
         room_default: config.room_default,
         storage: ports.storage,
         events,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chat_domain::{DisplayName, Identity, RoomAccess, RoomId, Timestamp, User, UserId};
+use chat_domain::{DisplayName, Identity, RoomAccess, RoomId, Timestamp, User, UserId, Visibility};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -20,6 +20,7 @@ pub(super) struct Claims {
     username: Option<Value>,
     preferred_username: Option<Value>,
     rooms: Option<Value>,
+    invisible: Option<Value>,
 }
 
 impl Claims {
@@ -74,11 +75,18 @@ impl Claims {
             ),
             Some(_) => return Err("rooms is not an array of integers"),
         };
+        let visibility = match self.invisible {
+            None | Some(Value::Null | Value::Bool(false)) => Visibility::Visible,
+            Some(Value::Bool(true)) => Visibility::Invisible,
+            // A product that wants to hide a user must not be misunderstood.
+            Some(_) => return Err("invisible is not a boolean"),
+        };
         let issued_at = self.iat.as_ref().and_then(Value::as_f64).map(at);
         let latest = now.unix_millis().saturating_add(millis(leeway));
         Ok(Identity {
             user,
             rooms,
+            visibility,
             issued_at: issued_at.filter(|issued_at| issued_at.unix_millis() <= latest),
             expires_at: at(self.exp),
             valid_until: at(self.exp + leeway.as_secs_f64()),

@@ -6,6 +6,8 @@ use chat_domain::RoomId;
 #[derive(Debug, Clone)]
 pub(super) struct Channels {
     prefix: String,
+    /// The number of this node.
+    node: String,
 }
 
 /// What a channel carries.
@@ -17,13 +19,23 @@ pub(super) enum Channel {
     Nodes,
     /// What the nodes do.
     Reports,
+    /// Who is online.
+    Presence,
+    /// Answers to this node.
+    Answers,
 }
 
 impl Channels {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(super) fn new(prefix: &str, node: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
+            node: node.to_owned(),
         }
+    }
+
+    /// Returns the name of the channel with the answers to a node.
+    pub(super) fn of_node(&self, node: &str) -> String {
+        format!("{}presence:{node}", self.prefix)
     }
 
     /// Returns the channel's name.
@@ -33,6 +45,8 @@ impl Channels {
             Channel::Room(room_id) => format!("{prefix}room:{room_id}"),
             Channel::Nodes => format!("{prefix}nodes"),
             Channel::Reports => format!("{prefix}reports"),
+            Channel::Presence => format!("{prefix}presence"),
+            Channel::Answers => self.of_node(&self.node),
         }
     }
 
@@ -42,6 +56,8 @@ impl Channels {
         match name.strip_prefix(&self.prefix)? {
             "nodes" => Some(Channel::Nodes),
             "reports" => Some(Channel::Reports),
+            "presence" => Some(Channel::Presence),
+            name if name.strip_prefix("presence:") == Some(&self.node) => Some(Channel::Answers),
             name => {
                 let number = name.strip_prefix("room:")?.parse().ok()?;
                 Some(Channel::Room(RoomId::new(number).ok()?))
@@ -56,12 +72,14 @@ mod tests {
 
     #[test]
     fn a_channel_is_named_after_what_it_carries() {
-        let channels = Channels::new("chat:");
+        let channels = Channels::new("chat:", "3f");
         let room = Channel::Room(RoomId::new(7).unwrap());
         for (channel, name) in [
             (room, "chat:room:7"),
             (Channel::Nodes, "chat:nodes"),
             (Channel::Reports, "chat:reports"),
+            (Channel::Presence, "chat:presence"),
+            (Channel::Answers, "chat:presence:3f"),
         ] {
             assert_eq!(channels.name(channel), name);
             assert_eq!(channels.parse(name.as_bytes()), Some(channel));
@@ -71,6 +89,7 @@ mod tests {
             "chat:room:0",
             "chat:room:x",
             "chat:",
+            "chat:presence:3e",
             "other:nodes",
         ] {
             assert_eq!(channels.parse(name.as_bytes()), None, "{name}");

@@ -17,6 +17,7 @@ use super::Shared;
 use super::channels::Channel;
 use super::connection::Connection;
 use super::payload::{Payload, Received, parse_command};
+use super::presence;
 use super::roster::{self, REPORT_INTERVAL};
 use super::served::Subscribed;
 
@@ -103,6 +104,7 @@ impl Drop for Connected<'_> {
         shared.counters.is_connected.store(false, Ordering::Relaxed);
         shared.served.disconnected();
         shared.roster.disconnected();
+        shared.presence.disconnected();
         let waiting = shared.queue.close() as u64;
         shared.counters.lost_disconnected.add(waiting);
     }
@@ -119,6 +121,10 @@ async fn use_connection(
     let reports = shared.channels.name(Channel::Reports);
     commands.subscribe(reports).await?;
     shared.roster.connected();
+    for channel in [Channel::Presence, Channel::Answers] {
+        commands.subscribe(shared.channels.name(channel)).await?;
+    }
+    shared.presence.connected();
     let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reports = interval(REPORT_INTERVAL);
@@ -126,7 +132,8 @@ async fn use_connection(
     loop {
         update_subscriptions(shared, commands, &mut subscribed).await?;
         publish(shared, commands).await?;
-        if shared.served.has_changes() {
+        let has_news = presence::publish(shared, commands).await?;
+        if has_news || shared.served.has_changes() {
             continue;
         }
         tokio::select! {
@@ -243,6 +250,11 @@ fn on_push(shared: &Arc<Shared>) -> impl Fn(PushInfo) + Send + Sync + 'static {
             },
             Some(Channel::Reports) => {
                 if !shared.roster.receive(shared.node.number(), payload) {
+                    shared.counters.invalid.add(1);
+                }
+            }
+            Some(Channel::Presence | Channel::Answers) => {
+                if !shared.presence.receive(shared.node.number(), payload) {
                     shared.counters.invalid.add(1);
                 }
             }

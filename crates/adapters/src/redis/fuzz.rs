@@ -1,6 +1,7 @@
 //! The internals that the fuzz targets run. Nothing else may use them.
 
 use super::payload::{NodeId, Received, encode_command, parse_command};
+use super::presence;
 
 /// Reads a payload with hints and encodes what was understood; `None` if nothing was.
 pub fn encode_again(payload: &[u8]) -> Option<Vec<u8>> {
@@ -23,4 +24,9 @@ pub fn is_command(payload: &[u8]) -> bool {
     let encoded = encode_command(&command);
     assert_eq!(parse_command(&encoded), Some(command));
     true
+}
+
+/// Reads news about presence and encodes them again; `None` if they are not understood.
+pub fn encode_presence_again(payload: &[u8]) -> Option<Vec<u8>> {
+    presence::encode_again(payload)
 }

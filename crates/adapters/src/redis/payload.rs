@@ -6,6 +6,7 @@
 //! {"v":1,"node":"3f…","entries":[
 //!     {"message":{"seq":57,"encoded":{…}}},
 //!     {"read":{"user":"42","seq":56}},
+//!     {"typing":{"user":"42","name":"Ada","on":true}},
 //!     {"rules":{"number":3,"encoded":{…}}},
 //!     {"rules":{"number":4,"user":"42","encoded":{…}}},
 //!     {"generation":6,"closed":{}},
@@ -34,8 +35,8 @@ use std::sync::Arc;
 
 use chat_domain::ports::NodeCommand;
 use chat_domain::{
-    ChangeSubject, Disconnection, Generation, MAX_NUMBER, Rev, Revocation, RoomEntry, RulesNumber,
-    Seq, StoredChange, StoredMessage, Timestamp, UserId,
+    ChangeSubject, Disconnection, DisplayName, Generation, MAX_NUMBER, Rev, Revocation, RoomEntry,
+    RulesNumber, Seq, StoredChange, StoredMessage, Timestamp, TypingSignal, User, UserId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -75,6 +76,8 @@ struct Entry<'a> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
     read: Option<ReadEntry<'a>>,
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    typing: Option<TypingEntry<'a>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
     rules: Option<RulesEntry<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<ChangesEntry>,
@@ -102,6 +105,15 @@ struct ReadEntry<'a> {
     #[serde(borrow)]
     user: Cow<'a, str>,
     seq: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TypingEntry<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    on: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -214,6 +226,14 @@ impl Payload {
                 }),
                 ..Entry::default()
             },
+            RoomEntry::Typing(signal) => Entry {
+                typing: Some(TypingEntry {
+                    user: signal.user.id.as_str().into(),
+                    name: signal.user.name.as_str().into(),
+                    on: signal.typing,
+                }),
+                ..Entry::default()
+            },
             RoomEntry::Rules { number, change } => Entry {
                 rules: Some(RulesEntry {
                     number: number.get(),
@@ -291,6 +311,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
         Entry {
             message: Some(MessageEntry { seq, encoded }),
             read: None,
+            typing: None,
             rules: None,
             changes: None,
             closed: None,
@@ -304,6 +325,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
         Entry {
             message: None,
             read: Some(ReadEntry { user, seq }),
+            typing: None,
             rules: None,
             changes: None,
             closed: None,
@@ -315,6 +337,23 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
         Entry {
             message: None,
             read: None,
+            typing: Some(TypingEntry { user, name, on }),
+            rules: None,
+            changes: None,
+            closed: None,
+            ..
+        } => {
+            let user = User {
+                id: UserId::new(user).ok()?,
+                name: DisplayName::from_text(&name),
+            };
+            let signal = TypingSignal { user, typing: on };
+            Some(RoomEntry::Typing(Arc::new(signal)))
+        }
+        Entry {
+            message: None,
+            read: None,
+            typing: None,
             rules:
                 Some(RulesEntry {
                     number: number @ 1..=MAX_NUMBER,
@@ -338,6 +377,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
         Entry {
             message: None,
             read: None,
+            typing: None,
             rules: None,
             changes: Some(ChangesEntry { rev }),
             closed: None,
@@ -349,6 +389,7 @@ fn parse_change(entry: Entry<'_>) -> Option<RoomEntry> {
             generation: 1..,
             message: None,
             read: None,
+            typing: None,
             rules: None,
             changes: None,
             closed: Some(ClosedEntry {}),
@@ -428,6 +469,16 @@ mod tests {
         }
     }
 
+    fn typing(user: &str, name: &str, on: bool) -> RoomEntry {
+        RoomEntry::Typing(Arc::new(TypingSignal {
+            user: User {
+                id: UserId::new(user).unwrap(),
+                name: DisplayName::from_text(name),
+            },
+            typing: on,
+        }))
+    }
+
     fn rules(n: u64, user: Option<&str>, encoded: &str) -> RoomEntry {
         let subject = match user {
             None => ChangeSubject::Room,
@@ -450,6 +501,7 @@ mod tests {
         let sent = [
             message(57, r#"{"content":"\u0000 é \"","n":1.50}"#),
             read("a\"b\\é", 56),
+            typing("a\"b\\é", "\"é", true),
             message(58, "{}"),
             rules(1, None, r#"{"room":{"name":"\"é"}}"#),
             rules(MAX_NUMBER, Some("a\"b\\é"), r#"{"n":1.50}"#),
@@ -461,7 +513,7 @@ mod tests {
         for (generation, entry) in &sent {
             payload.push(*generation, entry).unwrap();
         }
-        assert_eq!(payload.hints(), 7);
+        assert_eq!(payload.hints(), 8);
         let json = payload.finish();
         assert!(node.sent(&json) && !NodeId::random().sent(&json));
         let expected = Received {
@@ -491,6 +543,7 @@ mod tests {
         let json = br#"{"v":1,"node":"another","later":[1],"entries":[
             {"message":{"seq":57,"encoded":{"id":812},"later":true},"later":{}},
             {"read":{"user":"42","seq":56}},
+            {"typing":{"user":"42","name":"Ada","on":false}},
             {"rules":{"number":3,"encoded":{"roomId":1},"later":true}},
             {"rules":{"number":4,"user":"42","encoded":{"roomId":1}}},
             {"generation":6,"closed":{"later":true}},
@@ -500,6 +553,7 @@ mod tests {
             entries: vec![
                 first(message(57, r#"{"id":812}"#)),
                 first(read("42", 56)),
+                first(typing("42", "Ada", false)),
                 first(rules(3, None, r#"{"roomId":1}"#)),
                 first(rules(4, Some("42"), r#"{"roomId":1}"#)),
                 sixth(RoomEntry::Closed),
@@ -556,6 +610,8 @@ mod tests {
             {"message":{"seq":1,"encoded":{}},"read":{"user":"42","seq":1}},
             {"read":{"user":"","seq":1}},
             {"read":{"user":42,"seq":1}},
+            {"typing":{"user":"","name":"Ada","on":true}},
+            {"typing":{"user":"42","name":"Ada"}},
             {"rules":{"number":0,"encoded":{}}},
             {"rules":{"number":9007199254740992,"encoded":{}}},
             {"rules":{"number":1,"user":"","encoded":{}}},
@@ -570,7 +626,7 @@ mod tests {
             {"read":{"user":"42","seq":1}}]}"#;
         let expected = Received {
             entries: vec![first(read("42", 1))],
-            invalid: 21,
+            invalid: 23,
         };
         assert_eq!(Received::parse(json), expected);
     }

@@ -44,6 +44,9 @@ impl Queue {
             + match &hint.entry {
                 RoomEntry::Message(message) => message.encoded().len(),
                 RoomEntry::ReadPointer { user_id, .. } => user_id.as_str().len(),
+                RoomEntry::Typing(signal) => {
+                    signal.user.id.as_str().len() + signal.user.name.as_str().len()
+                }
                 RoomEntry::Rules { change, .. } => change.encoded().len(),
                 RoomEntry::Changes { .. } | RoomEntry::Closed => 0,
             };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access_hook;
+mod acquaintances;
 mod append_under_rules;
 mod authenticator;
 mod change_faults;

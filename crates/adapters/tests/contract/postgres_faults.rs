@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -199,6 +199,7 @@ const NAMES: [&str; 16] = [
     "0014_server_api",
     "0015_message_extras",
     "0016_message_changes",
+    "0018_last_seen",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

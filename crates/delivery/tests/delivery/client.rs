@@ -103,6 +103,11 @@ impl Recipient for Client {
         ConnectionId::new(self.number)
     }
 
+    /// The client's number is its user's id.
+    fn is_of(&self, user_id: &UserId) -> bool {
+        user_id.as_str() == self.number.to_string()
+    }
+
     fn give(&self, frames: Bytes) {
         self.change(|state| state.received += std::str::from_utf8(&frames).unwrap());
     }
@@ -190,6 +195,10 @@ impl Encoder for Text {
 
     fn read_pointer(&self, _: RoomId, user_id: &UserId, seq: Seq) -> Bytes {
         Bytes::from(format!("{user_id}:{seq};"))
+    }
+
+    fn typing(&self, _: RoomId, user: &chat_domain::User, typing: bool) -> Bytes {
+        Bytes::from(format!("{} {typing};", user.id))
     }
 
     fn rules_change(&self, change: &StoredChange) -> Bytes {

@@ -14,6 +14,7 @@ mod read_pointers;
 mod reconciliation;
 mod rules;
 mod tasks;
+mod typing;
 mod watching;
 mod world;
 

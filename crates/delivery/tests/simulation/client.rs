@@ -110,6 +110,7 @@ impl Client {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            visibility: chat_domain::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),

@@ -167,6 +167,10 @@ impl Encoder for Text {
         Bytes::from(format!("r:{room_id}:{user_id}:{seq};"))
     }
 
+    fn typing(&self, _: RoomId, _: &chat_domain::User, _: bool) -> Bytes {
+        unreachable!("no user is typing")
+    }
+
     fn rules_change(&self, change: &StoredChange) -> Bytes {
         Bytes::from(change.encoded().to_owned())
     }

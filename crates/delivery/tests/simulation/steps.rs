@@ -47,6 +47,9 @@ impl World {
 
     /// Changes a message, often one of the newest, and announces it.
     pub(crate) fn change_message(&mut self, room_id: RoomId) {
+        if !self.changes_messages {
+            return;
+        }
         let newest = self.log.newest(room_id);
         let oldest = match self.random.percent(50) {
             true => newest.saturating_sub(3),

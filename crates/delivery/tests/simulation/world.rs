@@ -80,6 +80,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<(Arc<Client>, mpsc::UnboundedSender<Act>)>,
     /// The number of the next client.
     next: u64,
+    /// Whether messages change.
+    pub(crate) changes_messages: bool,
     /// Clients that have vanished.
     pub(crate) vanished: Vec<u64>,
 }
@@ -103,6 +105,7 @@ impl World {
         let room_ids = (1..=random.within(1..4)).map(|n| RoomId::new(n).unwrap());
         Self {
             room_ids: room_ids.collect(),
+            changes_messages: random.percent(60),
             random,
             log,
             judge,

@@ -33,6 +33,7 @@ fn actions() -> Vec<(String, Action, bool)> {
                 Action::Delete(Authorship::Other),
             ),
             ("set or clear a reaction", Action::React),
+            ("type", Action::Type),
         ] {
             actions.push((format!("{name}{when}"), action, frozen));
         }
@@ -180,7 +181,7 @@ fn is_permitted_by_the_contract(
     };
     match action {
         Action::Read | Action::Leave => Ok(()),
-        Action::Write | Action::React | Action::Edit(Authorship::Own) => may_write(),
+        Action::Write | Action::React | Action::Type | Action::Edit(Authorship::Own) => may_write(),
         Action::WriteWithoutWaiting => may_write().and_then(|()| by_role(rank >= 2)),
         Action::Edit(Authorship::Other) => Err(AccessDenied::Forbidden(Forbidden::Author)),
         Action::Delete(whose) if rank >= 2 || whose == Authorship::Other => by_role(rank >= 2),

@@ -92,6 +92,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            visibility: crate::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

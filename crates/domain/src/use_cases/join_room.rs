@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Permits;
 use crate::{
-    AccessDenied, Action, Identity, Permit, ReadState, Rev, Role, RoomId, Seq, StorageError, UserId,
+    AccessDenied, Action, Identity, Permit, ReadState, Rev, Role, RoomId, Seq, StorageError,
+    UserId,
     ports::{AccessHook, NoAnswer, RoomRepository},
 };
 

@@ -95,6 +95,7 @@ mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::Only([room(2), room(3)].into()),
+            visibility: crate::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

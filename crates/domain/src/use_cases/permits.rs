@@ -208,6 +208,7 @@ pub(super) mod tests {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::Only([room(1)].into()),
+            visibility: crate::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

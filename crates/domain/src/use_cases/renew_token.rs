@@ -63,6 +63,7 @@ mod tests {
                 name: DisplayName::from_text(name),
             },
             rooms: RoomAccess::All,
+            visibility: crate::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(0),
             valid_until: Timestamp::from_unix_millis(0),

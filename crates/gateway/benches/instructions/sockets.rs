@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use chat_adapters::LocalRoomEvents;
 use chat_domain::ports::{
-    Clock, MockChangeRepository, MockInbox, MockRoomDeletion, MockRoomDirectory, MockSanctions,
-    RecentSanctions, SanctionsCursor,
+    Clock, MockAcquaintances, MockChangeRepository, MockInbox, MockRoomDeletion, MockRoomDirectory,
+    MockSanctions, RecentSanctions, SanctionsCursor,
 };
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
@@ -131,6 +131,7 @@ impl Served {
                 directory: Arc::new(MockRoomDirectory::new()),
                 deletion: Arc::new(MockRoomDeletion::new()),
                 inbox: Arc::new(MockInbox::new()),
+                acquaintances: Arc::new(no_acquaintances()),
                 room_default: RoomKind::Open,
                 storage: log,
                 events: Arc::new(LocalRoomEvents::default()),
@@ -165,6 +166,13 @@ impl Served {
             token: tokens::token(),
         }
     }
+}
+
+/// Nothing is stored about users.
+fn no_acquaintances() -> MockAcquaintances {
+    let mut acquaintances = MockAcquaintances::new();
+    acquaintances.expect_note_seen().returning(|_| Ok(()));
+    acquaintances
 }
 
 /// No token is revoked.

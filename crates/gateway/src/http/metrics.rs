@@ -54,6 +54,18 @@ async fn scrape(status: &Status) -> prometheus::Result<String> {
         "Different rooms that they watch.",
         rooms,
     )?;
+    let presence = gateway.presence.counts();
+    found.gauges(
+        "chat_online_users",
+        "Users that are online on this node and on the others, as it knows.",
+        "node",
+        [("this", presence.local), ("others", presence.others)],
+    )?;
+    found.gauge(
+        "chat_watched_users",
+        "Different users that connections watch.",
+        presence.watched,
+    )?;
     found.counters(
         "chat_refusals_total",
         "What was refused because of a limit.",

@@ -50,6 +50,9 @@ pub(crate) enum EventName {
     SetReaction,
     ListReactions,
     ListChanges,
+    SetTyping,
+    ListPresent,
+    WatchUsers,
     /// None that is known.
     Unknown,
 }
@@ -81,6 +84,9 @@ impl EventName {
             Some("setReaction") => Self::SetReaction,
             Some("listReactions") => Self::ListReactions,
             Some("listChanges") => Self::ListChanges,
+            Some("setTyping") => Self::SetTyping,
+            Some("listPresent") => Self::ListPresent,
+            Some("watchUsers") => Self::WatchUsers,
             _ => Self::Unknown,
         }
     }
@@ -111,6 +117,9 @@ impl EventName {
             Self::SetReaction => "setReaction",
             Self::ListReactions => "listReactions",
             Self::ListChanges => "listChanges",
+            Self::SetTyping => "setTyping",
+            Self::ListPresent => "listPresent",
+            Self::WatchUsers => "watchUsers",
             Self::Unknown => "unknown",
         }
     }
@@ -144,6 +153,9 @@ impl Label for EventName {
             Self::SetReaction,
             Self::ListReactions,
             Self::ListChanges,
+            Self::SetTyping,
+            Self::ListPresent,
+            Self::WatchUsers,
             Self::Unknown,
         ]
     }

@@ -16,6 +16,7 @@ fn issued(at: Option<i64>) -> Identity {
             name: DisplayName::from_text("Ada"),
         },
         rooms: RoomAccess::All,
+        visibility: chat_domain::Visibility::Visible,
         issued_at: at.map(Timestamp::from_unix_millis),
         expires_at: Timestamp::from_unix_millis(i64::MAX),
         valid_until: Timestamp::from_unix_millis(i64::MAX),

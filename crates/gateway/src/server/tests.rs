@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAuthenticator,
-    MockChangeRepository, MockClock, MockInbox, MockRoomDeletion, MockRoomDirectory,
-    MockRoomEvents, MockRoomRepository, MockSanctions, PoolStatus, ReadLimit, RecentSanctions,
-    SanctionsCursor, StorageHealth,
+    AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAcquaintances,
+    MockAuthenticator, MockChangeRepository, MockClock, MockInbox, MockRoomDeletion,
+    MockRoomDirectory, MockRoomEvents, MockRoomRepository, MockSanctions, PoolStatus, ReadLimit,
+    RecentSanctions, SanctionsCursor, StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -75,6 +75,7 @@ fn app() -> App {
                 name: DisplayName::from_text("Ada"),
             },
             rooms: RoomAccess::All,
+            visibility: chat_domain::Visibility::Visible,
             issued_at: None,
             expires_at: Timestamp::from_unix_millis(i64::MAX),
             valid_until: Timestamp::from_unix_millis(i64::MAX),
@@ -111,6 +112,8 @@ fn app() -> App {
         .expect_serve()
         .returning(move |_| activated.store(true, Ordering::Relaxed));
     events.expect_release().return_const(());
+    let mut acquaintances = MockAcquaintances::new();
+    acquaintances.expect_note_seen().returning(|_| Ok(()));
     App::new(AppOptions {
         messages: Arc::new(StorageWithoutAppends),
         changes: Arc::new(MockChangeRepository::new()),
@@ -118,6 +121,7 @@ fn app() -> App {
         directory: Arc::new(MockRoomDirectory::new()),
         deletion: Arc::new(MockRoomDeletion::new()),
         inbox: Arc::new(MockInbox::new()),
+        acquaintances: Arc::new(acquaintances),
         room_default: RoomKind::Open,
         storage: Arc::new(StorageWithoutAppends),
         events: Arc::new(events),

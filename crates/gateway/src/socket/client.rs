@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use chat_delivery::Moment;
-use chat_domain::{ConnectionId, Identity, Membership};
+use chat_domain::{ConnectionId, Identity, Membership, Visibility};
 use opentelemetry::Context;
 use tracing::Span;
 
@@ -35,6 +35,8 @@ pub(crate) struct Client {
     pub(super) membership: Mutex<Membership>,
     pub(crate) exclusions: Exclusions,
     connected_at: tokio::time::Instant,
+    /// As what the connection counts among those of its user, while it does.
+    counted_as: Mutex<Option<Visibility>>,
     /// When the client first asked for its rooms.
     listed_rooms: OnceLock<Moment>,
 }
@@ -96,8 +98,10 @@ impl Client {
         clients: Arc<Clients>,
         trace: Option<Context>,
     ) -> Arc<Self> {
+        let identity = Arc::new(identity);
+        session.outbox().set_identity(identity.clone());
         Arc::new(Self {
-            identity: Mutex::new(Arc::new(identity)),
+            identity: Mutex::new(identity),
             session,
             clients,
             inbox: Inbox::new(gateway.limits.max_in_flight),
@@ -105,6 +109,7 @@ impl Client {
             membership: Mutex::default(),
             exclusions: Exclusions::default(),
             connected_at: tokio::time::Instant::now(),
+            counted_as: Mutex::default(),
             listed_rooms: OnceLock::new(),
             gateway,
         })
@@ -128,6 +133,7 @@ impl Client {
     /// Replaces what the client's token states. Only [`Clients`] may, which knows when it
     /// expires.
     pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
+        self.outbox().set_identity(identity.clone());
         *lock(&self.identity) = identity;
     }
 
@@ -139,6 +145,40 @@ impl Client {
         let identity = Arc::new(identity);
         self.clients.renew(self, &identity)?;
         Ok(identity)
+    }
+
+    /// Lets others see that the user is online, unless its token hides it.
+    pub(super) fn appear(&self) {
+        let mut counted_as = lock(&self.counted_as);
+        if counted_as.is_none() {
+            let identity = self.identity();
+            let presence = &self.gateway.presence;
+            presence.connect(&identity.user, identity.visibility);
+            *counted_as = Some(identity.visibility);
+        }
+    }
+
+    /// Lets others see the user, or not, as its new token states.
+    pub(super) fn reappear(&self, identity: &Identity) {
+        let mut counted_as = lock(&self.counted_as);
+        let presence = &self.gateway.presence;
+        match (*counted_as, identity.visibility) {
+            (Some(Visibility::Visible), Visibility::Invisible) => presence.hide(&identity.user),
+            (Some(Visibility::Invisible), Visibility::Visible) => {
+                presence.connect(&identity.user, Visibility::Visible);
+            }
+            _ => return,
+        }
+        *counted_as = Some(identity.visibility);
+    }
+
+    /// The connection has ended. Only the first call has an effect. Not called where a connection
+    /// is closed: that may be while it is told of another user's presence.
+    pub(super) fn disappear(&self) {
+        if lock(&self.counted_as).take() == Some(Visibility::Visible) {
+            let presence = &self.gateway.presence;
+            presence.disconnect(&self.identity().user.id);
+        }
     }
 
     /// Notes that the client asks for its rooms.

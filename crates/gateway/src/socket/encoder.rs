@@ -1,13 +1,17 @@
 //! The frames of rooms that connections have joined, and of rooms that they watch.
 
 use bytes::Bytes;
-use chat_delivery::{Encoder, RemovalReason, SummaryEncoder, SummaryEvent};
+use chat_delivery::{
+    Encoder, PresenceEncoder, RemovalReason, SummaryEncoder, SummaryEvent, UserPresence,
+};
 use chat_domain::{
     ChangeSubject, ChangedMessage, MemberView, Message, ReactionKey, RoomId, RoomOverview, Seq,
-    StoredChange, StoredMessage, UserId,
+    StoredChange, StoredMessage, User, UserId,
 };
 
-use super::objects::{EncodedOverview, MarkedRead, RoomRemoved, json, message_json_for};
+use super::objects::{
+    EncodedOverview, MarkedRead, RoomRemoved, Typing, WireUserPresence, json, message_json_for,
+};
 use super::packet;
 
 /// Encodes for Socket.IO.
@@ -53,12 +57,22 @@ impl Encoder for SocketIoEncoder {
         packet::event("markedRead", &MarkedRead::new(room_id, user_id, seq))
     }
 
+    fn typing(&self, room_id: RoomId, user: &User, typing: bool) -> Bytes {
+        packet::event("typing", &Typing::new(room_id, user, typing))
+    }
+
     fn rules_change(&self, change: &StoredChange) -> Bytes {
         let event = match change.subject() {
             ChangeSubject::Room => "roomChanged",
             ChangeSubject::Member(_) => "memberChanged",
         };
         packet::event_of_json(event, change.encoded())
+    }
+}
+
+impl PresenceEncoder for SocketIoEncoder {
+    fn user_presence(&self, presence: &UserPresence) -> Bytes {
+        packet::event("userPresence", &WireUserPresence::new(presence))
     }
 }
 

@@ -118,6 +118,7 @@ async fn admit(
         }
     };
     session.place().connected();
+    client.appear();
     tracing::debug!(
         user = %client.identity().user.id,
         client = %session.client_address(),

@@ -3,11 +3,12 @@
 mod changes;
 mod inbox;
 mod rules;
+mod signals;
 
 use chat_delivery::Admission;
 use chat_domain::{
     ClientMessageId, Identity, Message, MessageChanges, ReactionKey, ReadState, RoomId, Seq,
-    Timestamp, UserId,
+    Timestamp, User, UserId,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -22,6 +23,7 @@ pub(crate) use self::rules::{
     MemberAck, MemberChanged, MemberObject, MembersAck, RoomAck, RoomChanged, RoomObject,
     SanctionedObject,
 };
+pub(crate) use self::signals::{PresentAck, Typing, TypingAck, WatchedUsersAck, WireUserPresence};
 
 /// A message.
 // `newMessage`, and `message` in an acknowledgement.
@@ -98,6 +100,15 @@ pub(crate) struct WireUser<'a> {
     /// The id, if no name is known.
     #[schema(max_length = 255, example = "Ada")]
     name: &'a str,
+}
+
+impl<'a> WireUser<'a> {
+    pub(crate) fn of(user: &'a User) -> Self {
+        Self {
+            id: user.id.as_str(),
+            name: user.name.as_str(),
+        }
+    }
 }
 
 impl<'a> WireMessage<'a> {

@@ -20,7 +20,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use chat_delivery::{Gone, LiveGive, Recipient};
-use chat_domain::ConnectionId;
+use chat_domain::{ConnectionId, Identity, User, UserId, Visibility};
 use socketioxide::TransportType;
 use socketioxide::socket::Socket;
 use tokio::runtime::Handle;
@@ -41,6 +41,8 @@ pub(crate) struct Outbox {
     /// Upgraded before the state is locked: dropping the last reference to the socket ends
     /// in [`close`](Self::close), which locks the state.
     socket: OnceLock<Weak<Socket>>,
+    /// What the client's token states, once it has connected.
+    identity: Mutex<Option<Arc<Identity>>>,
     /// Whether frames are written, so that the socket is not needed any more.
     writes_frames: AtomicBool,
     flushed: Notify,
@@ -58,6 +60,7 @@ impl Outbox {
             id,
             state: Mutex::new(State::new()),
             socket: OnceLock::new(),
+            identity: Mutex::default(),
             writes_frames: AtomicBool::new(false),
             flushed: Notify::new(),
             space: Notify::new(),
@@ -73,6 +76,11 @@ impl Outbox {
         let mut state = lock(&self.state);
         self.hand_over(&mut state, Some(socket));
         self.mark(&mut state);
+    }
+
+    /// Sets what the client's token states.
+    pub(crate) fn set_identity(&self, identity: Arc<Identity>) {
+        *lock(&self.identity) = Some(identity);
     }
 
     /// Returns socketioxide's socket, as long as packets are handed over to it.
@@ -270,6 +278,21 @@ impl Flush for Outbox {
 impl Recipient for Outbox {
     fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    fn is_of(&self, user_id: &UserId) -> bool {
+        let identity = lock(&self.identity);
+        identity
+            .as_ref()
+            .is_some_and(|identity| identity.user.id == *user_id)
+    }
+
+    fn visit_user(&self, visit: &mut dyn FnMut(&User)) {
+        let identity = lock(&self.identity).clone();
+        let visible = identity.filter(|identity| identity.visibility == Visibility::Visible);
+        if let Some(identity) = visible {
+            visit(&identity.user);
+        }
     }
 
     fn give(&self, frames: Bytes) {

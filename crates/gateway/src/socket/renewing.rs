@@ -29,6 +29,8 @@ pub(super) async fn renew(
         .leave_room
         .execute_for_excluded(client.id(), membership, &renewed);
     gateway.watchers.renew(client.id(), &renewed);
+    gateway.presence.renew(client.id(), &renewed);
+    client.reappear(&renewed);
     let left = excluded
         .into_iter()
         .map(|room_id| packet::event("leftRoom", &LeftRoom::removed(room_id)));

@@ -11,7 +11,7 @@ use chat_domain::use_cases::{
     ChangeMessageError, ChangeRulesError, ConnectError, DeleteRoomError, GetRoomError,
     JoinRoomError, ListMembersError, ListMessagesError, ListReactionsError, ListRoomsError,
     MarkReadError, Page, ProductViewError, RenewTokenError, RoomsPage, SendMessageError,
-    SetNotifyError, WatchRoomsError,
+    SetNotifyError, SetTypingError, WatchRoomsError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -171,6 +171,11 @@ impl Failure {
         }
     }
 
+    /// It cannot be determined what the user may do, or see.
+    pub(crate) fn not_determined(error: &StorageError) -> Self {
+        Self::storage(error, "the rooms cannot be read now")
+    }
+
     /// Storage failed. The cause is not sent; `storage_watch` logs outages.
     fn storage(error: &StorageError, unavailable: &str) -> Self {
         match error {
@@ -309,6 +314,18 @@ impl From<MarkReadError> for Failure {
             MarkReadError::Denied(denied) => denied.into(),
             MarkReadError::Storage(storage) => {
                 Self::storage(storage, "the read pointer was not moved")
+            }
+        }
+    }
+}
+
+impl From<SetTypingError> for Failure {
+    fn from(error: SetTypingError) -> Self {
+        match &error {
+            SetTypingError::Denied(denied) => denied.into(),
+            // It was tried again.
+            SetTypingError::Outdated => {
+                Self::new(Code::Unavailable, "the room's rules change without pause")
             }
         }
     }

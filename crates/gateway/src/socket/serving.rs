@@ -202,6 +202,8 @@ async fn serve(client: Arc<Client>) {
                 let leave_room = &client.gateway.leave_room;
                 leave_room.execute_for_all(client.id(), &mut membership);
                 client.gateway.watchers.unwatch(client.id());
+                client.gateway.presence.unwatch(client.id());
+                client.disappear();
             }
         }
     }

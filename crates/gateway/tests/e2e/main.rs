@@ -41,6 +41,7 @@ mod outage;
 mod overload;
 mod packet_size;
 mod payloads;
+mod presence;
 mod rates;
 mod read_pace;
 mod read_pointers;
@@ -56,6 +57,7 @@ mod spread_closing;
 mod storage;
 mod traces;
 mod transport;
+mod typing;
 mod watching;
 
 /// Declares a test on each database for each `async fn(&Database)`.

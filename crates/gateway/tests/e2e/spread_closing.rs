@@ -52,6 +52,7 @@ impl Node {
             directory: database.clone(),
             deletion: database.clone(),
             inbox: database.clone(),
+            acquaintances: database.clone(),
             room_default: RoomKind::Open,
             sanctions: database.clone(),
             storage: database,

@@ -46,6 +46,7 @@ pub(crate) fn token(id: &str, rooms: Option<&[u64]>) -> Arc<Identity> {
         expires_at: Timestamp::from_unix_millis(0),
         valid_until: Timestamp::from_unix_millis(0),
         grants: None,
+        visibility: chat_domain::Visibility::Visible,
         issued_at: None,
     })
 }

@@ -29,6 +29,7 @@ fn identity(rooms: RoomAccess) -> Identity {
             name: DisplayName::from_text("Ada"),
         },
         rooms,
+        visibility: crate::Visibility::Visible,
         issued_at: None,
         expires_at: Timestamp::from_unix_millis(0),
         valid_until: Timestamp::from_unix_millis(0),

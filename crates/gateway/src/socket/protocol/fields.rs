@@ -21,6 +21,7 @@ use super::{Malformed, Text, Token, malformed, malformed_field, metadata};
 
 mod changes;
 mod extras;
+mod signals;
 
 /// Ten years, in seconds. For longer, a client leaves the time out.
 const MAX_SECONDS: u64 = 315_360_000;
@@ -59,6 +60,8 @@ pub(crate) struct Fields<'a> {
     after_rev: Option<&'a RawValue>,
     reply_to: Option<&'a RawValue>,
     mentions: Option<&'a RawValue>,
+    typing: Option<&'a RawValue>,
+    user_ids: Option<&'a RawValue>,
     pub(super) has_duplicates: bool,
 }
 
@@ -450,6 +453,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "afterRev" => &mut fields.after_rev,
                 "replyTo" => &mut fields.reply_to,
                 "mentions" => &mut fields.mentions,
+                "typing" => &mut fields.typing,
+                "userIds" => &mut fields.user_ids,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                     fields.has_duplicates |= !unknown.insert(key);

@@ -192,7 +192,11 @@ fn check_times(
             }
             match edit {
                 Edit::Joined { rev, .. } if joined_at.is_none() => joined_at = Some(*rev),
-                Edit::Shown { seq, by, state } if matches!(by, Shown::Message | Shown::Change) => {
+                Edit::Shown {
+                    seq,
+                    by: Shown::Message | Shown::Change,
+                    state,
+                } => {
                     had.entry(*seq).or_default().push((state.rev, entry.at));
                 }
                 _ => {}
