@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chat_domain::{BoxError, Role};
 use serde::Deserialize;
+use serde_json::Value;
 
 const DEFAULT_TTL: Duration = Duration::from_secs(30);
 const MAX_TTL: Duration = Duration::from_secs(3600);
@@ -28,8 +29,9 @@ struct Body {
 impl Answer {
     /// Reads `{ "allow": bool, "role"?, "ttlSeconds"? }`. Unknown keys are ignored.
     pub(super) fn parse(body: &[u8]) -> Result<Self, BoxError> {
-        // An array of the values, in their order, would be one to serde.
-        if !body.trim_ascii_start().starts_with(b"{") {
+        // An array of the values, in their order, would be one to serde, which also passes over
+        // what is not Unicode in unknown keys.
+        if !serde_json::from_slice::<Value>(body)?.is_object() {
             return Err("the response is not a JSON object".into());
         }
         let body: Body = serde_json::from_slice(body)?;
@@ -94,5 +96,6 @@ mod tests {
         ] {
             assert!(Answer::parse(body.as_bytes()).is_err(), "{body}");
         }
+        assert!(Answer::parse(b"{\"allow\":true,\"\xa4\":0}").is_err());
     }
 }
