@@ -58,9 +58,9 @@ pub enum CallOutcome {
     Allowed,
     /// The user may not join.
     Denied,
-    /// There was no complete response in time.
+    /// The call took too long.
     Timeout,
-    /// There was no connection, or no response on it.
+    /// The connection failed or was closed before a response arrived.
     Connection,
     /// The response's status is not a success.
     Status,

@@ -41,7 +41,7 @@ pub(crate) struct HttpClient {
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
-/// Why there is no response, or only a part of it. Never contains the URL's query.
+/// Why a response is missing or incomplete. Never contains the URL's query.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExchangeError {
     /// No response has begun.

@@ -19,7 +19,7 @@ pub(super) enum Channel {
     Nodes,
     /// What the nodes do.
     Reports,
-    /// Who is online.
+    /// Presence of users.
     Presence,
     /// Answers to this node.
     Answers,

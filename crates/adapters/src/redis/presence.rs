@@ -1,4 +1,4 @@
-//! What the nodes say to each other about who is online, on the way to the server and back.
+//! Publishes presence to the other nodes, and receives theirs.
 
 mod message;
 

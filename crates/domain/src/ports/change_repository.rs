@@ -137,8 +137,8 @@ pub struct ChangesPage {
     pub messages: Vec<ChangedMessage>,
     /// Whether there are more after these, up to the position.
     pub has_more: bool,
-    /// The number of the room's newest change, wherever its message is, read before the messages: every message whose
-    /// latest change is up to this one, and that the page should contain, is visible to it.
+    /// The number of the room's newest change, to any of its messages. It is read before the
+    /// messages, so the page misses no change up to this one.
     pub newest: Rev,
     /// The room's generation at the moment of the read.
     pub generation: Generation,

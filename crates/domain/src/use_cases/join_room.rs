@@ -113,11 +113,11 @@ impl JoinRoom {
         }
     }
 
-    /// Decides how the user joins the room; `after` is the last message that the client
-    /// has, if it asks to catch up, and `after_rev` the last change. Any room number can be joined, unless a rule forbids it: a
-    /// room without messages is at [`Seq::START`]. Calls `enter` before the room's state and
-    /// rules are read, so that no change is missed, and again after the access hook was asked;
-    /// nothing is done for a room that the token does not allow.
+    /// Decides how the user joins the room. If the client asks to catch up, `after` is the last
+    /// message that it has, and `after_rev` the last change. Any room number can be joined, unless
+    /// a rule forbids it: a room without messages is at [`Seq::START`]. Calls `enter` before the
+    /// room's state and rules are read, so that no change is missed, and again after the access
+    /// hook was asked. Nothing is done for a room that the token does not allow.
     ///
     /// # Errors
     /// [`JoinRoomError`].

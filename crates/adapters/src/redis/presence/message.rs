@@ -1,4 +1,4 @@
-//! What the nodes say to each other about who is online: typed, versioned JSON.
+//! The presence messages that nodes exchange: typed, versioned JSON.
 //!
 //! To all nodes, on the channel `{prefix}presence`:
 //!
