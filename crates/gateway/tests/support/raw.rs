@@ -157,7 +157,7 @@ impl RawSocket {
     pub(crate) async fn closed(&mut self) {
         let mut last = self.next_past_heartbeats().await;
         if last.as_deref() == Some("1") {
-            last = self.next().await;
+            last = self.next_past_heartbeats().await;
         }
         assert_eq!(last, None);
     }
