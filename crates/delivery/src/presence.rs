@@ -253,25 +253,20 @@ impl<R: Recipient> Presence<R> {
                 }
                 continue;
             };
-            let mut from = 0;
+            let mut after = None;
             loop {
-                let told = self.tell_some(key, from);
+                let told = self.tell_some(key, after);
                 interval.1 += told.packets;
-                let Some((next, version)) = told.next else {
-                    break;
-                };
-                from = next;
-                yield_now().await;
-                let mut state = lock(&self.state);
-                if !state.watched.is_version(key, version) {
-                    state.watched.look_at(key);
+                if told.next.is_none() {
                     break;
                 }
+                after = told.next;
+                yield_now().await;
             }
         }
     }
 
-    fn tell_some(&self, key: watched::Key, from: usize) -> watched::Told {
+    fn tell_some(&self, key: watched::Key, after: Option<ConnectionId>) -> watched::Told {
         let mut state = lock(&self.state);
         let State {
             local,
@@ -282,7 +277,7 @@ impl<R: Recipient> Presence<R> {
         let mut encoded: Option<(UserPresence, Bytes)> = None;
         watched.tell(
             key,
-            from,
+            after,
             CONNECTIONS_AT_ONCE,
             |user_id| local.contains(user_id) || others.contains(user_id),
             |recipient, presence| {

@@ -67,9 +67,7 @@ impl<R: Recipient> Presence<R> {
             }
             let mut state = lock(&self.state);
             self.expire(&mut state);
-            if let Some(exchange) = &self.exchange {
-                publish(&mut state, &**exchange);
-            }
+            publish(&mut state, self.exchange.as_deref());
             drop(state);
             self.has_news.notify_one();
         }
@@ -99,9 +97,12 @@ impl<R: Recipient> Presence<R> {
     }
 }
 
-/// Publishes what other nodes do not know yet.
-fn publish<R>(state: &mut State<R>, exchange: &dyn PresenceExchange) {
+/// Publishes what other nodes do not know yet, if there are any.
+fn publish<R>(state: &mut State<R>, exchange: Option<&dyn PresenceExchange>) {
     let changes = state.local.take_changes();
+    let Some(exchange) = exchange else {
+        return;
+    };
     let exchanging = &mut state.exchanging;
     let now = Instant::now();
     if exchanging.connected.is_none() {
@@ -214,5 +215,34 @@ impl<R: Recipient> PresenceListener for Presence<R> {
         if !outcome.changes.is_empty() {
             self.has_news.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_domain::{DisplayName, User};
+
+    use super::*;
+    use crate::presence::local::Local;
+    use crate::presence::others::Others;
+    use crate::presence::seen::SeenUsers;
+    use crate::presence::watched::Watched;
+
+    #[tokio::test]
+    async fn a_node_without_others_keeps_no_news_for_them() {
+        let mut state: State<()> = State {
+            local: Local::default(),
+            others: Others::default(),
+            watched: Watched::default(),
+            seen: SeenUsers::default(),
+            exchanging: Exchanging::default(),
+        };
+        let ada = User {
+            id: UserId::new("ada").unwrap(),
+            name: DisplayName::from_text("Ada"),
+        };
+        state.local.connect(&ada);
+        publish(&mut state, None);
+        assert!(state.local.take_changes().is_empty());
     }
 }

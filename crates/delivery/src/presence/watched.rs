@@ -1,9 +1,10 @@
 //! The users that connections of this node watch, and what they were told.
 //!
-//! A watched user costs about 32 bytes per connection: a [`Pair`] of the user, and its key in the
-//! connection's list.
+//! A watched user costs about 32 bytes per connection: what the connection was told, and the
+//! user's key in the connection's list.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,19 +43,16 @@ struct Watcher<R> {
 /// A user that is watched.
 struct Subject {
     id: UserId,
-    pairs: Vec<Pair>,
+    /// The connections that watch it, in an order in which a walk can go on where it was.
+    watching: BTreeMap<ConnectionId, View>,
     last_seen: Option<Timestamp>,
     told: Option<Instant>,
     is_waiting: bool,
-    /// Increases when a pair is removed, so that a walk of the pairs finds that it may have
-    /// missed one.
-    version: u64,
 }
 
-/// A watched user, and a connection that watches it.
+/// How a connection sees a user that it watches.
 #[derive(Clone, Copy)]
-struct Pair {
-    connection: ConnectionId,
+struct View {
     /// Whether both users share a room.
     is_covered: bool,
     /// Whether the connection was told that the user is online.
@@ -91,8 +89,8 @@ pub struct UserPresence {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) packets: usize,
-    /// Where to go on in the list, and of which version; `None` at its end.
-    pub(super) next: Option<(usize, u64)>,
+    /// The last connection, if there are further ones.
+    pub(super) next: Option<ConnectionId>,
 }
 
 impl<R> Default for Watched<R> {
@@ -137,11 +135,11 @@ impl<R> Watched<R> {
                 if let Some(found) = found {
                     subject.last_seen = subject.last_seen.max(found.last_seen);
                 }
-                subject.pairs.push(Pair {
-                    connection: id,
+                let view = View {
                     is_covered: found.is_some(),
                     is_online,
-                });
+                };
+                subject.watching.insert(id, view);
                 states.push(subject.as_seen(found.is_some(), is_online));
             }
             keys.push(key);
@@ -166,11 +164,10 @@ impl<R> Watched<R> {
         self.keys.insert(user_id.clone(), key);
         let subject = Subject {
             id: user_id.clone(),
-            pairs: Vec::new(),
+            watching: BTreeMap::new(),
             last_seen: None,
             told: None,
             is_waiting: false,
-            version: 0,
         };
         self.subjects.insert(key, subject);
         key
@@ -192,12 +189,8 @@ impl<R> Watched<R> {
             let Some(subject) = self.subjects.get_mut(&key) else {
                 continue;
             };
-            let place = subject.pairs.iter().position(|pair| pair.connection == id);
-            if let Some(place) = place {
-                subject.pairs.swap_remove(place);
-                subject.version += 1;
-            }
-            if subject.pairs.is_empty()
+            subject.watching.remove(&id);
+            if subject.watching.is_empty()
                 && let Some(subject) = self.subjects.remove(&key)
             {
                 self.keys.remove(&subject.id);
@@ -283,12 +276,12 @@ impl<R> Watched<R> {
         }
     }
 
-    /// Tells connections about a user, from this place on in its list, at most `limit` further.
-    /// `give` returns whether the connection took it; one that did not is told later.
+    /// Tells at most `limit` connections about a user, those that follow `after`. `give` returns
+    /// whether the connection took it; one that did not is told later.
     pub(super) fn tell(
         &mut self,
         key: Key,
-        from: usize,
+        after: Option<ConnectionId>,
         limit: usize,
         is_online: impl Fn(&UserId) -> bool,
         mut give: impl FnMut(&R, &UserPresence) -> bool,
@@ -302,28 +295,31 @@ impl<R> Watched<R> {
             .map(|(is_covered, is_online)| subject.as_seen(is_covered, is_online));
         let [hidden, offline, online] = &states;
         let mut must_repeat = false;
-        let end = subject.pairs.len().min(from + limit);
-        for pair in subject.pairs.get_mut(from..end).unwrap_or_default() {
-            let appears = pair.is_covered && is_online;
-            if appears == pair.is_online {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = subject.watching.range_mut((start, Bound::Unbounded));
+        let mut last = None;
+        for (id, view) in rest.by_ref().take(limit) {
+            last = Some(*id);
+            let appears = view.is_covered && is_online;
+            if appears == view.is_online {
                 continue;
             }
-            let state = match (pair.is_covered, appears) {
+            let state = match (view.is_covered, appears) {
                 (false, _) => hidden,
                 (true, false) => offline,
                 (true, true) => online,
             };
-            let Some(watcher) = self.watchers.get(&pair.connection) else {
+            let Some(watcher) = self.watchers.get(id) else {
                 continue;
             };
             if give(&watcher.recipient, state) {
-                pair.is_online = appears;
+                view.is_online = appears;
                 told.packets += 1;
             } else {
                 must_repeat = true;
             }
         }
-        told.next = (end < subject.pairs.len()).then_some((end, subject.version));
+        told.next = rest.next().and(last);
         if told.packets > 0 || must_repeat {
             subject.told = Some(Instant::now());
         }
@@ -331,12 +327,6 @@ impl<R> Watched<R> {
             self.look_at(key);
         }
         told
-    }
-
-    /// Returns whether the list of a user's watchers is still of this version.
-    pub(super) fn is_version(&self, key: Key, version: u64) -> bool {
-        let subject = self.subjects.get(&key);
-        subject.is_none_or(|subject| subject.version == version)
     }
 
     /// Returns what a connection watches.
@@ -351,10 +341,9 @@ impl<R> Watched<R> {
     /// Returns a watched user, and the identities of the connections that watch it.
     pub(super) fn watchers_of(&self, key: Key) -> Option<(UserId, Vec<IdentifiedConnection>)> {
         let subject = self.subjects.get(&key)?;
-        let pairs = subject.pairs.iter();
-        let watchers = pairs.filter_map(|pair| {
-            let watcher = self.watchers.get(&pair.connection)?;
-            Some((pair.connection, watcher.identity.clone()))
+        let watchers = subject.watching.keys().filter_map(|id| {
+            let watcher = self.watchers.get(id)?;
+            Some((*id, watcher.identity.clone()))
         });
         Some((subject.id.clone(), watchers.collect()))
     }
@@ -375,11 +364,10 @@ impl<R> Watched<R> {
         if let Some(found) = found {
             subject.last_seen = subject.last_seen.max(found.last_seen);
         }
-        let mut pairs = subject.pairs.iter_mut();
-        if let Some(pair) = pairs.find(|pair| pair.connection == id)
-            && pair.is_covered != found.is_some()
+        if let Some(view) = subject.watching.get_mut(&id)
+            && view.is_covered != found.is_some()
         {
-            pair.is_covered = found.is_some();
+            view.is_covered = found.is_some();
             self.look_at(key);
         }
     }

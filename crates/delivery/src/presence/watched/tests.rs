@@ -66,7 +66,7 @@ impl World {
             let (online, told) = (&self.online, &self.told);
             self.watched.tell(
                 key,
-                0,
+                None,
                 100,
                 |user_id| online.contains(user_id),
                 |watcher, state| {
@@ -134,6 +134,34 @@ async fn a_watcher_that_cannot_take_an_update_is_told_later() {
     assert_eq!(world.watched.counts(), (0, 0));
     advance(PAUSE).await;
     assert_eq!(world.watched.take_waiting(), None);
+}
+
+/// Connections come and go between two steps of a walk.
+#[tokio::test(start_paused = true)]
+async fn a_walk_in_steps_tells_every_connection_once() {
+    let mut world = World::default();
+    for watcher in [1, 3, 5, 7] {
+        world.watch(watcher, &[("ada", true)]);
+    }
+    world.set("ada", true);
+    let key = world.watched.take_waiting().unwrap();
+    let mut told = Vec::new();
+    let mut after = None;
+    loop {
+        let give = |watcher: &u64, _: &UserPresence| {
+            told.push(*watcher);
+            true
+        };
+        let step = world.watched.tell(key, after, 2, |_| true, give);
+        if step.next.is_none() {
+            break;
+        }
+        after = step.next;
+        for gone in [1, 3] {
+            world.watched.unwatch(ConnectionId::new(gone));
+        }
+    }
+    assert_eq!(told, [1, 3, 5, 7]);
 }
 
 #[tokio::test(start_paused = true)]
