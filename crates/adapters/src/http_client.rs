@@ -1,13 +1,14 @@
-//! One HTTP/1.1 request on a connection of its own, bounded in size. Redirects are not followed.
+//! HTTP/1.1 requests to one URL, bounded in size. Redirects are not followed.
 //!
 //! The caller sets the deadline: dropping the future closes the connection.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chat_domain::BoxError;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{HOST, HeaderValue, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -16,6 +17,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use crate::http_url::HttpUrl;
@@ -23,6 +26,9 @@ use crate::tls::roots;
 
 /// The maximum size of a response's head.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// For how long a connection without requests may be used again: what lies between the gateway and
+/// the server forgets it later than that.
+const MAX_IDLE: Duration = Duration::from_secs(30);
 
 /// Where requests without TLS may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +45,16 @@ pub(crate) struct HttpClient {
     url: HttpUrl,
     unencrypted: Unencrypted,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// How many connections are kept for further requests.
+    most_kept: usize,
+    /// Those that are, and since when; the one that was used last is the last one.
+    kept: Mutex<Vec<(Open, Instant)>>,
+}
+
+struct Open {
+    requests: SendRequest<Full<Bytes>>,
+    /// Drives the connection, and ends with it.
+    _driver: JoinSet<()>,
 }
 
 /// Why a response is missing or incomplete. Never contains the URL's query.
@@ -47,17 +63,24 @@ pub(crate) enum ExchangeError {
     /// No response has begun.
     #[error("no response")]
     Connection(#[source] BoxError),
-    /// The body is too large, or broke off.
+    /// The body of a success is too large.
+    #[error("the response's body is too large")]
+    TooLarge(#[source] BoxError),
+    /// The body of a success broke off.
     #[error("the response's body cannot be read")]
     Body(#[source] BoxError),
 }
 
 impl HttpClient {
-    /// Prepares requests.
+    /// Prepares requests, and keeps so many connections for further ones.
     ///
     /// # Errors
     /// The system's trusted certificates cannot be read, or the host is not a valid name.
-    pub(crate) fn new(url: HttpUrl, unencrypted: Unencrypted) -> Result<Self, BoxError> {
+    pub(crate) fn new(
+        url: HttpUrl,
+        unencrypted: Unencrypted,
+        most_kept: usize,
+    ) -> Result<Self, BoxError> {
         let tls = match url.is_encrypted() {
             false => None,
             true => {
@@ -78,6 +101,8 @@ impl HttpClient {
             url,
             unencrypted,
             tls,
+            most_kept,
+            kept: Mutex::default(),
         })
     }
 
@@ -86,7 +111,8 @@ impl HttpClient {
     }
 
     /// Sends a request, of which the client sets the target and the headers `host` and
-    /// `user-agent`. Returns the response's status and, if that is a success, its body.
+    /// `user-agent`. Returns the response's status and, if that is a success, its body. If a
+    /// connection that was used before is closed without a response, the request is sent again.
     ///
     /// # Errors
     /// [`ExchangeError`], also if the body has more than `max_bytes`.
@@ -97,14 +123,60 @@ impl HttpClient {
     ) -> Result<(StatusCode, Bytes), ExchangeError> {
         self.address(&mut request)
             .map_err(ExchangeError::Connection)?;
-        let tcp = self.connect().await.map_err(ExchangeError::Connection)?;
-        match &self.tls {
-            None => exchange(tcp, request, max_bytes).await,
-            Some((connector, name)) => {
-                let tls = connector.connect(name.clone(), tcp).await;
-                let tls = tls.map_err(|error| ExchangeError::Connection(error.into()))?;
-                exchange(tls, request, max_bytes).await
+        if let Some(open) = self.take_kept() {
+            let exchanged = self.exchange_over(open, request.clone(), max_bytes).await;
+            if !matches!(exchanged, Err(ExchangeError::Connection(_))) {
+                return exchanged;
             }
+        }
+        let open = self.open().await.map_err(ExchangeError::Connection)?;
+        self.exchange_over(open, request, max_bytes).await
+    }
+
+    async fn exchange_over(
+        &self,
+        mut open: Open,
+        request: Request<Full<Bytes>>,
+        max_bytes: usize,
+    ) -> Result<(StatusCode, Bytes), ExchangeError> {
+        let no_response = |error: hyper::Error| ExchangeError::Connection(error.into());
+        open.requests.ready().await.map_err(no_response)?;
+        let response = open.requests.send_request(request).await;
+        let response = response.map_err(no_response)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Ok((status, Bytes::new()));
+        }
+        let body = Limited::new(response.into_body(), max_bytes).collect();
+        let body = body
+            .await
+            .map_err(|error| match error.is::<LengthLimitError>() {
+                true => ExchangeError::TooLarge(error),
+                false => ExchangeError::Body(error),
+            })?;
+        self.keep(open);
+        Ok((status, body.to_bytes()))
+    }
+
+    fn take_kept(&self) -> Option<Open> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|(open, since)| !open.requests.is_closed() && since.elapsed() < MAX_IDLE);
+        kept.pop().map(|(open, _)| open)
+    }
+
+    fn keep(&self, open: Open) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() < self.most_kept {
+            kept.push((open, Instant::now()));
+        }
+    }
+
+    async fn open(&self) -> Result<Open, BoxError> {
+        let tcp = self.connect().await?;
+        tcp.set_nodelay(true)?;
+        match &self.tls {
+            None => start(tcp).await,
+            Some((connector, name)) => start(connector.connect(name.clone(), tcp).await?).await,
         }
     }
 
@@ -134,35 +206,21 @@ impl HttpClient {
     }
 }
 
-async fn exchange(
+/// Starts HTTP on a connection.
+async fn start(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-    max_bytes: usize,
-) -> Result<(StatusCode, Bytes), ExchangeError> {
-    let no_response = |error: hyper::Error| ExchangeError::Connection(error.into());
-    let (mut requests, connection) = http1::Builder::new()
+) -> Result<Open, BoxError> {
+    let (requests, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .handshake(TokioIo::new(stream))
-        .await
-        .map_err(no_response)?;
-    let answered = async {
-        let response = requests.send_request(request).await.map_err(no_response)?;
-        let status = response.status();
-        if !status.is_success() {
-            return Ok((status, Bytes::new()));
-        }
-        let body = Limited::new(response.into_body(), max_bytes).collect();
-        let body = body.await.map_err(ExchangeError::Body)?;
-        Ok((status, body.to_bytes()))
-    };
-    // The connection is driven here, so that it ends with the exchange. Once it has ended, the
-    // answer tells why.
-    let driven = async {
+        .await?;
+    let mut driver = JoinSet::new();
+    driver.spawn(async move {
+        // The exchange in progress, or the next one, tells why it has ended.
         connection.await.ok();
-        std::future::pending().await
-    };
-    tokio::select! {
-        answer = answered => answer,
-        () = driven => unreachable!("it is pending"),
-    }
+    });
+    Ok(Open {
+        requests,
+        _driver: driver,
+    })
 }

@@ -43,6 +43,8 @@ mod stored_extras;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_inbox;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_outbox;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_rules;
 #[cfg(any(
     feature = "hooks",
@@ -51,6 +53,8 @@ mod stored_rules;
     feature = "redis"
 ))]
 mod tls;
+#[cfg(feature = "hooks")]
+pub mod webhooks;
 
 pub use clock::SystemClock;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

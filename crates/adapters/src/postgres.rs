@@ -14,6 +14,7 @@ mod inbox_query;
 mod message_columns;
 mod message_repository;
 mod migrations;
+mod outbox;
 mod page_query;
 mod pool;
 mod room_changes;
@@ -32,6 +33,7 @@ mod url;
 use std::sync::Arc;
 
 use chat_domain::BoxError;
+use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
@@ -76,5 +78,11 @@ impl Database {
     /// Sets what observes the batches of messages. Only the first call has an effect.
     pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
         self.commits.observe(observer);
+    }
+
+    /// Sets which events are recorded for the outbox; none before. Must be called before the
+    /// first session is opened. Only the first call has an effect.
+    pub fn record(&self, kinds: OutboxKinds) {
+        self.connector.record(kinds);
     }
 }

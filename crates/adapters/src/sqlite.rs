@@ -13,6 +13,7 @@ mod inbox_query;
 mod message_columns;
 mod message_repository;
 mod migrations;
+mod outbox;
 mod pool;
 mod room_changes;
 mod room_deletion;
@@ -26,9 +27,10 @@ mod store;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chat_domain::BoxError;
+use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
@@ -40,6 +42,7 @@ pub struct Database {
     pool: pool::Pool,
     writer: writer::Writer,
     commits: GroupCommit,
+    recorded: Arc<OnceLock<OutboxKinds>>,
 }
 
 impl Database {
@@ -54,18 +57,33 @@ impl Database {
         let pool = pool::Pool::new(file.clone(), pool_size)?;
         let writer = writer::Writer::start(file.clone());
         let stores = writer.clone();
+        let recorded: Arc<OnceLock<OutboxKinds>> = Arc::default();
+        let recorded_by_stores = recorded.clone();
         // There is one writer: a second lane would only wait for the first.
-        let commits = GroupCommit::start(1, move || store::SqliteStore::new(stores.clone()));
+        let commits = GroupCommit::start(1, move || {
+            store::SqliteStore::new(stores.clone(), recorded_by_stores.clone())
+        });
         Ok(Self {
             file,
             pool,
             writer,
             commits,
+            recorded,
         })
     }
 
     /// Sets what observes the batches of messages. Only the first call has an effect.
     pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
         self.commits.observe(observer);
+    }
+
+    /// Sets which events are recorded for the outbox; none before. Only the first call has an
+    /// effect.
+    pub fn record(&self, kinds: OutboxKinds) {
+        self.recorded.set(kinds).ok();
+    }
+
+    fn recorded(&self) -> OutboxKinds {
+        self.recorded.get().copied().unwrap_or_default()
     }
 }

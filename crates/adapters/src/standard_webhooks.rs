@@ -11,13 +11,11 @@ use std::str::FromStr;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-
-/// The header that identifies a request: the same in each repeat of it.
-pub(crate) const ID: &str = "webhook-id";
-/// The header that states when the request was sent.
-pub(crate) const TIMESTAMP: &str = "webhook-timestamp";
-/// The header with the signatures.
-pub(crate) const SIGNATURE: &str = "webhook-signature";
+use chat_domain::{BoxError, Timestamp};
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
 
 const PREFIX: &str = "whsec_";
 
@@ -67,9 +65,27 @@ pub struct Signer {
 }
 
 impl Signer {
+    /// Returns a request with this `webhook-id`, signed at this time. Whoever sends it sets its
+    /// target.
+    pub(crate) fn request(
+        &self,
+        id: &str,
+        at: Timestamp,
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, BoxError> {
+        let timestamp = at.unix_millis().div_euclid(1000);
+        let signature = self.sign(id, timestamp, &body);
+        Ok(Request::post("/")
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signature)
+            .body(Full::new(body))?)
+    }
+
     /// Returns the value of `webhook-signature` for a request with this `webhook-id`, this
     /// `webhook-timestamp` in seconds since 1970, and this body.
-    pub(crate) fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+    fn sign(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
         let signatures = std::iter::once(&self.current).chain(&self.previous);
         let signatures = signatures.map(|SigningSecret(key)| {
             let mut context = hmac::Context::with_key(key);

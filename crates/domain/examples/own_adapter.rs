@@ -129,6 +129,7 @@ impl RoomDirectory for OpenRooms {
         _: RoomId,
         _: RulesNumber,
         _: &RoomChange,
+        _: Option<UserId>,
     ) -> Result<Changed, ChangeError> {
         Err(StorageError::unavailable("these rooms have no rules").into())
     }

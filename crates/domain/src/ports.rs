@@ -17,6 +17,7 @@ mod inbox;
 mod message_repository;
 mod node_commands;
 mod node_roster;
+mod outbox;
 mod presence_exchange;
 mod revocations;
 mod room_deletion;
@@ -39,6 +40,10 @@ pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use node_roster::{NodeRoster, NodeStats, NodeStatsSource};
+pub use outbox::{
+    Backlog, LeaseHolder, LeaseRequest, NextDelivery, Outbox, OutboxEntry, OutboxKind, OutboxKinds,
+    OutboxLease, OutboxPlace, ParkedEntry, Settlement,
+};
 pub use presence_exchange::{NodeName, PresenceExchange, PresenceListener, PresenceNews};
 pub use revocations::{Revocations, RevocationsUnreachable};
 pub use room_deletion::{Closing, DeletedBatch, RoomDeletion};
@@ -69,6 +74,7 @@ pub use self::{
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     node_roster::{MockNodeRoster, MockNodeStatsSource},
+    outbox::MockOutbox,
     presence_exchange::{MockPresenceExchange, MockPresenceListener},
     revocations::MockRevocations,
     room_deletion::MockRoomDeletion,

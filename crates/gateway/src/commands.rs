@@ -9,6 +9,7 @@ mod migrate;
 mod rooms;
 mod serve;
 mod token;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ pub fn command_line() -> Command {
             rooms::room_command(),
             rooms::member_command(),
             rooms::ban_command(),
+            webhooks::command(),
         ])
 }
 
@@ -65,6 +67,7 @@ pub fn run(matches: &ArgMatches) -> Result<ExitCode, BoxError> {
             "healthcheck" => healthcheck::run(&settings).await,
             "kick" => kick::run(&settings, arguments).await,
             "room" | "member" | "ban" => rooms::run(&settings, name, arguments).await,
+            "webhooks" => webhooks::run(&settings, arguments).await,
             "loadtest" => loadtest::run(&settings, arguments),
             other => Err(format!("unknown command {other}").into()),
         }

@@ -10,11 +10,14 @@ mod table;
 
 use std::path::PathBuf;
 
+use chat_adapters::HookUrl;
 use chat_adapters::access_hook::AccessHookOptions;
 use chat_adapters::jwt::JwtOptions;
 use chat_adapters::postgres::PostgresUrl;
 use chat_adapters::redis::RedisOptions;
+use chat_adapters::standard_webhooks::Signer;
 use chat_domain::RoomKind;
+use chat_domain::ports::OutboxKinds;
 use tracing_subscriber::EnvFilter;
 
 use self::reader::Reader;
@@ -49,6 +52,8 @@ pub struct Config {
     pub api: Option<ApiConfig>,
     /// Where the product is asked about users without membership; `None` if it is not.
     pub access_hook: Option<AccessHookOptions>,
+    /// Webhooks; `None` if there are none.
+    pub webhooks: Option<WebhookConfig>,
     /// Where traces are exported; `None` if they are not.
     pub traces: Option<TraceEndpoint>,
     /// The operator's limits.
@@ -63,6 +68,16 @@ pub struct ApiConfig {
     pub file: Option<PathBuf>,
     /// The port at which it alone is served, if it has one of its own; 0 for any free port.
     pub port: Option<u16>,
+}
+
+/// Where webhooks are sent.
+pub struct WebhookConfig {
+    /// The receiver.
+    pub url: HookUrl,
+    /// Signs the calls.
+    pub signer: Signer,
+    /// What is reported.
+    pub kinds: OutboxKinds,
 }
 
 /// Where messages are stored, and over how many connections.
@@ -145,7 +160,8 @@ impl Config {
         let room_default = reader.room_default();
         let api = reader.api(port);
         let signer = reader.signer();
-        let access_hook = reader.access_hook(signer);
+        let access_hook = reader.access_hook(signer.clone());
+        let webhooks = reader.webhooks(signer);
         let traces = reader.traces();
         let limits = reader.limits();
         reader.log();
@@ -163,6 +179,7 @@ impl Config {
                 room_default: room_default?,
                 api: api?,
                 access_hook: access_hook?,
+                webhooks: webhooks?,
                 traces: traces?,
                 limits: limits?,
             })
@@ -213,6 +230,18 @@ pub fn read_redis(settings: &Settings) -> Result<Option<RedisOptions>, Problems>
     let mut reader = Reader::new(settings);
     let redis = reader.redis();
     reader.finish(redis)
+}
+
+/// Reads what is reported to the product's backend, for commands that change rooms.
+///
+/// # Errors
+/// All problems that the settings of webhooks have.
+pub fn read_webhook_kinds(settings: &Settings) -> Result<OutboxKinds, Problems> {
+    let mut reader = Reader::new(settings);
+    let signer = reader.signer();
+    let webhooks = reader.webhooks(signer);
+    let kinds = webhooks.map(|webhooks| webhooks.map_or(OutboxKinds::NONE, |it| it.kinds));
+    reader.finish(kinds)
 }
 
 /// Reads the kind of rooms without rules alone, for commands that only need it.

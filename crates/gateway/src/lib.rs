@@ -19,6 +19,7 @@
 //! - `socket`: the handshake, the events, and what waits for a client; `clients`: all
 //!   connected clients;
 //! - `api`: the server API of the product's backend, and its keys;
+//! - `webhooks`: what is reported to that backend;
 //! - `metrics`: what is counted; `http`: health, readiness, the scrape; `demo`: the users and
 //!   rooms of the demo page;
 //! - `traces`: spans, if they are exported;
@@ -58,6 +59,7 @@ mod storage_watch;
 mod supervisor;
 mod traces;
 mod transport;
+mod webhooks;
 mod wire;
 mod wiring;
 

@@ -168,6 +168,34 @@ pub(crate) const DELETION_MAX_ROWS: usize = 1000;
 /// The pause after a batch of a deletion, in relation to the time that the batch took.
 pub(crate) const DELETION_PAUSE_FACTOR: u32 = 9;
 
+/// How many webhooks are in flight, over all nodes: at most one per room.
+pub(crate) const WEBHOOKS_IN_FLIGHT: usize = 32;
+/// How many of them may be repetitions, so that a receiver that fails for many rooms leaves room
+/// for the others.
+pub(crate) const WEBHOOKS_IN_RETRY: usize = 16;
+/// For how long a node holds a room whose webhooks it sends: how long those of a node that was
+/// killed wait. Longer than a call may take.
+pub(crate) const WEBHOOK_LEASE: Duration = Duration::from_secs(20);
+/// How many webhooks of a room are sent until it is the turn of another room, and how long they
+/// may take together.
+pub(crate) const WEBHOOK_TURN: usize = 100;
+pub(crate) const WEBHOOK_TURN_TIME: Duration = Duration::from_secs(4);
+/// How many bytes of messages are read at once.
+pub(crate) const WEBHOOK_PAGE_BYTES: usize = 256 * 1024;
+/// How often a node looks for webhooks to send.
+pub(crate) const WEBHOOK_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// The pause between two such looks when there is much to send.
+pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(10);
+/// How often the backlog is measured.
+pub(crate) const WEBHOOK_BACKLOG_INTERVAL: Duration = Duration::from_secs(5);
+/// How often a node tries to note what it has sent, and the pause after a failure.
+pub(crate) const WEBHOOK_SETTLE_ATTEMPTS: usize = 5;
+pub(crate) const WEBHOOK_SETTLE_PAUSE: Duration = Duration::from_millis(200);
+/// When a room is due again whose webhooks cannot be read.
+pub(crate) const WEBHOOK_READ_PAUSE: Duration = Duration::from_secs(5);
+/// How often a line states that webhooks are not delivered.
+pub(crate) const WEBHOOK_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
 /// After how long changed rules are read again that could not be read.
 pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);
 

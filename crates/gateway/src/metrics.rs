@@ -7,10 +7,12 @@
 mod access;
 mod counters;
 mod labels;
+mod webhooks;
 
 use std::time::{Duration, Instant};
 
 use chat_delivery::{HandedOut, Observer, Why};
+use chat_domain::ports::Backlog;
 use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
@@ -19,11 +21,13 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntGauge, Registry};
 use self::access::AccessMetrics;
 use self::counters::Counters;
 use self::labels::ApiStatus;
+use self::webhooks::WebhookMetrics;
 use crate::api::Operation;
 use crate::socket::handshake::Refusal;
 use crate::socket::reply::Code;
 
 pub(crate) use self::labels::{Delivery, DisconnectReason, EventName, Handshake, Outcome};
+pub(crate) use self::webhooks::WebhookOutcome;
 pub(crate) use crate::storage_watch::Kind as StorageFailure;
 
 /// The ratio between two bounds of a histogram of times. A quantile is interpolated between
@@ -58,6 +62,7 @@ pub struct Metrics {
     closed_rooms: IntGauge,
     deleted_rows: IntCounter,
     access: AccessMetrics,
+    webhooks: WebhookMetrics,
 }
 
 impl Default for Metrics {
@@ -127,6 +132,7 @@ impl Default for Metrics {
                 "Rows of closed rooms that this node has deleted.",
             ),
             access: AccessMetrics::new(&registry),
+            webhooks: WebhookMetrics::new(&registry),
             registry,
         }
     }
@@ -183,6 +189,16 @@ impl Metrics {
     /// Counts rows of closed rooms that were deleted.
     pub(crate) fn deleted_rows(&self, rows: u64) {
         self.deleted_rows.inc_by(rows);
+    }
+
+    /// Counts a call to the product's backend.
+    pub(crate) fn webhook(&self, outcome: WebhookOutcome) {
+        self.webhooks.delivery(outcome);
+    }
+
+    /// Notes how many webhooks wait, on whichever node.
+    pub(crate) fn webhook_backlog(&self, backlog: &Backlog) {
+        self.webhooks.backlog(backlog);
     }
 
     /// Notes that a message that arrived at this time is stored.

@@ -1,5 +1,7 @@
 //! Puts a gateway together from a configuration. The only file that names concrete
-//! adapters.
+//! adapters, with its parts in `wiring/`.
+
+mod webhooks;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,13 +14,14 @@ use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
     AccessHook, Acquaintances, ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand,
-    NodeCommandListener, NodeCommands, NodesUnreachable, RoomDeletion, RoomDirectory, RoomEvents,
-    RoomRepository, Sanctions, StorageHealth,
+    NodeCommandListener, NodeCommands, NodesUnreachable, Outbox, OutboxKinds, RoomDeletion,
+    RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
 };
 use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
 use tokio::net::TcpListener;
 
+pub(crate) use self::webhooks::check_webhooks;
 use crate::api::keys::CurrentApiKeys;
 use crate::api::rereading::reread_on_hangup;
 use crate::app::{ApiOptions, App, AppOptions, Nodes, Task};
@@ -26,6 +29,7 @@ use crate::clients::Draining;
 use crate::config::{Config, DatabaseUrl, StorageConfig};
 use crate::deletion;
 use crate::demo::Demo;
+use crate::lock;
 use crate::metrics::Metrics;
 use crate::storage_watch::{self, Repositories};
 use crate::traces::Traces;
@@ -96,6 +100,20 @@ impl Database {
         }
     }
 
+    /// Sets what is recorded for the product's backend. Must be called before the database is
+    /// used.
+    pub(crate) fn record(&self, kinds: OutboxKinds) {
+        match self {
+            Self::Sqlite(database) => database.record(kinds),
+            Self::Postgres(database) => database.record(kinds),
+        }
+    }
+
+    /// Returns what is to be reported to the product's backend.
+    pub(crate) fn outbox(self) -> Arc<dyn Outbox> {
+        self.ports().outbox
+    }
+
     /// Returns the rules of rooms.
     pub(crate) fn directory(self) -> Arc<dyn RoomDirectory> {
         self.ports().directory
@@ -130,6 +148,7 @@ impl Database {
                 + Sanctions
                 + Acquaintances
                 + RoomDeletion
+                + Outbox
                 + StorageHealth
                 + 'static,
         {
@@ -143,6 +162,7 @@ impl Database {
                 sanctions: database.clone(),
                 acquaintances: database.clone(),
                 deletion: database.clone(),
+                outbox: database.clone(),
                 storage: database,
             }
         }
@@ -179,6 +199,7 @@ struct Ports {
     sanctions: Arc<dyn Sanctions>,
     acquaintances: Arc<dyn Acquaintances>,
     deletion: Arc<dyn RoomDeletion>,
+    outbox: Arc<dyn Outbox>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -312,6 +333,10 @@ pub(crate) fn app(
             deletion::delete_closed_rooms(ports.deletion.clone(), metrics.clone()),
         ),
     ];
+    let webhooks = match &config.webhooks {
+        Some(config) => Some(webhooks::sender(config, &ports, metrics.clone())?),
+        None => None,
+    };
     let api = match config.api {
         Some(api) => {
             let keys = CurrentApiKeys::new(api.keys);
@@ -336,7 +361,7 @@ pub(crate) fn app(
         },
         metrics.clone(),
     );
-    Ok(App::new(AppOptions {
+    let app = App::new(AppOptions {
         messages,
         changes,
         rooms,
@@ -361,7 +386,13 @@ pub(crate) fn app(
         draining,
         api,
         demo,
-    }))
+    });
+    if let Some(webhooks) = webhooks {
+        let (draining, drained) = (app.gateway.draining.clone(), app.gateway.tasks.clone());
+        let sending = Task::new("sends webhooks", webhooks.run(draining, drained));
+        lock(&app.tasks).push(sending);
+    }
+    Ok(app)
 }
 
 /// Returns the secret with which tokens are signed.

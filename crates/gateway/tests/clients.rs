@@ -19,6 +19,8 @@ mod first_requests;
 #[path = "clients/server_api.rs"]
 mod server_api;
 mod support;
+#[path = "clients/webhooks.rs"]
+mod webhooks;
 
 use std::env;
 use std::ffi::OsString;

@@ -160,6 +160,21 @@ impl Cluster {
         self.stop("INT")
     }
 
+    /// Kills all processes of the server, as the kernel does when memory is short.
+    ///
+    /// # Errors
+    ///
+    /// The server's processes cannot be listed.
+    pub fn kill_all(&mut self) -> io::Result<()> {
+        let children = self.psql(SUPERUSER, "select pid from pg_stat_activity")?;
+        self.kill();
+        for child in children.lines() {
+            // One that has noticed the end of the server is gone already.
+            signal(child.parse().map_err(io::Error::other)?, "KILL").ok();
+        }
+        Ok(())
+    }
+
     /// Starts the stopped server on the same port and data.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use chat_domain::{BoxError, RoomId, UserId};
 use http_body_util::Full;
 use hyper::Request;
 use hyper::body::Bytes;
-use hyper::header::{ACCEPT, CONTENT_TYPE};
+use hyper::header::{ACCEPT, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
@@ -17,12 +17,14 @@ use super::answer::Answer;
 use crate::SystemClock;
 use crate::http_client::{ExchangeError, HttpClient, Unencrypted};
 use crate::http_url::HttpUrl;
-use crate::standard_webhooks::{self, Signer};
+use crate::standard_webhooks::Signer;
 
 /// How long a call may take, from the connection to the last byte of the answer.
 pub(super) const DEADLINE: Duration = Duration::from_secs(2);
 /// The maximum size of an answer.
 const MAX_BYTES: usize = 16 * 1024;
+/// How many connections are kept for further calls.
+const MAX_KEPT: usize = 16;
 
 /// Why a call has no valid answer, and what it counts as.
 pub(super) struct Failure {
@@ -75,7 +77,7 @@ impl Caller {
     pub(super) fn new(options: AccessHookOptions) -> Result<Self, BoxError> {
         let url = options.url.into_inner();
         Ok(Self {
-            client: HttpClient::new(url, Unencrypted::Anywhere)?,
+            client: HttpClient::new(url, Unencrypted::Anywhere, MAX_KEPT)?,
             signer: options.signer,
         })
     }
@@ -101,7 +103,9 @@ impl Caller {
                 Err(FailureKind::Status.with(error))
             }
             Err(ExchangeError::Connection(error)) => Err(FailureKind::Connection.with(error)),
-            Err(ExchangeError::Body(error)) => Err(FailureKind::Body.with(error)),
+            Err(ExchangeError::TooLarge(error) | ExchangeError::Body(error)) => {
+                Err(FailureKind::Body.with(error))
+            }
         }
     }
 
@@ -109,14 +113,9 @@ impl Caller {
         let mut random = [0; 16];
         getrandom::fill(&mut random)?;
         let id = format!("msg_{:032x}", u128::from_be_bytes(random));
-        let timestamp = SystemClock.now().unix_millis() / 1000;
-        let signature = self.signer.sign(&id, timestamp, &body);
-        Ok(Request::post("/")
-            .header(CONTENT_TYPE, "application/json")
-            .header(ACCEPT, "application/json")
-            .header(standard_webhooks::ID, id)
-            .header(standard_webhooks::TIMESTAMP, timestamp)
-            .header(standard_webhooks::SIGNATURE, signature)
-            .body(Full::new(body))?)
+        let mut request = self.signer.request(&id, SystemClock.now(), body)?;
+        let accept = HeaderValue::from_static("application/json");
+        request.headers_mut().insert(ACCEPT, accept);
+        Ok(request)
     }
 }

@@ -27,7 +27,7 @@ impl Fetcher {
     /// # Errors
     /// The system's trusted certificates cannot be read, or the host is not a valid name.
     pub(super) fn new(url: JwksUrl) -> Result<Self, BoxError> {
-        HttpClient::new(url.into_inner(), Unencrypted::OnlyToLoopback).map(Self)
+        HttpClient::new(url.into_inner(), Unencrypted::OnlyToLoopback, 0).map(Self)
     }
 
     pub(super) fn url(&self) -> &HttpUrl {
@@ -52,7 +52,11 @@ impl Fetcher {
                 Err("the response is a redirect: set the address that it leads to".into())
             }
             Ok((status, _)) => Err(format!("the response has status {}", status.as_u16()).into()),
-            Err(ExchangeError::Connection(error) | ExchangeError::Body(error)) => Err(error),
+            Err(
+                ExchangeError::Connection(error)
+                | ExchangeError::TooLarge(error)
+                | ExchangeError::Body(error),
+            ) => Err(error),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Opens every session: its address, deadlines, keepalives, settings and checks.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chat_domain::BoxError;
+use chat_domain::ports::{OutboxKind, OutboxKinds};
 use diesel_async::AsyncPgConnection;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Connection, Error, SimpleQueryMessage, Socket, tls::MakeTlsConnect};
@@ -76,6 +78,8 @@ pub(super) enum ConnectError {
 pub(super) struct Connector {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
+    /// What the sessions record for the outbox, once it is set.
+    recorded: Arc<OnceLock<OutboxKinds>>,
 }
 
 impl Connector {
@@ -95,7 +99,14 @@ impl Connector {
         Ok(Self {
             config,
             tls: tls::connector(url)?,
+            recorded: Arc::default(),
         })
+    }
+
+    /// Sets what the sessions that are opened from now on record. Only the first call has an
+    /// effect.
+    pub(super) fn record(&self, kinds: OutboxKinds) {
+        self.recorded.set(kinds).ok();
     }
 
     /// Opens a session for diesel, which drives its connection.
@@ -123,8 +134,9 @@ impl Connector {
     async fn connect_unbounded(&self, purpose: Purpose) -> Result<(Client, Driver), ConnectError> {
         let connecting = self.config.connect(self.tls.clone());
         let (client, mut driver) = connecting.await.map_err(ConnectError::Unreachable)?;
+        let recorded = self.recorded.get().copied().unwrap_or_default();
         let setup = tokio::select! {
-            setup = set_up(&client, purpose) => setup,
+            setup = set_up(&client, purpose, recorded) => setup,
             ended = &mut driver => match ended {
                 Ok(()) => Err(ConnectError::Setup("the connection was closed".into())),
                 Err(error) => Err(ConnectError::Unreachable(error)),
@@ -144,8 +156,14 @@ async fn in_time<T>(
 }
 
 /// Applies the settings and checks the database, in one round trip.
-async fn set_up(client: &Client, purpose: Purpose) -> Result<(), ConnectError> {
-    let sql = purpose.settings() + "; SHOW server_encoding; SHOW transaction_read_only";
+async fn set_up(
+    client: &Client,
+    purpose: Purpose,
+    recorded: OutboxKinds,
+) -> Result<(), ConnectError> {
+    let sql = purpose.settings()
+        + &recording(recorded)
+        + "; SHOW server_encoding; SHOW transaction_read_only";
     let answers = client.simple_query(&sql).await;
     let answers = answers.map_err(|error| ConnectError::Setup(error.into()))?;
     let mut values = answers.iter().filter_map(|answer| match answer {
@@ -162,6 +180,19 @@ async fn set_up(client: &Client, purpose: Purpose) -> Result<(), ConnectError> {
         return Err(ConnectError::ReadOnly);
     }
     Ok(())
+}
+
+/// Returns what makes the triggers record; nothing if nothing is recorded.
+fn recording(kinds: OutboxKinds) -> String {
+    let names: Vec<&str> = OutboxKind::REPORTED
+        .into_iter()
+        .filter(|kind| kinds.contains(*kind))
+        .map(OutboxKind::as_str)
+        .collect();
+    match names.is_empty() {
+        true => String::new(),
+        false => format!("; SET chat.outbox = '{}'", names.join(",")),
+    }
 }
 
 impl Purpose {

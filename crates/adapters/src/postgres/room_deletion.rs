@@ -14,9 +14,16 @@ use super::statement::Statement;
 use super::{Database, rows};
 use crate::stored_rules;
 
+/// The closure is recorded for the outbox in the same statement, if the session records anything.
 const CLOSE: (&str, &str) = (
-    "SELECT next_generation, was_open FROM close_room(",
-    ") WHERE next_generation IS NOT NULL",
+    "WITH ask (room) AS (VALUES (",
+    ")), closed AS (SELECT next_generation, was_open FROM ask, close_room(ask.room)), \
+     recorded AS (INSERT INTO outbox_log (kind, room_ids) \
+     SELECT CASE WHEN setting.kinds LIKE '%room.deleted%' THEN 'room.deleted' ELSE 'fence' END, \
+     (SELECT ARRAY[room] FROM ask) \
+     FROM closed, (SELECT current_setting('chat.outbox', true) AS kinds) AS setting \
+     WHERE next_generation IS NOT NULL AND was_open AND setting.kinds <> '') \
+     SELECT next_generation, was_open FROM closed WHERE next_generation IS NOT NULL",
 );
 
 const DELETE_BATCH: (&str, &str) = (

@@ -6,6 +6,7 @@
 
 mod listings;
 mod members;
+mod queries;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
@@ -21,76 +22,10 @@ use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{IntoSql as _, QueryableByName};
 use diesel_async::RunQueryDsl as _;
 
+use self::queries::{CHANGE, MEMBERS, SANCTION, SNAPSHOT, TAKE_TURN};
 use super::statement::Statement;
 use super::{Database, rows};
 use crate::stored_rules::{self, MemberColumns, SettingsColumns};
-
-/// Reads a room and the standing of users, in one row. Without rules it reads nothing else than
-/// the room: `OFFSET 0` keeps each part from being joined before the room is read.
-///
-/// Its plan (PostgreSQL 15), for a room without rules:
-///
-/// ```text
-/// Nested Loop Left Join (actual rows=1 loops=1)
-///   ->  Nested Loop Left Join (actual rows=1 loops=1)
-///         ->  Aggregate (actual rows=1 loops=1)
-///               ->  Index Scan using rooms_pkey on rooms (actual rows=1 loops=1)
-///         ->  Result (actual rows=0 loops=1)
-///               One-Time Filter: ((COALESCE(max(rooms.rules), '0'::bigint)) > 0)
-///               ->  Index Scan using room_settings_pkey on room_settings (never executed)
-///   ->  Aggregate (actual rows=1 loops=1)
-///         ->  Result (actual rows=0 loops=1)
-///               One-Time Filter: ((COALESCE(max(rooms.rules), '0'::bigint)) > 0)
-///               ->  Function Scan on unnest subject (never executed)
-///         SubPlan 1
-///           ->  Index Scan using members_user_id on members (never executed)
-/// ```
-const SNAPSHOT: (&str, &str) = (
-    "WITH ask (room_id, users) AS (VALUES (",
-    ")) SELECT room.rules, room.generation, settings.*, standing.* FROM ask \
-     CROSS JOIN LATERAL (SELECT coalesce(max(rules), 0) AS rules, \
-     coalesce(max(generation), 0) AS generation \
-     FROM rooms WHERE id = ask.room_id OFFSET 0) AS room \
-     LEFT JOIN LATERAL (\
-     SELECT kind, name, frozen, slow_mode_seconds, metadata, created_at, member_count, owner_count \
-     FROM room_settings WHERE room_id = ask.room_id AND room.rules > 0 OFFSET 0) AS settings ON true \
-     LEFT JOIN LATERAL (\
-     SELECT array_agg(role ORDER BY place) AS roles, array_agg(banned ORDER BY place) AS banned, \
-     array_agg(muted ORDER BY place) AS muted FROM (SELECT place, \
-     (SELECT role FROM members WHERE room_id = ask.room_id AND user_id = subject.id) AS role, \
-     (SELECT coalesce(until, 'infinity') FROM bans \
-     WHERE room_id = ask.room_id AND user_id = subject.id AND (until IS NULL OR until > now())) \
-     AS banned, \
-     (SELECT coalesce(until, 'infinity') FROM mutes \
-     WHERE room_id = ask.room_id AND user_id = subject.id AND (until IS NULL OR until > now())) \
-     AS muted \
-     FROM unnest(ask.users) WITH ORDINALITY AS subject (id, place) \
-     WHERE room.rules > 0) AS record) AS standing ON true",
-);
-
-/// A change does not change the generation, which is therefore the one that the statement sees.
-const CHANGE: (&str, &str) = (
-    "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
-     FROM change_room(",
-    ")",
-);
-
-const SANCTION: &str = "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
-     FROM sanction_user(";
-
-/// The names are looked up one by one: a join could be planned as a scan of all users.
-const MEMBERS: (&str, &str) = (
-    "WITH ask (room, after, size) AS (VALUES (",
-    ")) SELECT user_id, (SELECT name FROM users WHERE id = user_id) AS user_name, role, \
-     (SELECT coalesce(until, 'infinity') FROM mutes \
-     WHERE mutes.room_id = member.room_id AND mutes.user_id = member.user_id \
-     AND (until IS NULL OR until > now())) AS muted, joined_at \
-     FROM members AS member \
-     WHERE room_id = (SELECT room FROM ask) AND user_id > (SELECT after FROM ask) \
-     ORDER BY user_id LIMIT (SELECT size FROM ask)",
-);
-
-const TAKE_TURN: &str = "SELECT take_turn(";
 
 #[derive(QueryableByName)]
 struct SnapshotRow {
@@ -195,18 +130,20 @@ impl RoomDirectory for Database {
         room_id: RoomId,
         decided_by: RulesNumber,
         change: &RoomChange,
+        by: Option<UserId>,
     ) -> Result<Changed, ChangeError> {
+        let by = by.map(|by| by.as_str().to_owned());
         let (name, role) = match change {
             RoomChange::Settings(_) => ("settings", None),
             RoomChange::SetMember { role, .. } => ("set_member", Some(*role)),
             RoomChange::RemoveMember { .. } => ("remove_member", None),
             RoomChange::Ban { user_id, sanction } => {
-                let call = self.sanction(room_id, decided_by, "ban", user_id, sanction);
+                let call = self.sanction(room_id, decided_by, "ban", user_id, sanction, by);
                 return call.await;
             }
             RoomChange::Unban { .. } => ("unban", None),
             RoomChange::Mute { user_id, sanction } => {
-                let call = self.sanction(room_id, decided_by, "mute", user_id, sanction);
+                let call = self.sanction(room_id, decided_by, "mute", user_id, sanction, by);
                 return call.await;
             }
             RoomChange::Unmute { .. } => ("unmute", None),
@@ -242,6 +179,7 @@ impl RoomDirectory for Database {
                 metadata
                     .map(|json| Metadata::as_str(json).to_owned())
                     .into_sql::<Nullable<Text>>(),
+                by.into_sql::<Nullable<Text>>(),
             ),
             after: CHANGE.1,
         };
@@ -349,11 +287,12 @@ impl Database {
         name: &'static str,
         user_id: &UserId,
         sanction: &Sanction,
+        by: Option<String>,
     ) -> Result<Changed, ChangeError> {
         let subject = user_id.as_str().to_owned();
         let reason = sanction.reason.as_ref();
         let call = Statement {
-            before: SANCTION,
+            before: SANCTION.0,
             parameters: (
                 rows::number(room_id.get()).into_sql::<BigInt>(),
                 rows::number(decided_by.get()).into_sql::<BigInt>(),
@@ -366,8 +305,9 @@ impl Database {
                 reason
                     .map(|reason| Reason::as_str(reason).to_owned())
                     .into_sql::<Nullable<Text>>(),
+                by.into_sql::<Nullable<Text>>(),
             ),
-            after: ")",
+            after: SANCTION.1,
         };
         let row = self.pool.call::<ChangedRow, _>(call).await?;
         let row = row.ok_or(ChangeError::RulesChanged)?;

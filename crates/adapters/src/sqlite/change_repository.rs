@@ -19,7 +19,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use self::queries::{CHANGED_AFTER, MESSAGE, OWN_REACTIONS, REACTING_USERS, ROOM};
 use super::message_columns::MessageColumns;
 use super::message_repository::at_one_moment;
-use super::{Database, rows};
+use super::{Database, outbox, rows};
 use crate::page::{self, ReadOf};
 use crate::stored_changes::{self, LatestColumns};
 
@@ -74,7 +74,14 @@ impl ChangeRepository for Database {
 
     async fn change(&self, change: MessageChange) -> Result<MadeChange, MessageChangeError> {
         let room = rows::number(change.room_id.get());
-        let written = self.write(move |connection| change::change(connection, room, &change));
+        let kinds = self.recorded();
+        let written = self.write(move |connection| {
+            let changed = change::change(connection, room, &change)?;
+            if changed.0 == stored_changes::CHANGED {
+                outbox::record::message_change(connection, kinds, room)?;
+            }
+            Ok(changed)
+        });
         let (outcome, message) = written.await?;
         let is_new = stored_changes::is_new(outcome)?;
         let message = message.ok_or_else(|| StorageError::corrupt("a change has no message"))?;

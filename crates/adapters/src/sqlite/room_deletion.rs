@@ -11,7 +11,7 @@ use chat_domain::{Generation, RoomId, StorageError};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::{Database, rows};
+use super::{Database, outbox, rows};
 use crate::stored_rules;
 
 /// What is deleted after the messages. Each has the columns `room_id` and `user_id`.
@@ -95,7 +95,15 @@ struct UserRow {
 impl RoomDeletion for Database {
     async fn close(&self, room_id: RoomId) -> Result<Closing, StorageError> {
         let room = rows::number(room_id.get());
-        self.write(move |connection| close(connection, room)).await
+        let kinds = self.recorded();
+        let closed = self.write(move |connection| {
+            let closing = close(connection, room)?;
+            if let Closing::Closed(_) = closing {
+                outbox::record::deletion(connection, kinds, room)?;
+            }
+            Ok(closing)
+        });
+        closed.await
     }
 
     async fn delete_batch(&self, size: usize) -> Result<Option<DeletedBatch>, StorageError> {

@@ -18,7 +18,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::store::transaction;
-use super::{Database, rows};
+use super::{Database, outbox, rows};
 use crate::group_commit::StoreError;
 use crate::stored_rules::{self, MemberColumns, SettingsColumns};
 
@@ -95,7 +95,7 @@ struct RecordRow {
 }
 
 #[derive(QueryableByName)]
-struct MemberRow {
+pub(super) struct MemberRow {
     #[diesel(sql_type = Text)]
     user_id: String,
     #[diesel(sql_type = Nullable<Text>)]
@@ -151,11 +151,18 @@ impl RoomDirectory for Database {
         room_id: RoomId,
         decided_by: RulesNumber,
         change: &RoomChange,
+        by: Option<UserId>,
     ) -> Result<Changed, ChangeError> {
         let change = change.clone();
+        let kinds = self.recorded();
         let changed = self.write(move |connection| {
             let room = rows::number(room_id.get());
-            change::change(connection, room, rows::number(decided_by.get()), &change)
+            let outcome =
+                change::change(connection, room, rows::number(decided_by.get()), &change)?;
+            if outcome.as_ref().is_some_and(|outcome| outcome.has_changed) {
+                outbox::record::room_change(connection, kinds, room, &change, by.as_ref())?;
+            }
+            Ok(outcome)
         });
         match changed.await? {
             Some(outcome) => Ok(outcome.into_changed()?),
@@ -198,9 +205,17 @@ impl RoomDirectory for Database {
         members: &[NewMember],
     ) -> Result<MembersSet, ChangeError> {
         let members = members.to_vec();
+        let kinds = self.recorded();
         let set = self.write(move |connection| {
             let room = rows::number(room_id.get());
-            change::set_members(connection, room, rows::number(decided_by.get()), &members)
+            let set =
+                change::set_members(connection, room, rows::number(decided_by.get()), &members)?;
+            for (member, has_changed) in set.iter().flat_map(|set| &set.members) {
+                if *has_changed {
+                    outbox::record::set_member(connection, kinds, room, &member.user_id)?;
+                }
+            }
+            Ok(set)
         });
         let set = set.await?.ok_or(ChangeError::RulesChanged)?;
         let members = set.members.into_iter().map(|(row, has_changed)| {
@@ -277,15 +292,23 @@ impl Database {
         &self,
         work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let written = self.writer.write(move |connection| {
-            transaction(connection, work).map_err(|error| match error {
-                StoreError::Whole(error) => error,
-                StoreError::Row(error) => StorageError::unavailable(error),
-                StoreError::Repeat => StorageError::unavailable("a row exists already"),
-            })
-        });
+        let written = self
+            .writer
+            .write(move |connection| in_transaction(connection, work));
         written.await
     }
+}
+
+/// Carries out a transaction.
+pub(super) fn in_transaction<T>(
+    connection: &mut SqliteConnection,
+    work: impl FnOnce(&mut SqliteConnection) -> QueryResult<T>,
+) -> Result<T, StorageError> {
+    transaction(connection, work).map_err(|error| match error {
+        StoreError::Whole(error) => error,
+        StoreError::Row(error) => StorageError::unavailable(error),
+        StoreError::Repeat => StorageError::unavailable("a row exists already"),
+    })
 }
 
 pub(super) fn moment(connection: &mut SqliteConnection) -> QueryResult<String> {
@@ -316,7 +339,7 @@ fn record(
         .get_result(connection)
 }
 
-fn member(
+pub(super) fn member(
     connection: &mut SqliteConnection,
     room: i64,
     user_id: &UserId,
@@ -351,7 +374,7 @@ fn to_record(row: RecordRow) -> Result<UserRecord, StorageError> {
     })
 }
 
-fn to_member(row: MemberRow) -> Result<Member, StorageError> {
+pub(super) fn to_member(row: MemberRow) -> Result<Member, StorageError> {
     stored_rules::member(MemberColumns {
         user_id: row.user_id,
         name: row.user_name,

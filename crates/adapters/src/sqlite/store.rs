@@ -9,9 +9,9 @@
 
 mod marks;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use chat_domain::ports::MarkedRead;
+use chat_domain::ports::{MarkedRead, OutboxKinds};
 use chat_domain::{ClientMessageId, Message, MessageId, NewMessage, RulesNumber, StorageError};
 use diesel::connection::{AnsiTransactionManager, TransactionManager};
 use diesel::dsl::exists;
@@ -22,7 +22,7 @@ use diesel::upsert::excluded;
 use super::message_repository::{StoredRow, with_author};
 use super::schema::{mentions, messages, read_pointers, rooms, users};
 use super::writer::Writer;
-use super::{errors, rows};
+use super::{errors, outbox, rows};
 use crate::group_commit::{Mark, Placed, Store, StoreError};
 use crate::stored_extras;
 
@@ -32,11 +32,13 @@ const WRITE_NOTHING: &str = "UPDATE rooms SET last_seq = last_seq WHERE false";
 /// Passes batches to the writer.
 pub(super) struct SqliteStore {
     writer: Writer,
+    /// What is recorded for the outbox, once it is set.
+    recorded: Arc<OnceLock<OutboxKinds>>,
 }
 
 impl SqliteStore {
-    pub(super) fn new(writer: Writer) -> Self {
-        Self { writer }
+    pub(super) fn new(writer: Writer, recorded: Arc<OnceLock<OutboxKinds>>) -> Self {
+        Self { writer, recorded }
     }
 
     /// Carries out a transaction of a batch in the writer.
@@ -57,7 +59,8 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let batch = batch.to_vec();
-        let append = move |connection: &mut SqliteConnection| append(connection, &batch);
+        let kinds = self.recorded.get().copied().unwrap_or_default();
+        let append = move |connection: &mut SqliteConnection| append(connection, &batch, kinds);
         self.write(append).await
     }
 
@@ -88,13 +91,17 @@ impl Store for SqliteStore {
 fn append(
     connection: &mut SqliteConnection,
     batch: &[Arc<NewMessage>],
+    kinds: OutboxKinds,
 ) -> Result<Vec<Placed>, StoreError> {
     transaction(connection, |connection| {
         if batch.is_empty() {
             // BEGIN IMMEDIATE alone succeeds on a read-only file.
             diesel::sql_query(WRITE_NOTHING).execute(connection)?;
         }
-        batch.iter().map(|m| insert(connection, m)).collect()
+        let places = batch.iter().map(|m| insert(connection, m));
+        let places = places.collect::<QueryResult<Vec<_>>>()?;
+        outbox::record::messages(connection, kinds, batch, &places)?;
+        Ok(places)
     })
 }
 
@@ -291,7 +298,7 @@ mod tests {
         limit(&mut connection, pages + 3);
         let mut stored = 0;
         let refused = loop {
-            match append(&mut connection, &batch) {
+            match append(&mut connection, &batch, OutboxKinds::NONE) {
                 Ok(_) => stored += 1,
                 Err(error) => break error,
             }
@@ -315,7 +322,7 @@ mod tests {
         assert_eq!(read.len(), stored);
 
         limit(&mut connection, pages + 100);
-        let after = append(&mut connection, &batch).unwrap();
+        let after = append(&mut connection, &batch, OutboxKinds::NONE).unwrap();
         assert!(
             matches!(after[..], [Placed::Stored(_, seq)] if seq.get() == stored as u64 + 1),
             "{after:?}"

@@ -287,7 +287,7 @@ async fn rules_are_compared_exactly(store: &impl Store) {
     is_refused(1).await;
     ChangeRepository::change(store, decided(0)).await.unwrap();
     let frozen = freeze();
-    let rules = RoomDirectory::change(store, room(1), RulesNumber::NONE, &frozen);
+    let rules = RoomDirectory::change(store, room(1), RulesNumber::NONE, &frozen, None);
     assert_eq!(rules.await.unwrap().rules.get(), 1);
     is_refused(0).await;
     is_refused(2).await;

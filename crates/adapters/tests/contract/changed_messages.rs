@@ -158,7 +158,7 @@ async fn pages_of_the_log_show_the_newest_state(store: &impl Store) {
 async fn the_inbox_shows_the_newest_state_of_the_last_message(store: &(impl Store + Inbox)) {
     let member = set("7", Role::Member);
     for number in [1, 2] {
-        let rules = RoomDirectory::change(store, room(number), RulesNumber::NONE, &member);
+        let rules = RoomDirectory::change(store, room(number), RulesNumber::NONE, &member, None);
         assert_eq!(rules.await.unwrap().rules.get(), 1);
         append(store, under(1, hello(room(number)))).await.unwrap();
     }

@@ -30,7 +30,10 @@ impl<T: Inbox + MessageRepository + RoomDirectory + RoomRepository> Store for T 
 /// Makes a change by the present number of the room's rules.
 pub(crate) async fn rule(store: &impl RoomDirectory, room_id: RoomId, change: RoomChange) {
     let decided_by = number(store, room_id).await;
-    store.change(room_id, decided_by, &change).await.unwrap();
+    store
+        .change(room_id, decided_by, &change, None)
+        .await
+        .unwrap();
 }
 
 /// Stores a message that was sent now.

@@ -161,7 +161,11 @@ impl<S: Store, F: Fn(&str)> World<'_, S, F> {
     async fn change(&mut self, room_number: u64, change: RoomChange) {
         let id = room(room_number);
         let decided_by = number(self.store, id).await;
-        let changed = self.store.change(id, decided_by, &change).await.unwrap();
+        let changed = self
+            .store
+            .change(id, decided_by, &change, None)
+            .await
+            .unwrap();
         if changed.has_changed {
             self.model.has_rules(room_number);
         }

@@ -24,6 +24,7 @@ mod members_in_changes;
 mod mentions;
 mod message_extras;
 mod message_repository;
+mod outbox;
 mod postgres_faults;
 mod postgres_group_commit;
 mod postgres_reads;

@@ -262,7 +262,7 @@ mod with_sql {
     async fn what_other_rules_decided_stores_no_mention(store: &impl Store, sql: impl Fn(&str)) {
         let change = set("42", chat_domain::Role::Owner);
         let rules = number(store, room(1)).await;
-        RoomDirectory::change(store, room(1), rules, &change)
+        RoomDirectory::change(store, room(1), rules, &change, None)
             .await
             .unwrap();
         let mention = |message| with(message, mentions([user("7")]));

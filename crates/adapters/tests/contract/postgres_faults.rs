@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -200,6 +200,7 @@ const NAMES: [&str; 17] = [
     "0015_message_extras",
     "0016_message_changes",
     "0018_last_seen",
+    "0019_webhooks",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -30,7 +30,8 @@ async fn a_change_whose_answer_is_lost_may_have_been_made() {
         .hold("SELECT FROM rooms WHERE id = 1 FOR UPDATE")
         .await;
     let decided_by = number(&node, room(1)).await;
-    let changing = tokio::spawn(async move { node.change(room(1), decided_by, &freeze()).await });
+    let changing =
+        tokio::spawn(async move { node.change(room(1), decided_by, &freeze(), None).await });
     postgres.server.wait_for_lock_waits(1).unwrap();
     drop(proxy);
     let lost = changing.await.unwrap();
@@ -42,7 +43,7 @@ async fn a_change_whose_answer_is_lost_may_have_been_made() {
     locker.batch_execute("COMMIT").await.unwrap();
     // The retry waits for the room until the backend has ended its transaction.
     let again = freeze();
-    let retried = postgres.database.change(room(1), decided_by, &again);
+    let retried = postgres.database.change(room(1), decided_by, &again, None);
     match retried.await {
         Ok(changed) => assert!(changed.has_changed),
         Err(error) => assert!(matches!(error, ChangeError::RulesChanged), "{error:?}"),
@@ -72,7 +73,7 @@ async fn a_change_that_the_server_refuses_is_not_made() {
         ));
         let none = RulesNumber::NONE;
         let step = set("1", Role::Owner);
-        let refused = postgres.database.change(room(1), none, &step).await;
+        let refused = postgres.database.change(room(1), none, &step, None).await;
         let is_as_expected = match &refused {
             Err(ChangeError::Storage(StorageError::Unavailable(_))) => is_certain,
             Err(ChangeError::Storage(StorageError::OutcomeUnknown(_))) => !is_certain,

@@ -86,7 +86,7 @@ async fn a_closed_room_takes_nothing_and_every_read_states_it(
     for message in [hello(room(1)), sent] {
         assert!(is_changed(&store.append(message).await));
     }
-    let change = RoomDirectory::change(store, room(1), RulesNumber::NONE, &freeze()).await;
+    let change = RoomDirectory::change(store, room(1), RulesNumber::NONE, &freeze(), None).await;
     assert!(matches!(change, Err(ChangeError::RulesChanged)));
     let reader = UserId::new("7").unwrap();
     for (number, expected) in [(0, None), (1, None)] {
@@ -186,7 +186,7 @@ async fn fill(store: &impl Store, room_id: RoomId) -> u64 {
     let others = [ban("8", None), ban("9", 60), mute("1", None), freeze()];
     for change in members.into_iter().chain(others) {
         let decided_by = RulesNumber::new(number);
-        let changed = RoomDirectory::change(store, room_id, decided_by, &change)
+        let changed = RoomDirectory::change(store, room_id, decided_by, &change, None)
             .await
             .unwrap();
         number = changed.rules.get();
@@ -296,7 +296,7 @@ async fn a_room_is_deleted_in_batches_and_its_number_begins_anew(
     let page = store.before(room(1), None, up_to(10)).await.unwrap();
     assert_eq!((page.generation, page.messages.len()), (next, 1));
     let number = RulesNumber::new(next.get());
-    let changed = RoomDirectory::change(store, room(1), number, &freeze())
+    let changed = RoomDirectory::change(store, room(1), number, &freeze(), None)
         .await
         .unwrap();
     assert_eq!(changed.generation, next);
@@ -327,7 +327,7 @@ async fn a_room_with_messages_or_with_rules_alone_is_deleted(
     sql: impl Fn(&str),
 ) {
     append(store, hello(room(1))).await.unwrap();
-    let first = RoomDirectory::change(store, room(2), RulesNumber::NONE, &freeze()).await;
+    let first = RoomDirectory::change(store, room(2), RulesNumber::NONE, &freeze(), None).await;
     assert_eq!(first.unwrap().rules.get(), 1);
     let closed = [
         store.close(room(1)).await.unwrap(),

@@ -68,7 +68,10 @@ pub(crate) async fn number(store: &impl RoomDirectory, room_id: RoomId) -> Rules
 /// Makes a change by the present number. It must not be overtaken.
 pub(crate) async fn change(store: &impl RoomDirectory, change: RoomChange) -> Changed {
     let decided_by = number(store, room(1)).await;
-    let changed = store.change(room(1), decided_by, &change).await.unwrap();
+    let changed = store
+        .change(room(1), decided_by, &change, None)
+        .await
+        .unwrap();
     let next = decided_by.get() + u64::from(changed.has_changed);
     assert_eq!(changed.rules.get(), next, "{change:?}");
     assert_eq!(number(store, room(1)).await.get(), next, "{change:?}");
@@ -229,12 +232,18 @@ async fn settings_keep_what_a_patch_does_not_name(store: &impl RoomDirectory) {
     }
     // A name for a room that had none.
     let decided_by = RulesNumber::NONE;
-    let first = store.change(room(2), decided_by, &freeze()).await.unwrap();
+    let first = store
+        .change(room(2), decided_by, &freeze(), None)
+        .await
+        .unwrap();
     let name = RoomChange::Settings(SettingsPatch {
         name: all.name.clone(),
         ..SettingsPatch::default()
     });
-    let named = store.change(room(2), first.rules, &name).await.unwrap();
+    let named = store
+        .change(room(2), first.rules, &name, None)
+        .await
+        .unwrap();
     assert!(named.has_changed);
     assert_eq!(named.settings.name, all.name);
 }
@@ -301,7 +310,7 @@ async fn a_change_decided_by_another_number_changes_nothing(store: &impl RoomDir
         for step in &steps {
             for decided_by in numbers {
                 let decided_by = RulesNumber::new(*decided_by);
-                let refused = store.change(room(1), decided_by, step).await;
+                let refused = store.change(room(1), decided_by, step, None).await;
                 let is_changed = matches!(refused, Err(ChangeError::RulesChanged));
                 assert!(is_changed, "{step:?}: {refused:?}");
             }
@@ -386,7 +395,10 @@ async fn a_room_may_have_rules_before_its_first_message(
 async fn rooms_do_not_share_their_rules(store: &impl RoomDirectory) {
     change(store, set("1", Role::Owner)).await;
     let none = RulesNumber::NONE;
-    let other = store.change(room(2), none, &ban("1", None)).await.unwrap();
+    let other = store
+        .change(room(2), none, &ban("1", None), None)
+        .await
+        .unwrap();
     assert_eq!(other.rules.get(), 1);
     let here = store.snapshot(room(1), &[user("1")]).await.unwrap();
     assert_eq!(here.users[0].role, Some(Role::Owner));

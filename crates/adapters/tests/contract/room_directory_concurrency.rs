@@ -58,7 +58,7 @@ async fn concurrent_changes_leave_counts_that_equal_the_members(
 async fn change_with_retry(store: &impl RoomDirectory, change: &RoomChange) -> Changed {
     loop {
         let decided_by = number(store, room(1)).await;
-        match store.change(room(1), decided_by, change).await {
+        match store.change(room(1), decided_by, change, None).await {
             Ok(changed) => return changed,
             Err(ChangeError::RulesChanged) => {}
             Err(error) => panic!("{error:?}"),
@@ -87,7 +87,7 @@ async fn one_of_many_first_changes_is_made_while_others_create_the_room(
                 let store = store.clone();
                 tokio::spawn(async move {
                     let (none, first) = (RulesNumber::NONE, freeze());
-                    match store.change(room(number), none, &first).await {
+                    match store.change(room(number), none, &first, None).await {
                         Ok(changed) => usize::from(changed.has_changed),
                         Err(ChangeError::RulesChanged) => 0,
                         Err(error) => panic!("{error:?}"),

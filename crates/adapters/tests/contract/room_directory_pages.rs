@@ -132,7 +132,7 @@ async fn rooms_with_settings_are_listed_by_their_numbers(
     for number in [20, 3, 9_007_199_254_740_991] {
         let settings = RoomChange::Settings(SettingsPatch::default());
         store
-            .change(room(number), RulesNumber::NONE, &settings)
+            .change(room(number), RulesNumber::NONE, &settings, None)
             .await
             .unwrap();
     }
@@ -214,7 +214,7 @@ async fn bans_and_mutes_are_listed_with_their_reasons(store: &impl RoomDirectory
             user_id: user("a"),
             sanction: reason,
         };
-        let changed = store.change(room(1), before, &ban).await.unwrap();
+        let changed = store.change(room(1), before, &ban, None).await.unwrap();
         assert!(!changed.has_changed);
         assert_eq!(sanctions(SanctionKind::Ban, None, 1).await.0[0].2, expected);
     }

@@ -30,7 +30,9 @@ async fn fill(store: &(impl MessageRepository + RoomDirectory)) {
     append(store, hello(room(2))).await.unwrap();
     change(store, set("1", Role::Owner)).await;
     let only_rules = set("1", Role::Owner);
-    let made = store.change(room(3), RulesNumber::NONE, &only_rules).await;
+    let made = store
+        .change(room(3), RulesNumber::NONE, &only_rules, None)
+        .await;
     made.unwrap();
 }
 

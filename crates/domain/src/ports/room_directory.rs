@@ -34,6 +34,8 @@ pub trait RoomDirectory: Send + Sync {
     /// - The first change creates the settings of a room that had none: open, with the name
     ///   `None`, unless it says otherwise.
     /// - `memberCount` is maintained in the same transaction.
+    /// - It is recorded for the [`Outbox`](super::Outbox) in the same transaction, if this process
+    ///   records such changes: who made it is `by`; `None` is the product.
     ///
     /// # Errors
     /// [`ChangeError`]. [`StorageError::OutcomeUnknown`] if the change may have been made; a
@@ -43,6 +45,7 @@ pub trait RoomDirectory: Send + Sync {
         room_id: RoomId,
         decided_by: RulesNumber,
         change: &RoomChange,
+        by: Option<UserId>,
     ) -> Result<Changed, ChangeError>;
 
     /// Returns the room's members after this user, in ascending order of their ids, at most

@@ -147,7 +147,7 @@ impl ChangeRules {
         members: &[NewMember],
     ) -> Result<MembersSet, ChangeError> {
         let decided_by = match self.needs_kind(snapshot) {
-            Some(kind) => self.set_kind(room_id, snapshot.rules, kind).await?,
+            Some(kind) => self.set_kind(room_id, snapshot.rules, kind, None).await?,
             None => snapshot.rules,
         };
         let directory = self.permits.directory();
@@ -209,7 +209,10 @@ impl ChangeRules {
                 return Err(ChangeRulesError::Closed);
             }
             keep_order(&snapshot, target, request)?;
-            match self.change(room_id, &snapshot, request).await {
+            match self
+                .change(room_id, &snapshot, request, own_id.cloned())
+                .await
+            {
                 Ok(changed) => return Ok((snapshot, changed)),
                 Err(ChangeError::RulesChanged) => {}
                 Err(ChangeError::Storage(error)) => return Err(ChangeRulesError::Storage(error)),
@@ -225,6 +228,7 @@ impl ChangeRules {
         room_id: RoomId,
         snapshot: &RoomSnapshot,
         request: &RulesRequest,
+        by: Option<UserId>,
     ) -> Result<Changed, ChangeError> {
         let directory = self.permits.directory();
         let mut decided_by = snapshot.rules;
@@ -233,10 +237,10 @@ impl ChangeRules {
             if let RoomChange::Settings(patch) = &mut change {
                 patch.kind.get_or_insert(kind);
             } else {
-                decided_by = self.set_kind(room_id, decided_by, kind).await?;
+                decided_by = self.set_kind(room_id, decided_by, kind, by.clone()).await?;
             }
         }
-        directory.change(room_id, decided_by, &change).await
+        directory.change(room_id, decided_by, &change, by).await
     }
 
     /// Returns the kind that the room's first change has to give it, if it must.
@@ -252,13 +256,15 @@ impl ChangeRules {
         room_id: RoomId,
         decided_by: RulesNumber,
         kind: RoomKind,
+        by: Option<UserId>,
     ) -> Result<RulesNumber, ChangeError> {
         let first = RoomChange::Settings(SettingsPatch {
             kind: Some(kind),
             ..SettingsPatch::default()
         });
         let directory = self.permits.directory();
-        Ok(directory.change(room_id, decided_by, &first).await?.rules)
+        let changed = directory.change(room_id, decided_by, &first, by).await?;
+        Ok(changed.rules)
     }
 }
 

@@ -96,6 +96,11 @@ async fn try_out(config: &Config) -> Vec<String> {
     {
         complaints.push(one_line(&*error));
     }
+    if let Some(webhooks) = &config.webhooks
+        && let Err(error) = wiring::check_webhooks(webhooks)
+    {
+        complaints.push(one_line(&*error));
+    }
     if let Some(endpoint) = &config.traces
         && let Err(error) = Exporter::start(endpoint)
     {

@@ -14,7 +14,7 @@ use chat_domain::{
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use crate::config::{Settings, StorageConfig, read_room_default};
+use crate::config::{Settings, StorageConfig, read_room_default, read_webhook_kinds};
 use crate::wiring::Database;
 
 /// How many members are read at once.
@@ -104,6 +104,7 @@ pub(super) async fn run(
 ) -> Result<ExitCode, BoxError> {
     let database = Database::open(&StorageConfig::read(settings)?)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
+    database.record(read_webhook_kinds(settings)?);
     let (action, arguments) = arguments.subcommand().unwrap_or(("", arguments));
     let room_id = arguments.get_one::<u64>("room").copied();
     let room_id =

@@ -107,6 +107,9 @@ pub(super) fn pending_error(pending: &[String]) -> BoxError {
 pub(super) async fn open_database(config: &Config) -> Result<Database, BoxError> {
     let database = Database::open(&config.storage)
         .map_err(|error| format!("DATABASE_URL: {}", one_line(&*error)))?;
+    if let Some(webhooks) = &config.webhooks {
+        database.record(webhooks.kinds);
+    }
     database.check_durability().await?;
     Ok(database)
 }

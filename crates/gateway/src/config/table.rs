@@ -116,16 +116,22 @@ pub const SETTINGS: &[Setting] = &[
         "ACCESS_URL",
         "https://… of the access hook, which decides about joins without membership",
     ),
-    planned("WEBHOOK_URL", "receiver of webhooks"),
+    optional(
+        "WEBHOOK_URL",
+        "https://… or http://… of the receiver of webhooks; without it, there are none",
+    ),
     secret(
         "WEBHOOK_SECRET",
-        "whsec_… that signs calls of the access hook",
+        "whsec_… that signs webhooks and calls of the access hook",
     ),
     secret(
         "WEBHOOK_SECRET_PREVIOUS",
         "previous whsec_…; it signs as well",
     ),
-    planned("WEBHOOK_EVENTS", "types of webhooks to send"),
+    optional(
+        "WEBHOOK_EVENTS",
+        "types of webhooks, comma-separated; all if unset",
+    ),
     planned(
         "NOTIFY_AFTER",
         "delay before unread messages cause a webhook",

@@ -59,6 +59,7 @@ mod traces;
 mod transport;
 mod typing;
 mod watching;
+mod webhooks;
 
 /// Declares a test on each database for each `async fn(&Database)`.
 #[macro_export]

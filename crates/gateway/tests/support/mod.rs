@@ -25,6 +25,7 @@ pub(crate) mod load;
 pub(crate) mod lock;
 pub(crate) mod metrics;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 pub(crate) mod roaming;
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_chat-gateway");

@@ -11,8 +11,18 @@ use super::super::rows;
 use super::super::statement::Statement;
 use crate::stored_rules::{self, MemberColumns};
 
-const SET_MEMBERS: &str = "SELECT *, coalesce((SELECT generation FROM rooms WHERE id = $1), 0) AS generation \
-     FROM set_members(";
+/// Recorded for the outbox as other changes are.
+const SET_MEMBERS: (&str, &str) = (
+    "WITH ask (room, decided_by, user_ids, roles, names) AS (VALUES (",
+    ")), changed AS (SELECT made.* FROM ask, set_members(ask.room, ask.decided_by, ask.user_ids, \
+     ask.roles, ask.names) AS made), \
+     recorded AS (INSERT INTO outbox_log (kind, room_ids, user_ids) \
+     SELECT 'member.changed', (SELECT ARRAY[room] FROM ask), array_agg(user_id) FROM changed \
+     WHERE has_changed AND current_setting('chat.outbox', true) LIKE '%member.changed%' \
+     HAVING count(*) > 0) \
+     SELECT changed.*, coalesce((SELECT generation FROM rooms \
+     WHERE id = (SELECT room FROM ask)), 0) AS generation FROM changed",
+);
 
 #[derive(QueryableByName)]
 struct SetRow {
@@ -47,7 +57,7 @@ pub(super) async fn set(
         name.map(|name| DisplayName::as_str(name).to_owned())
     });
     let call = Statement {
-        before: SET_MEMBERS,
+        before: SET_MEMBERS.0,
         parameters: (
             rows::number(room_id.get()).into_sql::<BigInt>(),
             rows::number(decided_by.get()).into_sql::<BigInt>(),
@@ -57,7 +67,7 @@ pub(super) async fn set(
                 .collect::<Vec<_>>()
                 .into_sql::<Array<Nullable<Text>>>(),
         ),
-        after: ")",
+        after: SET_MEMBERS.1,
     };
     let found = pool.call_for_rows::<SetRow, _>(call).await?;
     let numbers = found.first().map(|row| (row.rules, row.generation));

@@ -35,7 +35,7 @@ pub(super) struct Outcome {
     generation: i64,
     settings: Option<SettingsRow>,
     member: Option<MemberRow>,
-    has_changed: bool,
+    pub(super) has_changed: bool,
     moment: String,
 }
 

@@ -128,12 +128,17 @@ async fn outcome(found: RoomSnapshot, actor: Actor<'_>, request: &RulesRequest) 
         .withf(move |asked, users| *asked == room(1) && users == ids)
         .return_once(|_, _| Ok(found));
     let expected = change(request);
+    let made_by = match actor {
+        Actor::User(identity) => Some(identity.user.id.clone()),
+        Actor::Product => None,
+    };
     directory
         .expect_change()
-        .withf(move |asked, decided_by, change| {
+        .withf(move |asked, decided_by, change, by| {
             (*asked, *decided_by, change) == (room(1), RulesNumber::new(7), &expected)
+                && *by == made_by
         })
-        .returning(|_, _, _| Ok(changed(8)));
+        .returning(|_, _, _, _| Ok(changed(8)));
     match execute(directory, RoomKind::Open, actor, request).await {
         Ok(made) => {
             assert_eq!(made, changed(8));

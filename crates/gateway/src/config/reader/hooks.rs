@@ -1,13 +1,16 @@
-//! The settings of what the gateway asks the product's backend.
+//! The settings of calls to the product's backend: the access hook and webhooks.
 
-use chat_adapters::HookUrl;
 use chat_adapters::access_hook::AccessHookOptions;
 use chat_adapters::standard_webhooks::{Signer, SigningSecret};
+use chat_adapters::{HookUrl, InvalidHookUrl};
+use chat_domain::ports::{OutboxKind, OutboxKinds};
 
 use super::Reader;
+use crate::config::WebhookConfig;
 
 const SECRET: &str = "WEBHOOK_SECRET";
 const PREVIOUS: &str = "WEBHOOK_SECRET_PREVIOUS";
+const EVENTS: &str = "WEBHOOK_EVENTS";
 const GENERATE: &str = "generate one with echo whsec_$(openssl rand -base64 32)";
 
 impl Reader<'_> {
@@ -46,24 +49,79 @@ impl Reader<'_> {
         signer: Option<Option<Signer>>,
     ) -> Option<Option<AccessHookOptions>> {
         const NAME: &str = "ACCESS_URL";
-        let Some(text) = self.settings.get(NAME) else {
+        if self.settings.get(NAME).is_none() {
             return Some(None);
-        };
-        let url = match text.parse::<HookUrl>() {
-            Ok(url) => Some(url),
-            Err(error) => self.problem(NAME, error.to_string()),
-        };
-        let signer = match signer {
-            Some(None) if self.is_unreadable(SECRET) => None,
-            Some(None) => {
-                let text = format!("is not set, but signs the calls of {NAME}: {GENERATE}");
-                self.problem(SECRET, text)
-            }
-            signer => signer.flatten(),
-        };
+        }
+        let (url, signer) = (self.hook_url(NAME), self.required_signer(NAME, signer));
         Some(Some(AccessHookOptions {
             url: url?,
             signer: signer?,
         }))
+    }
+
+    /// Returns `Some(None)` if there are no webhooks. `signer` is what signs them, unless that
+    /// has a problem.
+    pub(in crate::config) fn webhooks(
+        &mut self,
+        signer: Option<Option<Signer>>,
+    ) -> Option<Option<WebhookConfig>> {
+        const NAME: &str = "WEBHOOK_URL";
+        if self.settings.get(NAME).is_none() {
+            if self.settings.get(EVENTS).is_some() {
+                let text = "has no effect, because WEBHOOK_URL is not set: unset it, or set \
+                     WEBHOOK_URL";
+                return self.problem(EVENTS, text);
+            }
+            return Some(None);
+        }
+        let (url, signer) = (self.hook_url(NAME), self.required_signer(NAME, signer));
+        let kinds = self.webhook_kinds();
+        Some(Some(WebhookConfig {
+            url: url?,
+            signer: signer?,
+            kinds: kinds?,
+        }))
+    }
+
+    fn hook_url(&mut self, name: &'static str) -> Option<HookUrl> {
+        match self.settings.get(name)?.parse() {
+            Ok(url) => Some(url),
+            Err(error) => {
+                let error: InvalidHookUrl = error;
+                self.problem(name, error.to_string())
+            }
+        }
+    }
+
+    /// Returns what signs the calls of this setting.
+    fn required_signer(
+        &mut self,
+        name: &'static str,
+        signer: Option<Option<Signer>>,
+    ) -> Option<Signer> {
+        match signer {
+            Some(None) if self.is_unreadable(SECRET) => None,
+            Some(None) => {
+                let text = format!("is not set, but signs the calls of {name}: {GENERATE}");
+                self.problem(SECRET, text)
+            }
+            signer => signer.flatten(),
+        }
+    }
+
+    fn webhook_kinds(&mut self) -> Option<OutboxKinds> {
+        let Some(text) = self.settings.get(EVENTS) else {
+            return Some(OutboxKinds::from_iter(OutboxKind::REPORTED));
+        };
+        let reported = |name: &str| {
+            let mut kinds = OutboxKind::REPORTED.into_iter();
+            kinds.find(|kind| kind.as_str() == name)
+        };
+        let kinds: Option<OutboxKinds> = text.split(',').map(str::trim).map(reported).collect();
+        kinds.or_else(|| {
+            let names = OutboxKind::REPORTED.map(OutboxKind::as_str).join(", ");
+            let text = format!("must be a list of {names}, not \"{text}\"");
+            self.problem(EVENTS, text)
+        })
     }
 }

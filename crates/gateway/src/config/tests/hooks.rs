@@ -1,11 +1,14 @@
-//! The settings of what the gateway asks the product's backend.
+//! The settings of calls to the product's backend.
+
+use chat_domain::ports::{OutboxKind, OutboxKinds};
 
 use super::{problem, read};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 #[test]
 fn the_access_hook_has_an_address_and_a_secret_that_signs_its_calls() {
     const URL: (&str, &str) = ("ACCESS_URL", "https://backend.example/access");
-    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     let hook = |settings: &[(&str, &str)]| read(settings).unwrap().access_hook;
     assert!(hook(&[]).is_none());
     assert!(hook(&[("WEBHOOK_SECRET", SECRET)]).is_none());
@@ -54,6 +57,46 @@ fn the_access_hook_has_an_address_and_a_secret_that_signs_its_calls() {
         let reported = problem(settings);
         assert!(reported.starts_with(expected), "{reported}");
         assert!(!reported.contains("hunter2"), "{reported}");
+        assert!(!reported.contains("; "), "{reported}");
+    }
+}
+
+#[test]
+fn webhooks_have_a_receiver_a_secret_and_types() {
+    const URL: (&str, &str) = ("WEBHOOK_URL", "https://backend.example/hook");
+    const SECRET: (&str, &str) = ("WEBHOOK_SECRET", self::SECRET);
+    let webhooks = |settings: &[(&str, &str)]| read(settings).unwrap().webhooks;
+    assert!(webhooks(&[]).is_none());
+    assert!(webhooks(&[SECRET]).is_none());
+    let all = webhooks(&[URL, SECRET]).unwrap();
+    assert_eq!(all.url.to_string(), URL.1);
+    assert_eq!(all.kinds, OutboxKinds::from_iter(OutboxKind::REPORTED));
+    let events = ("WEBHOOK_EVENTS", "room.changed, room.deleted");
+    let previous = ("WEBHOOK_SECRET_PREVIOUS", self::SECRET);
+    let some = webhooks(&[URL, SECRET, previous, events]).unwrap();
+    assert!(some.signer.previous.is_some());
+    let kinds = [OutboxKind::RoomChanged, OutboxKind::RoomDeleted];
+    assert_eq!(some.kinds, OutboxKinds::from_iter(kinds));
+    for (settings, expected) in [
+        (
+            &[URL][..],
+            "WEBHOOK_SECRET is not set, but signs the calls of WEBHOOK_URL: generate",
+        ),
+        (
+            &[events],
+            "WEBHOOK_EVENTS has no effect, because WEBHOOK_URL",
+        ),
+        (
+            &[("WEBHOOK_URL", "ftp://h/"), SECRET],
+            "WEBHOOK_URL must start with https:// or http://",
+        ),
+        (
+            &[URL, SECRET, ("WEBHOOK_EVENTS", "room.created")],
+            "WEBHOOK_EVENTS must be a list of message.created",
+        ),
+    ] {
+        let reported = problem(settings);
+        assert!(reported.starts_with(expected), "{reported}");
         assert!(!reported.contains("; "), "{reported}");
     }
 }

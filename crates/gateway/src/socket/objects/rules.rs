@@ -139,7 +139,7 @@ impl<'a> MemberObject<'a> {
     }
 
     /// Describes a user without membership, whose name is not read: its id stands for it.
-    fn absent(user_id: &'a UserId) -> Self {
+    pub(crate) fn absent(user_id: &'a UserId) -> Self {
         let id = user_id.as_str();
         Self {
             user_id: id,

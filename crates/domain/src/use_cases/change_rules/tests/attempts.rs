@@ -29,10 +29,10 @@ fn expect(
         .expect_change()
         .once()
         .in_sequence(order)
-        .withf(move |asked, decided_by, asked_for| {
+        .withf(move |asked, decided_by, asked_for, _| {
             (*asked, *decided_by, asked_for) == (room(1), RulesNumber::new(number), &change)
         })
-        .return_once(|_, _, _| outcome);
+        .return_once(|_, _, _, _| outcome);
 }
 
 #[pollster::test]
@@ -70,7 +70,7 @@ async fn rules_that_change_without_pause_make_a_change_unavailable() {
     let asked = directory.expect_snapshot().times(10);
     asked.returning(|_, _| Ok(snapshot(RoomKind::Open, vec![])));
     let asked = directory.expect_change().times(10);
-    asked.returning(|_, _, _| Err(ChangeError::RulesChanged));
+    asked.returning(|_, _, _, _| Err(ChangeError::RulesChanged));
     assert!(matches!(
         execute(directory, RoomKind::Open, Actor::Product, &freeze()).await,
         Err(ChangeRulesError::Storage(StorageError::Unavailable(_)))

@@ -1,0 +1,46 @@
+//! Where webhooks are sent, and from what they are made.
+
+use std::sync::Arc;
+
+use chat_adapters::SystemClock;
+use chat_adapters::webhooks::WebhookReceiver;
+use chat_domain::{BoxError, one_line};
+
+use super::Ports;
+use crate::config::WebhookConfig;
+use crate::metrics::Metrics;
+use crate::webhooks::{Sources, Webhooks};
+
+/// Returns what sends webhooks.
+pub(super) fn sender(
+    config: &WebhookConfig,
+    ports: &Ports,
+    metrics: Arc<Metrics>,
+) -> Result<Webhooks, BoxError> {
+    Ok(Webhooks {
+        sources: Sources {
+            outbox: ports.outbox.clone(),
+            messages: ports.messages.clone(),
+            changes: ports.changes.clone(),
+            directory: ports.directory.clone(),
+        },
+        receiver: Arc::new(receiver(config)?),
+        clock: Arc::new(SystemClock),
+        metrics,
+        first_holder: getrandom::u64()?.cast_signed(),
+    })
+}
+
+/// Returns where webhooks are sent.
+fn receiver(config: &WebhookConfig) -> Result<WebhookReceiver, BoxError> {
+    WebhookReceiver::new(config.url.clone(), config.signer.clone())
+        .map_err(|error| format!("WEBHOOK_URL: {}", one_line(&*error)).into())
+}
+
+/// Checks that webhooks can be sent, without sending one.
+///
+/// # Errors
+/// They can never be sent.
+pub(crate) fn check_webhooks(config: &WebhookConfig) -> Result<(), BoxError> {
+    receiver(config).map(drop)
+}

@@ -1,0 +1,11 @@
+DROP FUNCTION retry_outbox;
+DROP FUNCTION settle_outbox;
+DROP FUNCTION lease_outbox;
+DROP TRIGGER IF EXISTS record_change ON message_changes;
+DROP FUNCTION record_message_change;
+DROP TRIGGER record_messages ON room_changes;
+DROP FUNCTION record_messages;
+DROP TABLE outbox_state;
+DROP TABLE outbox_rooms;
+DROP TABLE outbox_events;
+DROP TABLE outbox_log;

@@ -1,0 +1,3 @@
+DROP TABLE outbox_state;
+DROP TABLE outbox_rooms;
+DROP TABLE outbox_events;
