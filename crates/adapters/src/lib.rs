@@ -21,6 +21,8 @@ mod hook_url;
 mod http_client;
 #[cfg(any(feature = "hooks", feature = "jwks"))]
 mod http_url;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod import;
 #[cfg(feature = "jwks")]
 pub mod jwks;
 #[cfg(feature = "jwt")]
@@ -46,6 +48,8 @@ mod stored_inbox;
 mod stored_outbox;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored_rules;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod stored_users;
 #[cfg(any(
     feature = "hooks",
     feature = "jwks",

@@ -12,6 +12,7 @@ mod durability;
 mod inbox;
 mod inbox_query;
 mod message_columns;
+mod message_import;
 mod message_repository;
 mod migrations;
 mod outbox;
@@ -29,6 +30,8 @@ mod storage_health;
 mod store;
 mod tls;
 mod url;
+mod user_erasure;
+mod user_records;
 
 use std::sync::Arc;
 
@@ -37,6 +40,7 @@ use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
+use crate::import::Importer;
 
 pub use durability::Durability;
 pub use url::{InvalidUrl, PostgresUrl};
@@ -51,13 +55,14 @@ pub struct Database {
     pool: pool::Pool,
     connector: connect::Connector,
     commits: GroupCommit,
+    imports: Importer<store::PostgresStore>,
     pruning: room_changes::Pruning,
 }
 
 impl Database {
     /// Creates a database whose sessions are opened when they are needed: at most
-    /// `pool_size`, one more that stores messages (four while something is locked), and
-    /// one that moves read pointers. Must be called within a tokio runtime; its tasks run
+    /// `pool_size`, one more that stores messages (four while something is locked), one that
+    /// moves read pointers, and one for imports. Must be called within a tokio runtime; its tasks run
     /// there until the last clone of the database is dropped.
     ///
     /// # Errors
@@ -66,10 +71,12 @@ impl Database {
         let connector = connect::Connector::new(url)?;
         let pool = pool::Pool::new(connector.clone(), pool_size)?;
         let (stores, names) = (connector.clone(), store::Names::default());
+        let imports = store::PostgresStore::new(connector.without_outbox(), names.clone());
         let open = move || store::PostgresStore::new(stores.clone(), names.clone());
         Ok(Self {
             pool,
             connector,
+            imports: Importer::new(imports),
             commits: GroupCommit::start(LANES, open),
             pruning: room_changes::Pruning::default(),
         })
@@ -77,6 +84,7 @@ impl Database {
 
     /// Sets what observes the batches of messages. Only the first call has an effect.
     pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.imports.observe(observer.clone());
         self.commits.observe(observer);
     }
 

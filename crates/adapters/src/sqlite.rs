@@ -11,6 +11,7 @@ mod file;
 mod inbox;
 mod inbox_query;
 mod message_columns;
+mod message_import;
 mod message_repository;
 mod migrations;
 mod outbox;
@@ -24,6 +25,8 @@ mod sanctions;
 mod schema;
 mod storage_health;
 mod store;
+mod user_erasure;
+mod user_records;
 mod writer;
 
 use std::path::PathBuf;
@@ -34,6 +37,7 @@ use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
 use crate::group_commit::GroupCommit;
+use crate::import::Importer;
 
 /// A SQLite database: a file, connections that read it, and one that writes it.
 #[derive(Clone)]
@@ -43,6 +47,7 @@ pub struct Database {
     writer: writer::Writer,
     commits: GroupCommit,
     recorded: Arc<OnceLock<OutboxKinds>>,
+    imports: Importer<store::SqliteStore>,
 }
 
 impl Database {
@@ -59,6 +64,7 @@ impl Database {
         let stores = writer.clone();
         let recorded: Arc<OnceLock<OutboxKinds>> = Arc::default();
         let recorded_by_stores = recorded.clone();
+        let imports = Importer::new(store::SqliteStore::for_imports(writer.clone()));
         // There is one writer: a second lane would only wait for the first.
         let commits = GroupCommit::start(1, move || {
             store::SqliteStore::new(stores.clone(), recorded_by_stores.clone())
@@ -69,11 +75,13 @@ impl Database {
             writer,
             commits,
             recorded,
+            imports,
         })
     }
 
     /// Sets what observes the batches of messages. Only the first call has an effect.
     pub fn observe_batches(&self, observer: Arc<dyn BatchObserver>) {
+        self.imports.observe(observer.clone());
         self.commits.observe(observer);
     }
 

@@ -86,6 +86,13 @@ fn decode(json: &str) -> Result<MessageExtras, StorageError> {
     }
 }
 
+/// Removes the mention of a user from what a message carries.
+pub(crate) fn without_mention(json: &str, user_id: &str) -> Result<Option<String>, StorageError> {
+    let mut extras = decode(json)?;
+    extras.mentions.retain(|id| id.as_str() != user_id);
+    Ok(extras.boxed().map(|extras| encode(&extras)))
+}
+
 /// Returns how many bytes of a page a message takes: those of its text and its extras.
 pub(crate) fn size_of(message: &Message) -> usize {
     let extras = message.extras.as_deref();

@@ -45,7 +45,7 @@ impl<R: Recipient> Rooms<R> {
         };
         while member.recipient.space().await.is_ok() {
             let next = {
-                let state = lock(&room.state);
+                let mut state = lock(&room.state);
                 if state.is_closed {
                     break;
                 }

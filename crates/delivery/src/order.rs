@@ -132,7 +132,7 @@ impl Order {
 
     /// Returns what was released in the range, at most `limit` messages; `None` if only the
     /// log knows.
-    pub(crate) fn recent(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
+    pub(crate) fn recent(&mut self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
         match self {
             Self::Known(_, recent) => recent.within(range, limit),
             Self::Unknown { .. } => None,

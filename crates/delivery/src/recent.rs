@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::time::Duration;
 
 use chat_domain::Seq;
+use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::encoder::Frame;
@@ -13,6 +15,9 @@ use crate::encoder::Frame;
 const BYTES_PER_MEMBER: usize = 1024;
 const MAX_BYTES: usize = 1024 * 1024;
 const FEW_MEMBERS: usize = 16;
+/// For how long a message is served from here. A node is not notified when a message loses its author
+/// because a user is erased; such an erasure is over later than this.
+const MAX_AGE: Duration = Duration::from_secs(10);
 
 /// The last messages of a room with many members, so that members that fall behind
 /// together do not all read the log.
@@ -20,6 +25,8 @@ pub(crate) struct Recent {
     /// Everything that was released after this position is here.
     after: Seq,
     frames: VecDeque<(Seq, Frame)>,
+    /// The end of each batch of them, and when it was released.
+    ends: VecDeque<(Seq, Instant)>,
     bytes: usize,
 }
 
@@ -29,6 +36,7 @@ impl Recent {
         Self {
             after,
             frames: VecDeque::new(),
+            ends: VecDeque::new(),
             bytes: 0,
         }
     }
@@ -43,12 +51,26 @@ impl Recent {
             self.bytes += frame.bytes.len();
             self.frames.push_back((seq, frame));
         }
+        self.ends.push_back((batch.end(), Instant::now()));
+        self.forget_old();
         let bound = (members * BYTES_PER_MEMBER).min(MAX_BYTES);
         while self.bytes > bound
             && let Some((seq, frame)) = self.frames.pop_front()
         {
             self.bytes -= frame.bytes.len();
             self.after = seq;
+        }
+        let after = self.after;
+        while self.ends.pop_front_if(|(end, _)| *end <= after).is_some() {}
+    }
+
+    /// Forgets what was released too long ago.
+    fn forget_old(&mut self) {
+        while let Some((end, _)) = self
+            .ends
+            .pop_front_if(|(_, released)| released.elapsed() >= MAX_AGE)
+        {
+            self.forget_up_to(end);
         }
     }
 
@@ -63,7 +85,8 @@ impl Recent {
 
     /// Returns what was released in the range (after its start, up to and including its
     /// end), at most `limit` messages; `None` if only the log knows.
-    pub(crate) fn within(&self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
+    pub(crate) fn within(&mut self, range: &Range<Seq>, limit: usize) -> Option<Vec<(Seq, Frame)>> {
+        self.forget_old();
         if range.start < self.after {
             return None;
         }
@@ -104,12 +127,25 @@ mod tests {
         assert_eq!((known.len(), recent.bytes), (4, 4 * 128));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn messages_that_were_released_long_ago_are_read_from_the_log() {
+        let mut recent = Recent::start(seq(0));
+        recent.record(&batch(1..5), FEW_MEMBERS);
+        tokio::time::advance(MAX_AGE / 2).await;
+        recent.record(&batch(5..9), FEW_MEMBERS);
+        assert!(recent.within(&(seq(0)..seq(8)), 10).is_some());
+        tokio::time::advance(MAX_AGE / 2).await;
+        assert!(recent.within(&(seq(3)..seq(8)), 10).is_none());
+        let known = recent.within(&(seq(4)..seq(8)), 10).unwrap();
+        assert_eq!((known.len(), recent.bytes), (4, 4 * 128));
+    }
+
     #[test]
     fn recent_messages_are_kept_within_a_bound() {
         let mut recent = Recent::start(seq(4));
         recent.record(&batch(5..9), FEW_MEMBERS);
         assert!(recent.within(&(seq(3)..seq(8)), 10).is_none());
-        let numbers = |range, limit| -> Vec<u64> {
+        let mut numbers = |range, limit| -> Vec<u64> {
             let known = recent.within(&range, limit).unwrap();
             known.iter().map(|(seq, _)| seq.get()).collect()
         };
@@ -124,7 +160,8 @@ mod tests {
         assert_eq!(recent.bytes, FEW_MEMBERS * BYTES_PER_MEMBER);
         assert_eq!(recent.frames.len() * 128, recent.bytes);
         assert!(recent.within(&(seq(4)..seq(8)), 10).is_none());
-        assert!(recent.within(&(recent.after..seq(20_000)), 10).is_some());
+        let after = recent.after;
+        assert!(recent.within(&(after..seq(20_000)), 10).is_some());
     }
 
     #[test]

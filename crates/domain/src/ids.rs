@@ -122,6 +122,11 @@ impl UserId {
         Ok(Self(value))
     }
 
+    /// Returns the id that stands for every author who was erased.
+    pub fn deleted() -> Self {
+        Self("deleted".into())
+    }
+
     /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -20,7 +20,9 @@
 //!   [`use_cases::MarkRead`], [`use_cases::ChangeMessage`], [`use_cases::ListChanges`],
 //!   [`use_cases::ListReactions`], [`use_cases::GetRoom`], [`use_cases::ListMembers`],
 //!   [`use_cases::ChangeRules`], [`use_cases::DeleteRoom`], [`use_cases::ListRooms`],
-//!   [`use_cases::SetNotify`], [`use_cases::SetTyping`], [`use_cases::DisconnectUser`], [`use_cases::RevokeTokens`].
+//!   [`use_cases::SetNotify`], [`use_cases::SetTyping`], [`use_cases::DisconnectUser`],
+//!   [`use_cases::RevokeTokens`], [`use_cases::EraseUser`], [`use_cases::ExportUser`],
+//!   [`use_cases::ImportMessages`].
 //! - **[`decide`]**: who may do what in a room with rules, in one pure function. A [`Permit`]
 //!   carries what it needs, and the number of the rules by which that was read.
 //! - **[`RoomSequencer`]**: turns hints about stored messages, which arrive in any order,

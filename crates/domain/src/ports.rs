@@ -14,6 +14,7 @@ mod change_repository;
 mod clock;
 mod hints_health;
 mod inbox;
+mod message_import;
 mod message_repository;
 mod node_commands;
 mod node_roster;
@@ -27,6 +28,8 @@ mod room_events;
 mod room_repository;
 mod sanctions;
 mod storage_health;
+mod user_erasure;
+mod user_records;
 
 pub use access_hook::{AccessHook, NoAnswer};
 pub use acquaintances::{Acquaintance, Acquaintances, LastSeen};
@@ -37,6 +40,7 @@ pub use change_repository::{
 pub use clock::Clock;
 pub use hints_health::{HintsHealth, HintsStatus, LostHints};
 pub use inbox::{Inbox, InboxPage, InboxPosition, ListedRoom};
+pub use message_import::{ImportFailure, Imported, MessageImport};
 pub use message_repository::{AppendError, Appended, LogPage, MessageRepository, ReadLimit};
 pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable};
 pub use node_roster::{NodeRoster, NodeStats, NodeStatsSource};
@@ -61,6 +65,8 @@ pub use sanctions::{
     DISCONNECTION_LIFETIME, RecentDisconnection, RecentSanctions, Sanctions, SanctionsCursor,
 };
 pub use storage_health::{PoolStatus, StorageHealth};
+pub use user_erasure::{AuthoredMessages, ChangedRoom, ErasureBatch, ErasureStage, UserErasure};
+pub use user_records::{PlacedRecord, RecordKind, RecordPlace, UserRecordData, UserRecords};
 
 #[cfg(any(test, feature = "mock"))]
 pub use self::{
@@ -71,6 +77,7 @@ pub use self::{
     clock::MockClock,
     hints_health::MockHintsHealth,
     inbox::MockInbox,
+    message_import::MockMessageImport,
     message_repository::MockMessageRepository,
     node_commands::{MockNodeCommandListener, MockNodeCommands},
     node_roster::{MockNodeRoster, MockNodeStatsSource},
@@ -84,4 +91,6 @@ pub use self::{
     room_repository::MockRoomRepository,
     sanctions::MockSanctions,
     storage_health::MockStorageHealth,
+    user_erasure::MockUserErasure,
+    user_records::MockUserRecords,
 };

@@ -8,8 +8,11 @@
 mod answer;
 mod changes;
 mod description;
+mod erasure;
 mod error;
+mod export;
 mod extract;
+mod import;
 pub(crate) mod keys;
 mod members;
 mod messages;
@@ -24,7 +27,7 @@ mod users;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -36,6 +39,8 @@ use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -48,7 +53,7 @@ pub(crate) use self::operation::Operation;
 use crate::client_address::TrustedProxies;
 use crate::clients::Clients;
 use crate::gateway::Gateway;
-use crate::limits::{API_BODY_BYTES, BODY_DEADLINE, REQUEST_DEADLINE};
+use crate::limits::{API_BODY_BYTES, BODY_DEADLINE, MAX_IMPORTS, REQUEST_DEADLINE};
 use crate::rates::RetryAfter;
 use crate::refusals::Limit;
 use crate::rules;
@@ -66,6 +71,8 @@ struct Shared {
     gateway: Arc<Gateway>,
     clients: Arc<Clients>,
     statistics: Arc<Statistics>,
+    /// One permit for each further import.
+    imports: Arc<Semaphore>,
 }
 
 /// Serves the API.
@@ -101,6 +108,7 @@ impl Api {
             gateway: gateway.clone(),
             clients: clients.clone(),
             statistics,
+            imports: Arc::new(Semaphore::new(MAX_IMPORTS)),
         };
         let (routes, description) = described_routes().split_for_parts();
         let description = Bytes::from(description::complete(description));
@@ -148,7 +156,7 @@ impl Api {
         let operation = Operation::of(&method, request.uri().path());
         let client = self.trusted_proxies.client_of(peer, request.headers());
         let outcome = match self.admit(client, &request) {
-            Ok(()) => self.carry_out(request).await,
+            Ok(()) => self.carry_out(operation, request).await,
             Err(refused) => Err(refused),
         };
         let mut response = outcome.unwrap_or_else(ApiError::into_response);
@@ -198,21 +206,31 @@ impl Api {
     }
 
     /// Reads the body, and lets a task carry the request out.
-    async fn carry_out(&self, request: Request<Incoming>) -> Result<Response, ApiError> {
+    async fn carry_out(
+        &self,
+        operation: Operation,
+        request: Request<Incoming>,
+    ) -> Result<Response, ApiError> {
         let writes = Operation::writes(request.method());
         let (parts, body) = request.into_parts();
-        let body = match writes {
-            true => read(body).await?,
+        let body = match operation {
+            // It reads its body itself, as fast as it stores it.
+            Operation::ImportMessages => Body::new(body),
+            _ if writes => Body::from(read(body).await?),
             // It has no meaning.
-            false => Bytes::new(),
+            _ => Body::empty(),
         };
-        let request = Request::from_parts(parts, Body::from(body));
+        let deadline = match operation {
+            Operation::ImportMessages => None,
+            _ => Some(REQUEST_DEADLINE),
+        };
+        let request = Request::from_parts(parts, body);
         let router = self.router.clone();
         let carried_out = self.requests.spawn(async move {
             let Ok::<_, Infallible>(response) = router.oneshot(request).await;
             response
         });
-        match timeout(REQUEST_DEADLINE, carried_out).await {
+        match within(deadline, carried_out).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(failed)) => Err(match failed.try_into_panic() {
                 Ok(panic) => Failure::panicked(&*panic),
@@ -225,6 +243,14 @@ impl Api {
     }
 }
 
+/// Awaits something for a time, if there is a limit.
+async fn within<F: Future>(limit: Option<Duration>, future: F) -> Result<F::Output, Elapsed> {
+    match limit {
+        Some(limit) => timeout(limit, future).await,
+        None => Ok(future.await),
+    }
+}
+
 /// Returns the routes below the prefix, with their description.
 fn described_routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(description::base())
@@ -232,8 +258,11 @@ fn described_routes() -> OpenApiRouter<Shared> {
         .merge(members::routes())
         .merge(sanctions::routes())
         .merge(messages::routes())
+        .merge(import::routes())
         .merge(changes::routes())
         .merge(users::routes())
+        .merge(erasure::routes())
+        .merge(export::routes())
         .merge(stats::routes())
 }
 

@@ -7,13 +7,15 @@ use chat_delivery::{Presence, Rooms, Watchers};
 use chat_domain::RoomKind;
 use chat_domain::ports::{
     AccessHook, Acquaintances, Authenticator, ChangeRepository, Clock, HintsHealth, Inbox,
-    MessageRepository, NodeCommandListener, NodeCommands, NodeRoster, PresenceExchange,
-    RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    MessageImport, MessageRepository, NodeCommandListener, NodeCommands, NodeRoster,
+    PresenceExchange, RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions,
+    StorageHealth, UserErasure, UserRecords,
 };
 use chat_domain::use_cases::{
-    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, EveryNode, GetRoom, JoinRoom,
-    LeaveRoom, ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
-    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, SetTyping, WatchRooms,
+    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, EraseUser, EveryNode,
+    ExportUser, GetRoom, ImportMessages, JoinRoom, LeaveRoom, ListChanges, ListMembers,
+    ListMessages, ListReactions, ListRooms, MarkRead, Permits, ProductView, RenewToken,
+    RevokeTokens, SendMessage, SetNotify, SetTyping, WatchRooms,
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +53,12 @@ pub struct AppOptions {
     pub directory: Arc<dyn RoomDirectory>,
     /// Closes rooms, and deletes what they contain.
     pub deletion: Arc<dyn RoomDeletion>,
+    /// Erases users.
+    pub erasure: Arc<dyn UserErasure>,
+    /// What is stored about users.
+    pub records: Arc<dyn UserRecords>,
+    /// Stores messages that were written elsewhere.
+    pub import: Arc<dyn MessageImport>,
     /// The rooms of users.
     pub inbox: Arc<dyn Inbox>,
     /// Which users share rooms, and when they were last seen.
@@ -189,6 +197,21 @@ impl App {
             Arc::new(SocketIoEncoder),
             tasks.clone(),
         );
+        let erase_user = EraseUser::new(
+            options.erasure,
+            options.directory.clone(),
+            options.events.clone(),
+            disconnect_user.clone(),
+            revoke_tokens.clone(),
+        );
+        let export_user = ExportUser::new(options.records, options.messages.clone());
+        let import_messages = ImportMessages::new(
+            options.import,
+            options.messages.clone(),
+            options.directory.clone(),
+            options.events.clone(),
+            message_json,
+        );
         let mut join_room = JoinRoom::new(options.rooms.clone(), permits.clone());
         if let Some(hook) = options.access_hook {
             join_room = join_room.with_hook(hook);
@@ -232,6 +255,9 @@ impl App {
             permits,
             disconnect_user,
             revoke_tokens,
+            erase_user,
+            export_user,
+            import_messages,
             sanctions,
             changed_rules,
             events: options.events.clone(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chat_delivery::{Presence, Rooms, Watchers};
 use chat_domain::ports::{Clock, RoomEvents};
 use chat_domain::use_cases::{
-    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, GetRoom, JoinRoom, LeaveRoom,
-    ListChanges, ListMembers, ListMessages, ListReactions, ListRooms, MarkRead, Permits,
-    ProductView, RenewToken, RevokeTokens, SendMessage, SetNotify, SetTyping, WatchRooms,
+    ChangeMessage, ChangeRules, Connect, DeleteRoom, DisconnectUser, EraseUser, ExportUser,
+    GetRoom, ImportMessages, JoinRoom, LeaveRoom, ListChanges, ListMembers, ListMessages,
+    ListReactions, ListRooms, MarkRead, Permits, ProductView, RenewToken, RevokeTokens,
+    SendMessage, SetNotify, SetTyping, WatchRooms,
 };
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -46,6 +47,9 @@ pub(crate) struct Gateway {
     pub(crate) permits: Permits,
     pub(crate) disconnect_user: DisconnectUser,
     pub(crate) revoke_tokens: RevokeTokens,
+    pub(crate) erase_user: EraseUser,
+    pub(crate) export_user: ExportUser,
+    pub(crate) import_messages: ImportMessages,
     pub(crate) sanctions: Arc<KnownSanctions>,
     pub(crate) changed_rules: Arc<ChangedRules>,
     pub(crate) events: Arc<dyn RoomEvents>,

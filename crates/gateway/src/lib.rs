@@ -36,6 +36,7 @@ pub mod commands;
 pub mod config;
 mod deletion;
 mod demo;
+mod erasure;
 mod free_memory;
 #[doc(hidden)]
 pub mod fuzz;

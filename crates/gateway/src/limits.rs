@@ -120,6 +120,13 @@ pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(9);
 pub(crate) const API_BODY_BYTES: usize = 1024 * 1024;
 /// How long a request of the server API may take once its body has arrived.
 pub(crate) const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// The longest line of an import, in bytes: a message whose characters are all escaped is shorter.
+pub(crate) const IMPORT_LINE_BYTES: usize = 64 * 1024;
+/// How many imports a node carries out at the same time.
+pub(crate) const MAX_IMPORTS: usize = 4;
+/// How long what follows a line that is refused may take to arrive: it is read, so that the client
+/// gets to the answer.
+pub(crate) const IMPORT_REST_DEADLINE: Duration = Duration::from_secs(60);
 /// How many connections `API_PORT` has.
 pub(crate) const MAX_API_CONNECTIONS: usize = 1024;
 /// How many requests without a valid key are answered per second and address, besides a burst;
@@ -195,6 +202,15 @@ pub(crate) const WEBHOOK_SETTLE_PAUSE: Duration = Duration::from_millis(200);
 pub(crate) const WEBHOOK_READ_PAUSE: Duration = Duration::from_secs(5);
 /// How often a line states that webhooks are not delivered.
 pub(crate) const WEBHOOK_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often a node looks for users to erase.
+pub(crate) const ERASURE_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many rows a batch of an erasure has at least, and at first: each may be a change of a message.
+pub(crate) const ERASURE_MIN_ROWS: usize = 10;
+
+/// How many rows a batch of an erasure has at most.
+pub(crate) const ERASURE_MAX_ROWS: usize = 1000;
 
 /// After how long changed rules are read again that could not be read.
 pub(crate) const RULES_RETRY_INTERVAL: Duration = Duration::from_millis(200);

@@ -22,6 +22,7 @@ use tower::ServiceExt as _;
 use crate::api::{Api, ApiConnection};
 use crate::app::App;
 use crate::clients::Draining;
+use crate::erasure;
 use crate::free_memory;
 use crate::limits::{
     ACCEPT_PAUSE, CLOSE_DEADLINE, DRAIN_DEADLINE, HEADER_DEADLINE, MAX_API_CONNECTIONS,
@@ -122,6 +123,10 @@ fn supervise(app: &App) -> Supervisor {
     supervisor.spawn(
         "applies changed rules",
         rules::apply_changes(gateway.clone(), clients.clone()),
+    );
+    supervisor.spawn(
+        "erases users",
+        erasure::erase_users(gateway.clone(), clients.clone()),
     );
     for task in lock(&app.tasks).drain(..) {
         supervisor.spawn(task.name, task.future);

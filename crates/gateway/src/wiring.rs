@@ -13,9 +13,10 @@ use chat_adapters::postgres::Durability;
 use chat_adapters::redis::{self, ConnectError, RedisExchange, RedisOptions};
 use chat_adapters::{BatchObserver, LocalRoomEvents, SystemClock, postgres, sqlite};
 use chat_domain::ports::{
-    AccessHook, Acquaintances, ChangeRepository, Clock, Inbox, MessageRepository, NodeCommand,
-    NodeCommandListener, NodeCommands, NodesUnreachable, Outbox, OutboxKinds, RoomDeletion,
-    RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth,
+    AccessHook, Acquaintances, ChangeRepository, Clock, Inbox, MessageImport, MessageRepository,
+    NodeCommand, NodeCommandListener, NodeCommands, NodesUnreachable, Outbox, OutboxKinds,
+    RoomDeletion, RoomDirectory, RoomEvents, RoomRepository, Sanctions, StorageHealth, UserErasure,
+    UserRecords,
 };
 use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
@@ -149,6 +150,9 @@ impl Database {
                 + Acquaintances
                 + RoomDeletion
                 + Outbox
+                + UserErasure
+                + UserRecords
+                + MessageImport
                 + StorageHealth
                 + 'static,
         {
@@ -163,6 +167,9 @@ impl Database {
                 acquaintances: database.clone(),
                 deletion: database.clone(),
                 outbox: database.clone(),
+                erasure: database.clone(),
+                records: database.clone(),
+                import: database.clone(),
                 storage: database,
             }
         }
@@ -200,6 +207,9 @@ struct Ports {
     acquaintances: Arc<dyn Acquaintances>,
     deletion: Arc<dyn RoomDeletion>,
     outbox: Arc<dyn Outbox>,
+    erasure: Arc<dyn UserErasure>,
+    records: Arc<dyn UserRecords>,
+    import: Arc<dyn MessageImport>,
     storage: Arc<dyn StorageHealth>,
 }
 
@@ -367,6 +377,9 @@ pub(crate) fn app(
         rooms,
         directory: ports.directory,
         deletion: ports.deletion,
+        erasure: ports.erasure,
+        records: ports.records,
+        import: ports.import,
         inbox: ports.inbox,
         acquaintances: ports.acquaintances,
         room_default: config.room_default,

@@ -18,6 +18,8 @@ mod example_backend;
 mod first_requests;
 #[path = "clients/server_api.rs"]
 mod server_api;
+#[path = "clients/slack_import.rs"]
+mod slack_import;
 mod support;
 #[path = "clients/webhooks.rs"]
 mod webhooks;

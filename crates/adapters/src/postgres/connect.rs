@@ -103,6 +103,14 @@ impl Connector {
         })
     }
 
+    /// Returns a connector to the same database whose sessions record nothing.
+    pub(super) fn without_outbox(&self) -> Self {
+        Self {
+            recorded: Arc::default(),
+            ..self.clone()
+        }
+    }
+
     /// Sets what the sessions that are opened from now on record. Only the first call has an
     /// effect.
     pub(super) fn record(&self, kinds: OutboxKinds) {

@@ -21,14 +21,16 @@ use super::statement::Statement;
 use super::{Database, rows};
 
 /// The times are taken when the row is locked: of two calls for one user, the second one has the
-/// later time and the larger number.
+/// later time and the larger number; also if the row was deleted between them, because the user was
+/// erased.
 const REVOKE: (&str, &str) = (
     "INSERT INTO revocations AS old (user_id, issued_before, number, changed_at) \
-     SELECT user_id, issued_before, 1, clock_timestamp() FROM (VALUES (",
+     SELECT user_id, issued_before, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, \
+     clock_timestamp() FROM (VALUES (",
     ")) AS ask (user_id, issued_before) \
      ON CONFLICT (user_id) DO UPDATE SET \
      issued_before = greatest(old.issued_before, excluded.issued_before), \
-     number = old.number + 1, changed_at = clock_timestamp() \
+     number = greatest(old.number + 1, excluded.number), changed_at = clock_timestamp() \
      RETURNING user_id, number, issued_before",
 );
 

@@ -192,6 +192,16 @@ impl ChangeRepository for Database {
     }
 }
 
+/// Makes a change, without reading the message. Returns the outcome. The transaction holds the write
+/// lock.
+pub(super) fn make_change(
+    connection: &mut SqliteConnection,
+    room: i64,
+    change: &MessageChange,
+) -> QueryResult<&'static str> {
+    change::make_at(connection, room, change)
+}
+
 fn message(
     connection: &mut SqliteConnection,
     room: i64,

@@ -17,12 +17,14 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 
 use super::Database;
 
-/// The times of a row have one format, so that texts compare as times.
+/// The times of a row have one format, so that texts compare as times. The number is larger also than
+/// that of a row that was deleted, because the user was erased.
 const REVOKE: &str = "INSERT INTO revocations (user_id, issued_before, number, changed_at) \
-     VALUES (?, ?, 1, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) \
+     VALUES (?, ?, CAST(unixepoch('subsec') * 1000000 AS INTEGER), \
+     strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) \
      ON CONFLICT (user_id) DO UPDATE SET \
      issued_before = max(coalesce(issued_before, ''), excluded.issued_before), \
-     number = number + 1, changed_at = excluded.changed_at \
+     number = max(number + 1, excluded.number), changed_at = excluded.changed_at \
      RETURNING user_id, number, issued_before";
 
 const LIFT: &str = "UPDATE revocations SET issued_before = NULL, number = number + 1, \

@@ -7,6 +7,7 @@
 //! when a batch begins, the outcome of the previous one is final, even if it is unknown
 //! to its callers.
 
+mod bulk;
 mod marks;
 
 use std::sync::{Arc, OnceLock};
@@ -34,11 +35,34 @@ pub(super) struct SqliteStore {
     writer: Writer,
     /// What is recorded for the outbox, once it is set.
     recorded: Arc<OnceLock<OutboxKinds>>,
+    statements: Statements,
+}
+
+/// How a batch is stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Statements {
+    /// Some for each message.
+    Single,
+    /// Some for all of them, if they are of one room.
+    Bulk,
 }
 
 impl SqliteStore {
     pub(super) fn new(writer: Writer, recorded: Arc<OnceLock<OutboxKinds>>) -> Self {
-        Self { writer, recorded }
+        Self {
+            writer,
+            recorded,
+            statements: Statements::Single,
+        }
+    }
+
+    /// Creates a store for batches of imports, of which nothing is recorded for the outbox.
+    pub(super) fn for_imports(writer: Writer) -> Self {
+        Self {
+            writer,
+            recorded: Arc::default(),
+            statements: Statements::Bulk,
+        }
     }
 
     /// Carries out a transaction of a batch in the writer.
@@ -60,7 +84,11 @@ impl Store for SqliteStore {
     async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         let batch = batch.to_vec();
         let kinds = self.recorded.get().copied().unwrap_or_default();
-        let append = move |connection: &mut SqliteConnection| append(connection, &batch, kinds);
+        let is_bulk = self.statements == Statements::Bulk && bulk::is_suitable(&batch);
+        let append = move |connection: &mut SqliteConnection| match is_bulk {
+            true => transaction(connection, |connection| bulk::insert(connection, &batch)),
+            false => append(connection, &batch, kinds),
+        };
         self.write(append).await
     }
 

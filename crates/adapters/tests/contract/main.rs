@@ -23,6 +23,7 @@ mod log_pages;
 mod members_in_changes;
 mod mentions;
 mod message_extras;
+mod message_import;
 mod message_repository;
 mod outbox;
 mod postgres_faults;
@@ -60,6 +61,9 @@ mod sqlite_log_size;
 mod storage_health;
 mod token_table;
 mod unread_index;
+mod user_erasure;
+mod user_records;
+mod whole_database;
 
 use std::future::poll_fn;
 use std::pin::Pin;

@@ -45,7 +45,7 @@ on_each_database!(
     a_pause_lasts_until_it_is_ended,
 );
 
-const NO_ROOMS: [u64; 0] = [];
+pub(crate) const NO_ROOMS: [u64; 0] = [];
 pub(crate) const ONE: LeaseHolder = LeaseHolder(1);
 pub(crate) const TWO: LeaseHolder = LeaseHolder(2);
 
@@ -53,7 +53,7 @@ pub(crate) fn record_all(store: &impl Store) {
     store.record(OutboxKinds::from_iter(OutboxKind::REPORTED));
 }
 
-fn request(holder: LeaseHolder) -> LeaseRequest {
+pub(crate) fn request(holder: LeaseHolder) -> LeaseRequest {
     LeaseRequest {
         holder,
         most: 100,
@@ -64,7 +64,7 @@ fn request(holder: LeaseHolder) -> LeaseRequest {
 }
 
 /// Returns the rooms that are leased now, in ascending order.
-async fn lease(store: &impl Store, request: LeaseRequest) -> Vec<u64> {
+pub(crate) async fn lease(store: &impl Store, request: LeaseRequest) -> Vec<u64> {
     let leases = store.lease(request).await.unwrap();
     let mut rooms: Vec<u64> = leases.iter().map(|lease| lease.room_id.get()).collect();
     rooms.sort_unstable();

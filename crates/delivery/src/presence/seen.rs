@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_domain::ports::LastSeen;
 use chat_domain::{DisplayName, StorageError, Timestamp, UserId, one_line};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::{Presence, State};
 use crate::lock;
@@ -15,12 +15,21 @@ use crate::recipient::Recipient;
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// How many users one batch has.
 const USERS_AT_ONCE: usize = 1000;
+/// For how long a user that is not stored may become stored by its visit: the erasure of a user is over
+/// later than that.
+const MAY_CREATE: Duration = Duration::from_secs(5);
 /// For how many users it may wait: while the database is away, further ones are dropped.
 const MAX_WAITING: usize = 200_000;
 
 /// What is not stored yet: the newest of each user.
 #[derive(Default)]
-pub(super) struct SeenUsers(HashMap<UserId, (Option<DisplayName>, Option<Timestamp>)>);
+pub(super) struct SeenUsers(HashMap<UserId, Visit>);
+
+struct Visit {
+    name: Option<DisplayName>,
+    at: Option<Timestamp>,
+    noted: Instant,
+}
 
 impl SeenUsers {
     /// Notes when a user was last seen; `None` hides it.
@@ -30,26 +39,39 @@ impl SeenUsers {
         name: Option<DisplayName>,
         at: Option<Timestamp>,
     ) {
+        let noted = Instant::now();
+        self.insert(user_id, Visit { name, at, noted });
+    }
+
+    fn insert(&mut self, user_id: UserId, visit: Visit) {
         if self.0.len() < MAX_WAITING || self.0.contains_key(&user_id) {
-            self.0.insert(user_id, (name, at));
+            self.0.insert(user_id, visit);
         }
     }
 
-    fn take(&mut self) -> Vec<LastSeen> {
+    fn take(&mut self) -> Vec<(UserId, Visit)> {
         let ids: Vec<_> = self.0.keys().take(USERS_AT_ONCE).cloned().collect();
-        let taken = ids.into_iter().filter_map(|user_id| {
-            let (name, at) = self.0.remove(&user_id)?;
-            Some(LastSeen { user_id, name, at })
-        });
-        taken.collect()
+        let taken = ids.into_iter();
+        taken.filter_map(|id| self.0.remove_entry(&id)).collect()
     }
 
-    fn put_back(&mut self, seen: Vec<LastSeen>) {
-        for LastSeen { user_id, name, at } in seen {
+    fn put_back(&mut self, seen: Vec<(UserId, Visit)>) {
+        for (user_id, visit) in seen {
             // What was noted since is newer.
             if !self.0.contains_key(&user_id) {
-                self.note(user_id, name, at);
+                self.insert(user_id, visit);
             }
+        }
+    }
+}
+
+impl Visit {
+    fn of(&self, user_id: &UserId) -> LastSeen {
+        let may_create = self.noted.elapsed() < MAY_CREATE;
+        LastSeen {
+            user_id: user_id.clone(),
+            name: self.name.clone().filter(|_| may_create),
+            at: self.at,
         }
     }
 }
@@ -72,7 +94,8 @@ impl<R: Recipient> Presence<R> {
             if seen.is_empty() {
                 return Ok(());
             }
-            if let Err(error) = self.acquaintances.note_seen(&seen).await {
+            let visits: Vec<_> = seen.iter().map(|(id, visit)| visit.of(id)).collect();
+            if let Err(error) = self.acquaintances.note_seen(&visits).await {
                 lock(&self.state).seen.put_back(seen);
                 return Err(error);
             }
@@ -104,6 +127,30 @@ impl<R: Recipient> Presence<R> {
             if !others.contains(&gone.user.id) {
                 seen.note(gone.user.id, Some(gone.user.name), Some(gone.at));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_visit_that_could_not_be_stored_creates_no_user_later() {
+        let user_id = UserId::new("42").unwrap();
+        let name = DisplayName::from_text("Ada");
+        let at = Timestamp::from_unix_millis(1);
+        let mut seen = SeenUsers::default();
+        seen.note(user_id.clone(), Some(name.clone()), Some(at));
+        for expected in [Some(name), None] {
+            let taken = seen.take();
+            let [(id, visit)] = &taken[..] else {
+                panic!("one visit");
+            };
+            let visit = visit.of(id);
+            assert_eq!((visit.name, visit.at), (expected, Some(at)));
+            seen.put_back(taken);
+            tokio::time::advance(MAY_CREATE).await;
         }
     }
 }

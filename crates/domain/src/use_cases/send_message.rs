@@ -210,27 +210,16 @@ impl SendMessage {
         Ok(name.unwrap_or_else(|| DisplayName::from_text(user_id.as_str())))
     }
 
-    /// Checks that the message to which this one replies exists. It is earlier then, and stays:
-    /// positions are never given back while the room exists. Nothing is read for other messages.
+    /// Checks that the message to which this one replies exists. It is earlier then. Nothing is read
+    /// for other messages.
     async fn check_reply(&self, sent: &SentMessage) -> Result<(), SendMessageError> {
         let Some(reply_to) = sent.reply_to() else {
             return Ok(());
         };
-        if reply_to == Seq::START {
-            return Err(SendMessageError::UnknownReplyTo);
-        }
-        let limit = ReadLimit {
-            messages: 1,
-            bytes: 1,
-        };
-        let page = self
-            .messages
-            .after(sent.room_id, reply_to.before(), limit)
-            .await
-            .map_err(SendMessageError::Storage)?;
-        match page.messages.first() {
-            Some(message) if message.seq == reply_to => Ok(()),
-            _ => Err(SendMessageError::UnknownReplyTo),
+        match is_message(&*self.messages, sent.room_id, reply_to).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SendMessageError::UnknownReplyTo),
+            Err(error) => Err(SendMessageError::Storage(error)),
         }
     }
 
@@ -304,6 +293,24 @@ impl SendMessage {
             Turn::NotDue { retry_after_ms } => Err(SendMessageError::SlowMode { retry_after_ms }),
         }
     }
+}
+
+/// Returns whether a room has a message at a position. It stays: positions are never given back
+/// while the room exists.
+pub(super) async fn is_message(
+    messages: &dyn MessageRepository,
+    room_id: RoomId,
+    seq: Seq,
+) -> Result<bool, StorageError> {
+    if seq == Seq::START {
+        return Ok(false);
+    }
+    let limit = ReadLimit {
+        messages: 1,
+        bytes: 1,
+    };
+    let page = messages.after(room_id, seq.before(), limit).await?;
+    Ok(page.messages.first().is_some_and(|found| found.seq == seq))
 }
 
 impl SendMessageError {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use chat_adapters::LocalRoomEvents;
 use chat_domain::ports::{
-    Clock, MockAcquaintances, MockChangeRepository, MockInbox, MockRoomDeletion, MockRoomDirectory,
-    MockSanctions, RecentSanctions, SanctionsCursor,
+    Clock, MockAcquaintances, MockChangeRepository, MockInbox, MockMessageImport, MockRoomDeletion,
+    MockRoomDirectory, MockSanctions, MockUserErasure, MockUserRecords, RecentSanctions,
+    SanctionsCursor,
 };
 use chat_domain::{RoomKind, Timestamp};
 use chat_gateway::{
@@ -130,6 +131,9 @@ impl Served {
                 // No room has rules.
                 directory: Arc::new(MockRoomDirectory::new()),
                 deletion: Arc::new(MockRoomDeletion::new()),
+                erasure: Arc::new(no_erasures()),
+                records: Arc::new(MockUserRecords::new()),
+                import: Arc::new(MockMessageImport::new()),
                 inbox: Arc::new(MockInbox::new()),
                 acquaintances: Arc::new(no_acquaintances()),
                 room_default: RoomKind::Open,
@@ -166,6 +170,13 @@ impl Served {
             token: tokens::token(),
         }
     }
+}
+
+/// No user is to be erased.
+fn no_erasures() -> MockUserErasure {
+    let mut erasure = MockUserErasure::new();
+    erasure.expect_erase_batch().returning(|_| Ok(None));
+    erasure
 }
 
 /// Nothing is stored about users.

@@ -129,7 +129,7 @@ fn responses() -> [(&'static str, Response); 9] {
         ),
         (
             "UnsupportedMediaType",
-            error("The body is not declared as `application/json`: `invalid_payload`."),
+            error("The body is not declared as what the operation takes: `invalid_payload`."),
         ),
         (
             "RateLimited",

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use chat_domain::use_cases::{
-    ChangeMessageError, ChangeRulesError, DeleteRoomError, ListMessagesError, ListRoomsError,
-    ProductViewError, SendMessageError,
+    ChangeMessageError, ChangeRulesError, DeleteRoomError, EraseUserError, ListMessagesError,
+    ListRoomsError, ProductViewError, SendMessageError,
 };
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -14,6 +14,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer;
+use super::import::ImportObject;
 use crate::socket::protocol::Malformed;
 use crate::socket::reply::{Code, Failure};
 
@@ -27,6 +28,9 @@ pub(super) struct ApiError {
     code: ErrorCode,
     message: Cow<'static, str>,
     field: Option<&'static str>,
+    /// How far an import has come, and which line is wrong.
+    progress: Option<ImportObject>,
+    line: Option<u64>,
     retry_after: Option<Duration>,
     /// Whether the connection cannot be used again.
     closes: bool,
@@ -53,6 +57,10 @@ pub(super) enum ErrorCode {
 #[schema(as = ErrorBody)]
 pub(super) struct ErrorBody<'a> {
     error: ErrorObject<'a>,
+    /// Of an import: how far it has come.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
+    progress: Option<ImportObject>,
 }
 
 /// What went wrong.
@@ -69,6 +77,10 @@ struct ErrorObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     field: Option<&'static str>,
+    /// The line of an import that is wrong, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 1)]
+    line: Option<u64>,
 }
 
 impl ApiError {
@@ -78,6 +90,8 @@ impl ApiError {
             code,
             message: message.into(),
             field: None,
+            progress: None,
+            line: None,
             retry_after: None,
             closes: false,
         }
@@ -154,6 +168,36 @@ impl ApiError {
             ErrorCode::InvalidPayload,
             "the body must be JSON: send Content-Type: application/json",
         )
+    }
+
+    /// The body is not declared as newline-delimited JSON.
+    pub(super) fn not_ndjson() -> Self {
+        Self {
+            closes: true,
+            ..Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                ErrorCode::InvalidPayload,
+                "the body must be NDJSON: send Content-Type: application/x-ndjson",
+            )
+        }
+    }
+
+    /// The same error of a line of an import.
+    pub(super) fn in_line(self, line: u64) -> Self {
+        Self {
+            message: format!("line {line}: {}", self.message).into(),
+            line: Some(line),
+            ..self
+        }
+    }
+
+    /// The same error of an import that has come so far.
+    pub(super) fn with_progress(self, progress: ImportObject) -> Self {
+        Self {
+            progress: Some(progress),
+            closes: true,
+            ..self
+        }
     }
 
     /// The body did not arrive in time, or not whole. Nothing was done.
@@ -248,6 +292,7 @@ from_failures!(
     ChangeMessageError,
     ChangeRulesError,
     DeleteRoomError,
+    EraseUserError,
     ListMessagesError,
     ListRoomsError,
     ProductViewError
@@ -286,7 +331,9 @@ impl IntoResponse for ApiError {
                 message: &self.message,
                 retryable: self.code.is_retryable(),
                 field: self.field,
+                line: self.line,
             },
+            progress: self.progress,
         };
         let mut response = answer::json(self.status, &body);
         let headers = response.headers_mut();

@@ -92,12 +92,12 @@ fn out_of_range(name: &'static str, least: u64, most: u64) -> ApiError {
 
 /// The parameters of a query that a request knows. Others are ignored.
 #[derive(Default)]
-struct Query<'a> {
+pub(super) struct Query<'a> {
     known: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 impl<'a> Query<'a> {
-    fn read(uri: &'a Uri, names: &[&'static str]) -> Result<Self, ApiError> {
+    pub(super) fn read(uri: &'a Uri, names: &[&'static str]) -> Result<Self, ApiError> {
         let mut query = Self::default();
         let text = uri.query().unwrap_or_default();
         for (key, value) in form_urlencoded::parse(text.as_bytes()) {
@@ -116,7 +116,7 @@ impl<'a> Query<'a> {
         Ok(query)
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         let found = self.known.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| &**value)
     }

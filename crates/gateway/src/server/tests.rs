@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chat_domain::ports::{
     AppendError, Appended, Changes, LogCursor, LogPage, MessageRepository, MockAcquaintances,
-    MockAuthenticator, MockChangeRepository, MockClock, MockInbox, MockRoomDeletion,
-    MockRoomDirectory, MockRoomEvents, MockRoomRepository, MockSanctions, PoolStatus, ReadLimit,
-    RecentSanctions, SanctionsCursor, StorageHealth,
+    MockAuthenticator, MockChangeRepository, MockClock, MockInbox, MockMessageImport,
+    MockRoomDeletion, MockRoomDirectory, MockRoomEvents, MockRoomRepository, MockSanctions,
+    MockUserErasure, MockUserRecords, PoolStatus, ReadLimit, RecentSanctions, SanctionsCursor,
+    StorageHealth,
 };
 use chat_domain::{
     DisplayName, Identity, NewMessage, RoomAccess, RoomId, RoomKind, RoomState, Seq, StorageError,
@@ -112,6 +113,8 @@ fn app() -> App {
         .expect_serve()
         .returning(move |_| activated.store(true, Ordering::Relaxed));
     events.expect_release().return_const(());
+    let mut erasure = MockUserErasure::new();
+    erasure.expect_erase_batch().returning(|_| Ok(None));
     let mut acquaintances = MockAcquaintances::new();
     acquaintances.expect_note_seen().returning(|_| Ok(()));
     App::new(AppOptions {
@@ -120,6 +123,9 @@ fn app() -> App {
         rooms: Arc::new(rooms),
         directory: Arc::new(MockRoomDirectory::new()),
         deletion: Arc::new(MockRoomDeletion::new()),
+        erasure: Arc::new(erasure),
+        records: Arc::new(MockUserRecords::new()),
+        import: Arc::new(MockMessageImport::new()),
         inbox: Arc::new(MockInbox::new()),
         acquaintances: Arc::new(acquaintances),
         room_default: RoomKind::Open,

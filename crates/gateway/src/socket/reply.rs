@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_domain::use_cases::{
-    ChangeMessageError, ChangeRulesError, ConnectError, DeleteRoomError, GetRoomError,
-    JoinRoomError, ListMembersError, ListMessagesError, ListReactionsError, ListRoomsError,
-    MarkReadError, Page, ProductViewError, RenewTokenError, RoomsPage, SendMessageError,
-    SetNotifyError, SetTypingError, WatchRoomsError,
+    ChangeMessageError, ChangeRulesError, ConnectError, DeleteRoomError, EraseUserError,
+    GetRoomError, JoinRoomError, ListMembersError, ListMessagesError, ListReactionsError,
+    ListRoomsError, MarkReadError, Page, ProductViewError, RenewTokenError, RoomsPage,
+    SendMessageError, SetNotifyError, SetTypingError, WatchRoomsError,
 };
 use chat_domain::{
     AccessDenied, ClientMessageId, Forbidden, RoomId, StorageError, StoredMessage, Timestamp,
@@ -169,6 +169,16 @@ impl Failure {
             ),
             error => Self::storage(error, "the request was not stored"),
         }
+    }
+
+    /// Something contradicts what is stored.
+    pub(crate) fn conflict(message: String) -> Self {
+        Self::new(Code::Conflict, message)
+    }
+
+    /// Storage failed, so that something was not done.
+    pub(crate) fn not_read(error: &StorageError, unavailable: &str) -> Self {
+        Self::storage(error, unavailable)
     }
 
     /// It cannot be determined what the user may do, or see.
@@ -355,6 +365,15 @@ impl From<DeleteRoomError> for Failure {
                 "the connection to storage broke during the commit: the room may be deleted",
             ),
             DeleteRoomError::Storage(storage) => Self::storage(storage, "the room was not deleted"),
+        }
+    }
+}
+
+impl From<EraseUserError> for Failure {
+    fn from(error: EraseUserError) -> Self {
+        match &error {
+            EraseUserError::Deleted => Self::new(Code::Conflict, error.to_string()),
+            EraseUserError::Storage(storage) => Self::sanction(storage),
         }
     }
 }

@@ -79,10 +79,25 @@ pub(super) async fn ask(gateway: &Gateway, method: &str, path: &str) -> Value {
     serde_json::from_str(body).unwrap()
 }
 
+/// Stores the message that the hooks of schemathesis name where one has to exist.
+fn store_message(gateway: &Gateway) {
+    let body = r#"{ "userId": "1", "content": "x" }"#;
+    let request = format!(
+        "POST /api/v1/rooms/70/messages HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (status, response) = runtime.block_on(http(gateway.address, &request));
+    assert_eq!(status, 201, "{response}");
+}
+
 /// Without `API_EXAMPLES`, every run sends the same requests, so that it does not fail because of
 /// another change. With it, each run makes up others.
 fn behaves_as_described(database: &Database) {
     let gateway = start(database);
+    store_message(&gateway);
     // It keeps what it has found in its working directory.
     let folder = tempfile::tempdir().unwrap();
     let mut schemathesis = Command::new(provided("TEST_PYTHON"));

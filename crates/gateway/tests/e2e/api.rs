@@ -1,7 +1,9 @@
 //! The server API, as the product's backend sees it.
 
 mod changes;
+mod erasure;
 mod errors;
+mod import;
 mod keys;
 mod members;
 mod messages;

@@ -94,16 +94,25 @@ pub(super) fn change(
     room: i64,
     change: &MessageChange,
 ) -> QueryResult<(&'static str, Option<MessageColumns>)> {
+    let outcome = make_at(connection, room, change)?;
+    let message = match outcome {
+        CHANGED | UNCHANGED => message(connection, room, rows::number(change.seq.get()))?,
+        _ => None,
+    };
+    Ok((outcome, message))
+}
+
+/// As [`change`], without the message.
+pub(super) fn make_at(
+    connection: &mut SqliteConnection,
+    room: i64,
+    change: &MessageChange,
+) -> QueryResult<&'static str> {
     let place = Place {
         room,
         seq: rows::number(change.seq.get()),
     };
-    let outcome = make(connection, place, change)?;
-    let message = match outcome {
-        CHANGED | UNCHANGED => message(connection, place.room, place.seq)?,
-        _ => None,
-    };
-    Ok((outcome, message))
+    make(connection, place, change)
 }
 
 fn make(

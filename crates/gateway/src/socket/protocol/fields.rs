@@ -53,6 +53,7 @@ pub(crate) struct Fields<'a> {
     after: Option<&'a RawValue>,
     notify: Option<&'a RawValue>,
     issued_before: Option<&'a RawValue>,
+    created_at: Option<&'a RawValue>,
     reason: Option<&'a RawValue>,
     members: Option<&'a RawValue>,
     key: Option<&'a RawValue>,
@@ -183,6 +184,15 @@ impl<'a> Fields<'a> {
         let limit = integer_in("limit", self.limit, 1..=InboxLimit::MAX as u64)?;
         let limit = limit.and_then(|limit| InboxLimit::new(limit as usize));
         Ok(limit.unwrap_or_default())
+    }
+
+    /// Returns `createdAt`.
+    pub(crate) fn created_at(&self) -> Result<Timestamp, Malformed> {
+        const NAME: &str = "createdAt";
+        let field = required(NAME, self.created_at)?;
+        text(NAME, field)?
+            .parse()
+            .map_err(|_| malformed_field(NAME, "must be an RFC 3339 time"))
     }
 
     /// Returns `issuedBefore`.
@@ -446,6 +456,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 "after" => &mut fields.after,
                 "notify" => &mut fields.notify,
                 "issuedBefore" => &mut fields.issued_before,
+                "createdAt" => &mut fields.created_at,
                 "reason" => &mut fields.reason,
                 "members" => &mut fields.members,
                 "key" => &mut fields.key,
