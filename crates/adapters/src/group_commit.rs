@@ -39,6 +39,9 @@
 //! never delay a batch of messages; on SQLite, whose writer is shared, by one bounded batch
 //! of marks at most.
 //!
+//! **Changes to messages** have a queue and a task, too, which combines those of a room
+//! ([`changes`]).
+//!
 //! **Overload.** A message is refused at once if more messages wait than can be stored soon,
 //! the heaviest senders' first ([`admission`]). If more wait than fit into a batch, their
 //! senders take turns ([`turns`]): the messages of one sender stay in their order, and
@@ -51,8 +54,10 @@
 
 mod admission;
 mod batch;
+mod changes;
 mod committer;
 mod error;
+mod halves;
 mod marks;
 mod running_time;
 mod settling;
@@ -73,6 +78,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
 use self::admission::{Admission, Place};
+pub(crate) use self::changes::{ChangeOutcome, ChangeQueue, ChangeStore, Lanes};
 use self::marks::PendingMark;
 
 /// The maximum number of messages that wait to be stored, and of messages held back
@@ -109,6 +115,9 @@ pub(crate) enum Placed {
 
 /// Stores batches, one at a time.
 pub(crate) trait Store: Send + 'static {
+    /// The largest batch that it can store.
+    const LARGEST_BATCH: usize = usize::MAX;
+
     /// Stores the messages in their order, with their authors' names and read pointers:
     /// all those whose rooms are free and have the rules by which they were decided, or
     /// nothing. No two of them are repeats of each other, and those of one room were decided

@@ -39,7 +39,7 @@ use chat_domain::BoxError;
 use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
-use crate::group_commit::GroupCommit;
+use crate::group_commit::{ChangeQueue, GroupCommit, Lanes};
 use crate::import::Importer;
 
 pub use durability::Durability;
@@ -56,6 +56,7 @@ pub struct Database {
     connector: connect::Connector,
     commits: GroupCommit,
     imports: Importer<store::PostgresStore>,
+    changes: ChangeQueue,
     pruning: room_changes::Pruning,
 }
 
@@ -73,11 +74,19 @@ impl Database {
         let (stores, names) = (connector.clone(), store::Names::default());
         let imports = store::PostgresStore::new(connector.without_outbox(), names.clone());
         let open = move || store::PostgresStore::new(stores.clone(), names.clone());
+        // One batch waits for the lock of one room. It must not take the sessions away from the
+        // reads of all rooms.
+        let lanes = Lanes {
+            batches: (pool_size / 2).max(1),
+            rooms: 1,
+        };
+        let changes = change_repository::PostgresChanges(pool.clone());
         Ok(Self {
             pool,
             connector,
             imports: Importer::new(imports),
             commits: GroupCommit::start(LANES, open),
+            changes: ChangeQueue::start(changes, lanes),
             pruning: room_changes::Pruning::default(),
         })
     }

@@ -36,7 +36,7 @@ use chat_domain::BoxError;
 use chat_domain::ports::OutboxKinds;
 
 use crate::BatchObserver;
-use crate::group_commit::GroupCommit;
+use crate::group_commit::{ChangeQueue, GroupCommit, Lanes};
 use crate::import::Importer;
 
 /// A SQLite database: a file, connections that read it, and one that writes it.
@@ -48,6 +48,7 @@ pub struct Database {
     commits: GroupCommit,
     recorded: Arc<OnceLock<OutboxKinds>>,
     imports: Importer<store::SqliteStore>,
+    changes: ChangeQueue,
 }
 
 impl Database {
@@ -69,6 +70,15 @@ impl Database {
         let commits = GroupCommit::start(1, move || {
             store::SqliteStore::new(stores.clone(), recorded_by_stores.clone())
         });
+        // For the same reason, a batch of changes takes those of all rooms.
+        let lanes = Lanes {
+            batches: 1,
+            rooms: usize::MAX,
+        };
+        let changes = change_repository::SqliteChanges {
+            writer: writer.clone(),
+            recorded: recorded.clone(),
+        };
         Ok(Self {
             file,
             pool,
@@ -76,6 +86,7 @@ impl Database {
             commits,
             recorded,
             imports,
+            changes: ChangeQueue::start(changes, lanes),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Converts what is stored about changes to messages. Both databases store it alike, except for
 //! times.
 
-use chat_domain::ports::{ChangesPage, MessageChangeError, ReadLimit};
+use chat_domain::ports::{ChangesPage, MadeChange, MessageChangeError, ReadLimit};
 use chat_domain::{
     ChangeKind, ChangedMessage, Content, DisplayName, Message, MessageChanges, MessageEdit,
     ReactionCount, ReactionKey, Rev, StorageError, Timestamp, User, UserId,
@@ -149,8 +149,22 @@ pub(crate) const NOT_FOUND: &str = "not_found";
 pub(crate) const MESSAGE_DELETED: &str = "message_deleted";
 pub(crate) const TOO_MANY_REACTIONS: &str = "too_many_reactions";
 
+/// Converts the outcome of a change, and the message in its newest state.
+pub(crate) fn made(
+    outcome: &str,
+    message: Option<Result<Message, StorageError>>,
+) -> Result<MadeChange, MessageChangeError> {
+    let is_new = is_new(outcome)?;
+    // What is stored cannot be shown, but the change is made.
+    let message = message.ok_or_else(|| StorageError::corrupt("a change has no message"))?;
+    Ok(MadeChange {
+        message: message?,
+        is_new,
+    })
+}
+
 /// Returns whether a call with this outcome changed the message, or why it was refused.
-pub(crate) fn is_new(outcome: &str) -> Result<bool, MessageChangeError> {
+fn is_new(outcome: &str) -> Result<bool, MessageChangeError> {
     match outcome {
         CHANGED => Ok(true),
         UNCHANGED => Ok(false),

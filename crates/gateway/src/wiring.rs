@@ -22,7 +22,7 @@ use chat_domain::use_cases::DeleteRoom;
 use chat_domain::{BoxError, User, one_line};
 use tokio::net::TcpListener;
 
-pub(crate) use self::webhooks::check_webhooks;
+pub(crate) use self::webhooks::webhook_receiver;
 use crate::api::keys::CurrentApiKeys;
 use crate::api::rereading::reread_on_hangup;
 use crate::app::{ApiOptions, App, AppOptions, Nodes, Task};

@@ -99,7 +99,7 @@ BEGIN
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER record_change AFTER INSERT OR UPDATE ON message_changes FOR EACH ROW
+CREATE TRIGGER record_change AFTER INSERT OR UPDATE OF rev ON message_changes FOR EACH ROW
     WHEN (current_setting('chat.outbox', true) LIKE '%message.changed%')
     EXECUTE FUNCTION record_message_change();
 

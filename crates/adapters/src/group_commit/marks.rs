@@ -13,7 +13,8 @@ use chat_domain::{Generation, RoomId, StorageError, UserId};
 use tokio::sync::{mpsc, oneshot};
 
 use super::error::BatchError;
-use super::{BATCH, BATCH_DEADLINE, Mark, QUEUE, QUEUE_DEADLINE, Store, StoreError};
+use super::halves::{Item, in_halves};
+use super::{BATCH, Mark, QUEUE, QUEUE_DEADLINE, Store, StoreError};
 
 /// A mark that waits to be stored, and the way to answer its caller.
 pub(super) struct PendingMark {
@@ -49,7 +50,7 @@ pub(super) async fn run<S: Store>(mut queue: mpsc::Receiver<PendingMark>, open: 
         let mut store = idle;
         // In a task of its own, because a store may panic.
         let moving = tokio::spawn(async move {
-            write(&mut store, pointers).await;
+            in_halves(&mut store, pointers.into_values().collect()).await;
             store
         });
         idle = moving.await.unwrap_or_else(|error| {
@@ -85,68 +86,36 @@ fn gather(first: PendingMark, queue: &mut mpsc::Receiver<PendingMark>) -> Pointe
     pointers
 }
 
-/// Moves the pointers, in halves if one of them is at fault, and answers the marks.
-async fn write<S: Store>(store: &mut S, pointers: Pointers) {
-    let began = Instant::now();
-    let mut parts = vec![pointers.into_values().collect::<Vec<_>>()];
-    while let Some(mut part) = parts.pop() {
-        if began.elapsed() > BATCH_DEADLINE {
-            fail(part, &BatchError::unavailable("the batch took too long"));
-            continue;
-        }
-        let marks: Vec<_> = part.iter().filter_map(Pointer::combined).collect();
-        match store.mark(&marks).await {
-            Ok(marked) => {
-                for (pointer, marked) in part.into_iter().zip(marked) {
-                    pointer.answer(marked);
-                }
-            }
-            Err(StoreError::Whole(error)) => {
-                let error = BatchError::from(error);
-                fail(part, &error);
-                let error = error.for_untried();
-                parts.drain(..).for_each(|part| fail(part, &error));
-            }
-            Err(_) if part.len() > 1 => {
-                let second = part.split_off(part.len() / 2);
-                parts.extend([second, part]);
-            }
-            Err(StoreError::Row(reason)) => fail(part, &BatchError::unavailable(reason)),
-            Err(StoreError::Repeat) => {
-                fail(
-                    part,
-                    &BatchError::unavailable("a read mark is not a repeat"),
-                );
-            }
-        }
-    }
-}
-
-fn fail(part: Vec<Pointer>, error: &BatchError) {
-    for pending in part.into_iter().flat_map(|pointer| pointer.0) {
-        // The caller may have stopped waiting.
-        pending.answer.send(Err(error.to_storage_error())).ok();
-    }
-}
-
 impl Pointer {
     /// Returns the mark with the largest position.
     fn combined(&self) -> Option<Mark> {
         let largest = self.0.iter().max_by_key(|pending| pending.mark.position);
         largest.map(|pending| pending.mark.clone())
     }
+}
 
-    fn answer(self, marked: Option<MarkedRead>) {
+impl<S: Store> Item<S> for Pointer {
+    type Outcome = Option<MarkedRead>;
+
+    async fn carry_out(store: &mut S, pointers: &[Self]) -> Result<Vec<Self::Outcome>, StoreError> {
+        let marks: Vec<_> = pointers.iter().filter_map(Self::combined).collect();
+        store.mark(&marks).await
+    }
+
+    fn answer(self, outcome: Result<Self::Outcome, &BatchError>) {
         let mut is_reported = false;
         for pending in self.0 {
-            let answer = marked.map(|marked| {
-                let is_far_enough = pending.mark.position >= marked.state.read;
-                let moved = marked.moved && !is_reported && is_far_enough;
-                is_reported |= moved;
-                MarkedRead { moved, ..marked }
-            });
+            let answer = match outcome {
+                Ok(marked) => Ok(marked.map(|marked| {
+                    let is_far_enough = pending.mark.position >= marked.state.read;
+                    let moved = marked.moved && !is_reported && is_far_enough;
+                    is_reported |= moved;
+                    MarkedRead { moved, ..marked }
+                })),
+                Err(error) => Err(error.to_storage_error()),
+            };
             // The caller may have stopped waiting.
-            pending.answer.send(Ok(answer)).ok();
+            pending.answer.send(answer).ok();
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::*;
 
+mod changes;
 mod marks;
 mod overload;
 mod rules;

@@ -1,8 +1,9 @@
 //! Changes to messages, on PostgreSQL.
 //!
-//! A change is one call of a function of the database, in autocommit: one round trip, and a node
-//! that is paused or cut off keeps nothing locked. See the migration `0016_message_changes`.
+//! A batch of changes is one statement, in autocommit: one round trip, and a node that is paused or
+//! cut off keeps nothing locked. See the migration `0016_message_changes`.
 
+mod change;
 mod queries;
 
 use async_trait::async_trait;
@@ -10,25 +11,18 @@ use chat_domain::ports::{
     ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
     ReadLimit,
 };
-use chat_domain::{Message, MessageEdit, ReactionKey, Rev, RoomId, Seq, StorageError, UserId};
-use diesel::sql_types::{Array, BigInt, Bool, Integer, Nullable, Text};
+use chat_domain::{Message, ReactionKey, Rev, RoomId, Seq, StorageError, UserId};
+use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel::{IntoSql as _, QueryableByName};
 use diesel_async::RunQueryDsl as _;
 
-use self::queries::{CHANGE, CHANGED_AFTER, MESSAGE, OWN_REACTIONS, REACTING_USERS};
+pub(super) use self::change::PostgresChanges;
+use self::queries::{CHANGED_AFTER, MESSAGE, OWN_REACTIONS, REACTING_USERS};
 use super::message_columns::MessageColumns;
 use super::statement::Statement;
 use super::{Database, rows};
 use crate::page::{self, ReadOf};
 use crate::stored_changes::{self, LatestColumns};
-
-#[derive(QueryableByName)]
-struct OutcomeRow {
-    #[diesel(sql_type = Text)]
-    outcome: String,
-    #[diesel(embed)]
-    message: Option<MessageColumns>,
-}
 
 #[derive(QueryableByName)]
 struct PageRow {
@@ -68,33 +62,6 @@ struct ReactionRow {
     key: String,
 }
 
-/// The parameters of some kinds of changes.
-#[derive(Default)]
-struct EditColumns {
-    content: Option<String>,
-    reacting: Option<String>,
-    reaction: Option<String>,
-    is_on: Option<bool>,
-}
-
-impl EditColumns {
-    fn new(edit: &MessageEdit) -> Self {
-        match edit {
-            MessageEdit::Edit(content) => Self {
-                content: Some(content.as_str().to_owned()),
-                ..Self::default()
-            },
-            MessageEdit::React { user_id, key, on } => Self {
-                reacting: Some(user_id.as_str().to_owned()),
-                reaction: Some(key.as_str().to_owned()),
-                is_on: Some(*on),
-                ..Self::default()
-            },
-            MessageEdit::Delete | MessageEdit::Erase => Self::default(),
-        }
-    }
-}
-
 #[async_trait]
 impl ChangeRepository for Database {
     async fn message(&self, room_id: RoomId, seq: Seq) -> Result<Option<Message>, StorageError> {
@@ -113,38 +80,7 @@ impl ChangeRepository for Database {
     }
 
     async fn change(&self, change: MessageChange) -> Result<MadeChange, MessageChangeError> {
-        let room = rows::number(change.room_id.get());
-        let kind = stored_changes::kind(&change.edit).as_str();
-        let edit = EditColumns::new(&change.edit);
-        let by = change.by.as_ref().map(|by| by.as_str().to_owned());
-        let max = i32::try_from(ReactionKey::MAX_PER_MESSAGE).unwrap_or(i32::MAX);
-        let call = Statement {
-            before: CHANGE.0,
-            parameters: (
-                room.into_sql::<BigInt>(),
-                rows::number(change.seq.get()).into_sql::<BigInt>(),
-                rows::number(change.rules.get()).into_sql::<BigInt>(),
-                kind.into_sql::<Text>(),
-                edit.content.into_sql::<Nullable<Text>>(),
-                edit.reacting.into_sql::<Nullable<Text>>(),
-                edit.reaction.into_sql::<Nullable<Text>>(),
-                edit.is_on.into_sql::<Nullable<Bool>>(),
-                max.into_sql::<Integer>(),
-                by.into_sql::<Nullable<Text>>(),
-            ),
-            after: CHANGE.1,
-        };
-        let row = self.pool.call_in_turn::<OutcomeRow, _>(call).await?;
-        let row = row.ok_or_else(|| StorageError::corrupt("a change has no outcome"))?;
-        let is_new = stored_changes::is_new(&row.outcome)?;
-        // What is stored cannot be shown, but the change is made.
-        let message = row
-            .message
-            .ok_or_else(|| StorageError::corrupt("a change has no message"))?;
-        Ok(MadeChange {
-            message: message.message(room)?,
-            is_new,
-        })
+        self.changes.change(change).await
     }
 
     async fn changed_after(

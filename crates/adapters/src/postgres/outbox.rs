@@ -7,15 +7,21 @@
 //! A batch of messages is one row of `outbox_log`. Sorting by rooms, which costs more, is left to
 //! the nodes that deliver.
 //!
-//! Plans (PostgreSQL 15; 200,000 entries in 1,000 rooms):
+//! Plans (PostgreSQL 15; 1 million entries in 100,000 rooms, of which 10,000 fail and 10 are held):
 //!
 //! ```text
-//! ENTRIES:
-//! Limit (actual rows=50 loops=1)
-//!   ->  Index Scan using outbox_events_pkey on outbox_events entry (actual rows=50 loops=1)
-//!         Index Cond: (room_id = $3)
-//!         SubPlan 4
-//!           ->  Index Only Scan using outbox_events_deletions on outbox_events later
+//! ENTRIES, 0.2 ms:
+//! Limit (actual rows=10 loops=1)
+//!   ->  Index Scan using outbox_events_pkey on outbox_events entry (actual rows=10 loops=1)
+//!         ->  Index Only Scan using outbox_events_deletions (actual rows=0 loops=10)
+//! LEASE, the choice of the rooms, 0.3 ms:
+//! Update on outbox_rooms held (actual rows=22 loops=1)
+//!   ->  Merge Append (actual rows=22 loops=1)
+//!         ->  Index Scan using outbox_rooms_due_at (actual rows=19 loops=1)
+//!         ->  Index Scan using outbox_rooms_in_retry (actual rows=4 loops=1)
+//!   ->  Index Scan using outbox_rooms_pkey on outbox_rooms held (actual rows=22 loops=1)
+//! BACKLOG, every five seconds, 107 ms:
+//! Index Scan using outbox_events_recorded_at (actual rows=100000 loops=1)
 //! ```
 
 use std::time::Duration;
@@ -36,11 +42,8 @@ use crate::stored_outbox::{self, EntryColumns, NextColumns, ParkedColumns};
 use crate::stored_rules::{self, MemberColumns};
 
 const LEASE: (&str, &str) = ("SELECT room, failed, failing_for FROM lease_outbox(", ")");
-
 const SETTLE: (&str, &str) = ("SELECT settle_outbox(", ") AS value");
-
 const RETRY: &str = "SELECT retry_outbox() AS value";
-
 const RESUME: &str = "UPDATE outbox_state SET paused_at = NULL WHERE paused_at IS NOT NULL \
      RETURNING true AS value";
 

@@ -7,7 +7,7 @@
 //! codes that would tell them apart, and a new session costs less than a wrong guess.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chat_domain::ports::PoolStatus;
 use chat_domain::{BoxError, StorageError, one_line};
@@ -20,10 +20,14 @@ use diesel_async::pooled_connection::{
 };
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connect::{CONNECT_DEADLINE, Connector, Purpose, STATEMENT_DEADLINE};
+use crate::group_commit::StoreError;
+
+/// A call that the server refuses after this time has waited for a lock, or for the server: its
+/// parameters are not at fault. Diesel does not pass on the code that would say so.
+const WAITED: Duration = Duration::from_secs(1);
 
 /// A query that is being carried out on a session.
 type Running<'a, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'a>>;
@@ -32,10 +36,6 @@ type Running<'a, T> = Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'a>>;
 #[derive(Clone)]
 pub(super) struct Pool {
     sessions: pooled::Pool<AsyncPgConnection>,
-    /// How many more of them may be used by calls that change messages. They wait for the lock of
-    /// a room, and a message that a thousand users react to must not take the sessions away from
-    /// the reads of all rooms.
-    changes: Arc<Semaphore>,
 }
 
 impl Pool {
@@ -62,10 +62,7 @@ impl Pool {
                 recycle: Some(CONNECT_DEADLINE),
             })
             .build()?;
-        Ok(Self {
-            sessions: pool,
-            changes: Arc::new(Semaphore::new((size / 2).max(1))),
-        })
+        Ok(Self { sessions: pool })
     }
 
     /// Returns how the sessions are used now.
@@ -113,19 +110,6 @@ impl Pool {
         Ok(self.call_for_rows(call).await?.pop())
     }
 
-    /// Calls a function that changes a message, as [`call`](Self::call). At most half of the
-    /// sessions do that at the same time; the other calls wait for their turn.
-    pub(super) async fn call_in_turn<R, Q>(&self, call: Q) -> Result<Option<R>, StorageError>
-    where
-        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
-        R: Send + 'static,
-    {
-        let turn = timeout(CONNECT_DEADLINE, self.changes.clone().acquire_owned());
-        let turn = turn.await.map_err(StorageError::unavailable)?;
-        let turn = turn.map_err(StorageError::unavailable)?;
-        Ok(self.carry_out(call, Some(turn)).await?.pop())
-    }
-
     /// Calls a function that may write, in autocommit, and returns its rows. The call is carried
     /// out even if its caller is dropped.
     ///
@@ -136,25 +120,36 @@ impl Pool {
         Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
         R: Send + 'static,
     {
-        self.carry_out(call, None).await
+        let outcome = self.carry_out(call).await;
+        outcome.map_err(|failure| match failure {
+            CallFailure::Refused(error) => StorageError::unavailable(error),
+            CallFailure::Other(error) => error,
+        })
     }
 
-    async fn carry_out<R, Q>(
-        &self,
-        call: Q,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Result<Vec<R>, StorageError>
+    /// As [`call_for_rows`](Self::call_for_rows), for a batch, one of whose items may be at fault.
+    pub(super) async fn call_for_batch<R, Q>(&self, call: Q) -> Result<Vec<R>, StoreError>
     where
         Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
         R: Send + 'static,
     {
-        let mut session = self
-            .sessions
-            .get()
-            .await
-            .map_err(StorageError::unavailable)?;
+        let began = Instant::now();
+        let outcome = self.carry_out(call).await;
+        outcome.map_err(|failure| match failure {
+            CallFailure::Refused(error) if began.elapsed() < WAITED => StoreError::row(error),
+            CallFailure::Refused(error) => StoreError::Whole(StorageError::unavailable(error)),
+            CallFailure::Other(error) => StoreError::Whole(error),
+        })
+    }
+
+    async fn carry_out<R, Q>(&self, call: Q) -> Result<Vec<R>, CallFailure>
+    where
+        Q: for<'a> LoadQuery<'static, AsyncPgConnection, R> + Send + 'static,
+        R: Send + 'static,
+    {
+        let session = self.sessions.get().await;
+        let mut session = session.map_err(StorageError::unavailable)?;
         let calling = tokio::spawn(async move {
-            let _turn = turn;
             let mut found = Vec::new();
             let answer = async {
                 let mut rows = pin!(call.load_stream(&mut session).await?);
@@ -169,12 +164,25 @@ impl Pool {
                 Err(_) => QueryError::TimedOut,
             };
             drop(pooled::Object::take(session));
-            match error.is_reported() && found.is_empty() {
-                true => Err(StorageError::unavailable(error)),
-                false => Err(StorageError::outcome_unknown(error)),
-            }
+            Err(match error.is_reported() && found.is_empty() {
+                true => CallFailure::Refused(error),
+                false => StorageError::outcome_unknown(error).into(),
+            })
         });
         calling.await.map_err(StorageError::outcome_unknown)?
+    }
+}
+
+/// Why a call has no rows.
+enum CallFailure {
+    /// The server has refused it: it has no effect.
+    Refused(QueryError),
+    Other(StorageError),
+}
+
+impl From<StorageError> for CallFailure {
+    fn from(error: StorageError) -> Self {
+        Self::Other(error)
     }
 }
 

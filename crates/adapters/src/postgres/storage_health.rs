@@ -17,6 +17,9 @@ impl StorageHealth for Database {
     }
 
     async fn stopped(&self) -> &'static str {
-        self.commits.stopped().await
+        tokio::select! {
+            task = self.commits.stopped() => task,
+            task = self.changes.stopped() => task,
+        }
     }
 }

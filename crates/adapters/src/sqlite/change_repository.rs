@@ -1,6 +1,6 @@
 //! Changes to messages, on SQLite.
 //!
-//! A change is a transaction of the one task that writes. It does what the function
+//! A batch of changes is a transaction of the one task that writes. Each does what the function
 //! `change_message` does on PostgreSQL.
 
 mod change;
@@ -8,18 +8,19 @@ mod queries;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
-    ReadLimit,
+    ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, OutboxKinds,
+    ReactingUsers, ReadLimit,
 };
 use chat_domain::{Message, ReactionKey, Rev, RoomId, Seq, StorageError, UserId};
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+pub(super) use self::change::SqliteChanges;
 use self::queries::{CHANGED_AFTER, MESSAGE, OWN_REACTIONS, REACTING_USERS, ROOM};
 use super::message_columns::MessageColumns;
 use super::message_repository::at_one_moment;
-use super::{Database, outbox, rows};
+use super::{Database, rows};
 use crate::page::{self, ReadOf};
 use crate::stored_changes::{self, LatestColumns};
 
@@ -73,22 +74,7 @@ impl ChangeRepository for Database {
     }
 
     async fn change(&self, change: MessageChange) -> Result<MadeChange, MessageChangeError> {
-        let room = rows::number(change.room_id.get());
-        let kinds = self.recorded();
-        let written = self.write(move |connection| {
-            let changed = change::change(connection, room, &change)?;
-            if changed.0 == stored_changes::CHANGED {
-                outbox::record::message_change(connection, kinds, room)?;
-            }
-            Ok(changed)
-        });
-        let (outcome, message) = written.await?;
-        let is_new = stored_changes::is_new(outcome)?;
-        let message = message.ok_or_else(|| StorageError::corrupt("a change has no message"))?;
-        Ok(MadeChange {
-            message: message.message(room)?,
-            is_new,
-        })
+        self.changes.change(change).await
     }
 
     async fn changed_after(
@@ -196,10 +182,11 @@ impl ChangeRepository for Database {
 /// lock.
 pub(super) fn make_change(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     room: i64,
     change: &MessageChange,
 ) -> QueryResult<&'static str> {
-    change::make_at(connection, room, change)
+    change::make_at(connection, kinds, room, change)
 }
 
 fn message(

@@ -19,6 +19,7 @@ impl StorageHealth for Database {
     async fn stopped(&self) -> &'static str {
         tokio::select! {
             task = self.commits.stopped() => task,
+            task = self.changes.stopped() => task,
             () = self.writer.stopped() => "SQLite writer",
         }
     }

@@ -64,20 +64,6 @@ impl SqliteStore {
             statements: Statements::Bulk,
         }
     }
-
-    /// Carries out a transaction of a batch in the writer.
-    async fn write<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let written = self.writer.write(move |connection| match work(connection) {
-            // The file is not at fault: the connection may be used again.
-            Err(error @ (StoreError::Repeat | StoreError::Row(_))) => Ok(Err(error)),
-            Err(StoreError::Whole(error)) => Err(error),
-            outcome => Ok(outcome),
-        });
-        written.await.map_err(StoreError::Whole)?
-    }
 }
 
 impl Store for SqliteStore {
@@ -89,7 +75,7 @@ impl Store for SqliteStore {
             true => transaction(connection, |connection| bulk::insert(connection, &batch)),
             false => append(connection, &batch, kinds),
         };
-        self.write(append).await
+        self.writer.write_batch(append).await
     }
 
     async fn originals(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Message>, StorageError> {
@@ -111,7 +97,7 @@ impl Store for SqliteStore {
     async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         let marks = marks.to_vec();
         let mark = move |connection: &mut SqliteConnection| marks::mark(connection, &marks);
-        self.write(mark).await
+        self.writer.write_batch(mark).await
     }
 }
 

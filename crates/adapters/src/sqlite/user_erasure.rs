@@ -87,7 +87,8 @@ impl UserErasure for Database {
             return Ok(None);
         }
         let size = i64::try_from(size).unwrap_or(i64::MAX);
-        let batch = self.write(move |connection| batch::erase(connection, size));
+        let kinds = self.recorded();
+        let batch = self.write(move |connection| batch::erase(connection, kinds, size));
         batch.await?.map(stored_users::batch).transpose()
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chat_domain::StorageError;
 use diesel::SqliteConnection;
+use diesel::connection::SimpleConnection as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -12,12 +13,16 @@ use tokio::time::sleep_until;
 
 use super::checkpoint::Checkpoint;
 use super::file::{DatabaseFile, FileIdentity};
+use crate::group_commit::StoreError;
 
 /// The maximum number of queued writes. A further one is refused at once.
 const QUEUE: usize = 10_000;
 /// A write that has waited longer is refused instead of carried out, so that its caller
 /// gets an answer before it gives up.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
+/// 8 MiB. A batch of an import changes about a thousand pages; those that do not fit are written
+/// before the commit, and read and written again.
+const CACHE: &str = "PRAGMA cache_size = -8192";
 
 /// Queues writes for the task that carries them out.
 #[derive(Clone)]
@@ -81,6 +86,20 @@ impl Writer {
         outcome
             .await
             .unwrap_or_else(|_| Err(StorageError::outcome_unknown("the write panicked")))
+    }
+
+    /// Carries out the transaction of a batch, one of whose rows may be at fault.
+    pub(super) async fn write_batch<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let written = self.write(move |connection| match work(connection) {
+            // The file is not at fault: the connection may be used again.
+            Err(error @ (StoreError::Repeat | StoreError::Row(_))) => Ok(Err(error)),
+            Err(StoreError::Whole(error)) => Err(error),
+            outcome => Ok(outcome),
+        });
+        written.await.map_err(StoreError::Whole)?
     }
 
     /// Completes when the task has ended although this writer still exists.
@@ -167,6 +186,13 @@ impl Job {
     }
 }
 
+fn open_to_write(file: &DatabaseFile) -> Result<SqliteConnection, StorageError> {
+    let mut connection = file.open().map_err(StorageError::unavailable)?;
+    let set = connection.batch_execute(CACHE);
+    set.map_err(StorageError::unavailable)?;
+    Ok(connection)
+}
+
 impl Open {
     /// Returns the open connection, or a new one. Fails if the path does not lead to the
     /// connection's file any more.
@@ -174,7 +200,7 @@ impl Open {
         let open = match open {
             Some(open) => open,
             None => Self {
-                connection: file.open().map_err(StorageError::unavailable)?,
+                connection: open_to_write(file)?,
                 identity: file
                     .identity()
                     .ok_or_else(|| StorageError::unavailable("the database file is missing"))?,

@@ -14,6 +14,7 @@ mod changed_messages;
 mod changed_rows;
 mod changes_migration;
 mod clock;
+mod combined_changes;
 mod databases;
 mod group_commit;
 mod inbox;

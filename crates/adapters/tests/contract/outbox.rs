@@ -103,7 +103,10 @@ fn place(entry: &OutboxEntry, number: u64) -> OutboxPlace {
 }
 
 /// Returns the kinds of the entries of room 1, each with its range and its user.
-async fn found(store: &impl Store, room_id: RoomId) -> Vec<(OutboxKind, u64, u64, String)> {
+pub(crate) async fn found(
+    store: &impl Store,
+    room_id: RoomId,
+) -> Vec<(OutboxKind, u64, u64, String)> {
     let entries = store.entries(room_id, 100).await.unwrap();
     let found = entries.into_iter();
     let found = found.map(|entry| {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use chat_adapters::{LocalRoomEvents, SystemClock};
 use chat_domain::ports::{
     Acquaintances, AuthoredMessages, ChangeRepository, ErasureStage, LastSeen, MessageChange,
-    MessageRepository, RoomDeletion, RoomDirectory, RoomRepository, Sanctions, UserErasure,
-    UserRecords,
+    MessageRepository, OutboxKind, RoomDeletion, RoomDirectory, RoomRepository, Sanctions,
+    UserErasure, UserRecords,
 };
 use chat_domain::use_cases::{DisconnectUser, EraseUser, EveryNode, RevokeTokens};
 use chat_domain::{
@@ -212,6 +212,12 @@ async fn no_table_holds_a_user_whose_messages_are_kept(
     // Two reactions were cleared, and no message was changed besides.
     let after = store.newest(&[room(1)]).await.unwrap()[0].rev;
     assert_eq!(after.get(), before.get() + 2);
+    // Each change is reported once, and nothing besides.
+    outbox::lease(store, outbox::request(outbox::TWO)).await;
+    let reported = outbox::found(store, room(1)).await.into_iter();
+    let changes = reported.filter(|(kind, ..)| *kind == OutboxKind::MessageChanged);
+    let reported: u64 = changes.map(|(_, first, last, _)| last - first + 1).sum();
+    assert_eq!(reported, after.get());
     let changes = store
         .changed_after(room(1), Rev::START, None, up_to(100))
         .await;

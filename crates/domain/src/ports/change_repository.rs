@@ -19,9 +19,12 @@ pub trait ChangeRepository: Send + Sync {
     /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
     async fn message(&self, room_id: RoomId, seq: Seq) -> Result<Option<Message>, StorageError>;
 
-    /// Changes a message: one transaction, which takes the room's next [`Rev`] under the lock
-    /// under which messages take their numbers.
+    /// Changes a message: a transaction takes the room's next [`Rev`] under the lock under which
+    /// messages take their numbers. Concurrent changes may share it: each has its own outcome, and
+    /// one that cannot be stored fails alone.
     ///
+    /// - Changes of a room are made in the order of the first polls of these futures, and also if
+    ///   the futures are dropped later.
     /// - When this returns a change, it is committed, as durably as the database is configured.
     /// - A room's changes are numbered 1, 2, 3 … without gaps, in commit order, however many
     ///   processes change concurrently.

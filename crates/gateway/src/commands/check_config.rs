@@ -97,7 +97,7 @@ async fn try_out(config: &Config) -> Vec<String> {
         complaints.push(one_line(&*error));
     }
     if let Some(webhooks) = &config.webhooks
-        && let Err(error) = wiring::check_webhooks(webhooks)
+        && let Err(error) = wiring::webhook_receiver(webhooks)
     {
         complaints.push(one_line(&*error));
     }

@@ -24,7 +24,7 @@ pub(super) fn sender(
             changes: ports.changes.clone(),
             directory: ports.directory.clone(),
         },
-        receiver: Arc::new(receiver(config)?),
+        receiver: Arc::new(webhook_receiver(config)?),
         clock: Arc::new(SystemClock),
         metrics,
         first_holder: getrandom::u64()?.cast_signed(),
@@ -32,15 +32,18 @@ pub(super) fn sender(
 }
 
 /// Returns where webhooks are sent.
-fn receiver(config: &WebhookConfig) -> Result<WebhookReceiver, BoxError> {
-    WebhookReceiver::new(config.url.clone(), config.signer.clone())
-        .map_err(|error| format!("WEBHOOK_URL: {}", one_line(&*error)).into())
-}
-
-/// Checks that webhooks can be sent, without sending one.
 ///
 /// # Errors
 /// They can never be sent.
-pub(crate) fn check_webhooks(config: &WebhookConfig) -> Result<(), BoxError> {
-    receiver(config).map(drop)
+pub(crate) fn webhook_receiver(config: &WebhookConfig) -> Result<WebhookReceiver, BoxError> {
+    let url = &config.url;
+    let receiver = WebhookReceiver::new(url.clone(), config.signer.clone())
+        .map_err(|error| format!("WEBHOOK_URL: {}", one_line(&*error)))?;
+    if url.is_exposed() {
+        tracing::warn!(
+            %url,
+            "webhooks are sent without TLS: others on the network can read and change them"
+        );
+    }
+    Ok(receiver)
 }

@@ -5,6 +5,7 @@ mod exact;
 mod inbox;
 mod limits;
 mod live;
+mod measured;
 mod payloads;
 mod permissions;
 mod returning;

@@ -1,6 +1,9 @@
 //! A client that must not notice what another connection does.
 
+use std::time::Duration;
+
 use serde_json::Value;
+use tokio::time::{Instant, interval};
 
 use super::Gateway;
 use super::client::Client;
@@ -33,4 +36,32 @@ impl Bystander {
         assert_eq!(message, sent["message"]);
         message
     }
+
+    /// Sends 50 messages a second for a while, one after the other. Returns how long each takes
+    /// until it is acknowledged and received.
+    pub(crate) async fn undisturbed(&mut self, within: Duration) -> Vec<Duration> {
+        let mut latencies = Vec::new();
+        let (began, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
+        while began.elapsed() < within {
+            ticks.tick().await;
+            let sent = Instant::now();
+            self.send_undisturbed().await;
+            latencies.push(sent.elapsed());
+        }
+        latencies
+    }
+}
+
+/// Prints latencies. Returns the 99th percentile.
+pub(crate) fn print(what: &str, mut latencies: Vec<Duration>) -> Duration {
+    latencies.sort_unstable();
+    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
+    println!(
+        "{what}: p50 {:.1?}, p99 {:.1?}, max {:.1?} of {}",
+        at(50),
+        at(99),
+        at(100),
+        latencies.len()
+    );
+    at(99)
 }

@@ -27,8 +27,23 @@
 
 use crate::postgres::message_columns::{changes_columns, message_columns};
 
-/// Its locks and its steps are described in the migration.
-pub(super) const CHANGE: (&str, &str) = ("SELECT * FROM change_message(", ")");
+/// One call after the other, in the order of the arrays and in one transaction. The locks and the
+/// steps of the function are described in the migration. It is volatile: each of its statements
+/// has a snapshot of its own, and sees what the calls before have written.
+///
+/// The sum makes the server sort the rows, although they are in order: it returns none before all
+/// calls have ended. An error in one of them is therefore reported instead of a row, and certainly
+/// a rollback.
+pub(super) const CHANGE: (&str, &str) = (
+    "WITH ask (room_id, max_reactions, seqs, rules, kinds, contents, users, keys, are_on, \
+     changers) AS (VALUES (",
+    ")) SELECT made.* FROM ask CROSS JOIN LATERAL \
+     unnest(seqs, rules, kinds, contents, users, keys, are_on, changers) WITH ORDINALITY \
+     AS one (seq, decided_by, kind, content, user_id, key, is_on, changer, nth) \
+     CROSS JOIN LATERAL change_message(ask.room_id, one.seq, one.decided_by, one.kind, \
+     one.content, one.user_id, one.key, one.is_on, ask.max_reactions, one.changer) AS made \
+     ORDER BY one.nth + 0",
+);
 
 pub(super) const MESSAGE: (&str, &str) = (
     "WITH ask (room_id, seq) AS (VALUES (",

@@ -1,19 +1,52 @@
-//! Makes a change to a message, as the function `change_message` does on PostgreSQL.
+//! Makes changes to messages, as the function `change_message` does on PostgreSQL: a batch is one
+//! transaction.
 
-use chat_domain::ports::MessageChange;
+use std::sync::{Arc, OnceLock};
+
+use chat_domain::ports::{MessageChange, OutboxKinds};
 use chat_domain::{MessageEdit, ReactionKey, UserId};
 use diesel::prelude::*;
 use diesel::result::Error;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 use super::message;
+use crate::group_commit::{ChangeOutcome, ChangeStore, StoreError};
 use crate::sqlite::message_columns::MessageColumns;
 use crate::sqlite::room_directory::moment;
-use crate::sqlite::rows;
+use crate::sqlite::store::transaction;
+use crate::sqlite::writer::Writer;
+use crate::sqlite::{outbox, rows};
 use crate::stored_changes::{
     self, CHANGED, DELETED_USER, MESSAGE_DELETED, NOT_FOUND, RULES_CHANGED, TOO_MANY_REACTIONS,
     UNCHANGED,
 };
+
+/// Passes batches of changes to the writer.
+#[derive(Clone)]
+pub(in crate::sqlite) struct SqliteChanges {
+    pub(in crate::sqlite) writer: Writer,
+    /// What is recorded for the outbox, once it is set.
+    pub(in crate::sqlite) recorded: Arc<OnceLock<OutboxKinds>>,
+}
+
+impl ChangeStore for SqliteChanges {
+    async fn change(&self, batch: &[Arc<MessageChange>]) -> Result<Vec<ChangeOutcome>, StoreError> {
+        let batch = batch.to_vec();
+        let kinds = self.recorded.get().copied().unwrap_or_default();
+        let made = self.writer.write_batch(move |connection| {
+            transaction(connection, |connection| {
+                let made = batch.iter().map(|one| {
+                    let room = rows::number(one.room_id.get());
+                    let (outcome, message) = change(connection, kinds, room, one)?;
+                    let message = message.map(|message| message.message(room));
+                    Ok(stored_changes::made(outcome, message))
+                });
+                made.collect()
+            })
+        });
+        made.await
+    }
+}
 
 const RULES: &str = "SELECT rules AS value FROM rooms WHERE id = ?";
 
@@ -89,12 +122,13 @@ struct Place {
 /// Makes the change, if the room has the rules by which it was decided. Returns the outcome and,
 /// unless the change was refused, the message in its newest state. The transaction holds the write
 /// lock.
-pub(super) fn change(
+fn change(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     room: i64,
     change: &MessageChange,
 ) -> QueryResult<(&'static str, Option<MessageColumns>)> {
-    let outcome = make_at(connection, room, change)?;
+    let outcome = make_at(connection, kinds, room, change)?;
     let message = match outcome {
         CHANGED | UNCHANGED => message(connection, room, rows::number(change.seq.get()))?,
         _ => None,
@@ -105,6 +139,7 @@ pub(super) fn change(
 /// As [`change`], without the message.
 pub(super) fn make_at(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     room: i64,
     change: &MessageChange,
 ) -> QueryResult<&'static str> {
@@ -112,7 +147,11 @@ pub(super) fn make_at(
         room,
         seq: rows::number(change.seq.get()),
     };
-    make(connection, place, change)
+    let outcome = make(connection, place, change)?;
+    if outcome == CHANGED {
+        outbox::record::message_change(connection, kinds, room)?;
+    }
+    Ok(outcome)
 }
 
 fn make(

@@ -1,6 +1,6 @@
 //! Erases a part of a user, as the function `erase_user_batch` does on PostgreSQL.
 
-use chat_domain::ports::MessageChange;
+use chat_domain::ports::{MessageChange, OutboxKinds};
 use chat_domain::{MessageEdit, ReactionKey, RoomId, RulesNumber, Seq, UserId};
 use diesel::prelude::*;
 use diesel::result::Error;
@@ -138,9 +138,11 @@ pub(super) fn next_due(connection: &mut SqliteConnection) -> QueryResult<Option<
         .optional()
 }
 
-/// Erases at most so many rows of the user who is due. The transaction holds the write lock.
+/// Erases at most so many rows of the user who is due, and records these kinds of events. The
+/// transaction holds the write lock.
 pub(super) fn erase(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     size: i64,
 ) -> QueryResult<Option<BatchColumns>> {
     let Some(mut state) = next_due(connection)? else {
@@ -163,7 +165,7 @@ pub(super) fn erase(
         state.step = 1;
     }
     match state.step {
-        1 => clear_reactions(connection, &mut state, &mut batch, size)?,
+        1 => clear_reactions(connection, kinds, &mut state, &mut batch, size)?,
         2 => {
             let changed = diesel::sql_query(ANONYMIZE_CHANGES)
                 .bind::<Text, _>(&state.user_id)
@@ -175,7 +177,7 @@ pub(super) fn erase(
             }
         }
         3 => erase_mentions(connection, &mut state, &mut batch, size)?,
-        4 => erase_messages(connection, &mut state, &mut batch, size)?,
+        4 => erase_messages(connection, kinds, &mut state, &mut batch, size)?,
         _ => batch.stage = "over".to_owned(),
     }
     diesel::sql_query(NOTE_PROGRESS)
@@ -189,6 +191,7 @@ pub(super) fn erase(
 
 fn clear_reactions(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     state: &mut ErasureRow,
     batch: &mut BatchColumns,
     size: i64,
@@ -214,7 +217,7 @@ fn clear_reactions(
                 key: ReactionKey::new(key.as_str()).map_err(invalid)?,
                 on: false,
             };
-            is_cleared = change(connection, first.value, seq, &room, edit)?;
+            is_cleared = change(connection, kinds, (first.value, seq), &room, edit)?;
         }
         has_changed |= is_cleared;
         if !is_cleared {
@@ -272,6 +275,7 @@ fn erase_mentions(
 
 fn erase_messages(
     connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
     state: &mut ErasureRow,
     batch: &mut BatchColumns,
     size: i64,
@@ -305,8 +309,8 @@ fn erase_messages(
             for message in &found {
                 change(
                     connection,
-                    state.room_id,
-                    message.value,
+                    kinds,
+                    (state.room_id, message.value),
                     &room,
                     MessageEdit::Erase,
                 )?;
@@ -346,8 +350,8 @@ fn erase_messages(
 /// Changes a message for the product. Returns whether that changed anything.
 fn change(
     connection: &mut SqliteConnection,
-    room: i64,
-    seq: i64,
+    kinds: OutboxKinds,
+    (room, seq): (i64, i64),
     state: &RoomRow,
     edit: MessageEdit,
 ) -> QueryResult<bool> {
@@ -358,7 +362,7 @@ fn change(
         by: None,
         rules: RulesNumber::new(state.rules.unsigned_abs()),
     };
-    Ok(make_change(connection, room, &change)? == CHANGED)
+    Ok(make_change(connection, kinds, room, &change)? == CHANGED)
 }
 
 fn note_change(

@@ -22,6 +22,10 @@ fn seq(n: u64) -> Seq {
     Seq::new(n).unwrap()
 }
 
+fn rev(n: u64) -> Rev {
+    Rev::new(n).unwrap()
+}
+
 fn identity(rooms: RoomAccess) -> Identity {
     Identity {
         user: User {
@@ -39,13 +43,22 @@ fn identity(rooms: RoomAccess) -> Identity {
 
 /// Joins room 1, whose newest position is 5000, in a repository that is asked once.
 async fn join(identity: &Identity, after: Option<u64>) -> Joining {
+    join_with_changes(identity, after, None).await
+}
+
+/// The same, after a change; the room's newest is the 20th.
+async fn join_with_changes(
+    identity: &Identity,
+    after: Option<u64>,
+    after_rev: Option<u64>,
+) -> Joining {
     let mut rooms = MockRoomRepository::new();
     let read = ReadState {
         newest: seq(5000),
         read: seq(4998),
     };
     let state = RoomState {
-        rev: crate::Rev::START,
+        rev: rev(20),
         read,
         rules: RulesNumber::NONE,
     };
@@ -54,7 +67,8 @@ async fn join(identity: &Identity, after: Option<u64>) -> Joining {
         .once()
         .returning(move |_, _| Ok(state));
     let join = JoinRoom::new(Arc::new(rooms), open_rooms());
-    let joined = join.execute(identity, room(1), after.map(seq), None, || ());
+    let after_rev = after_rev.map(rev);
+    let joined = join.execute(identity, room(1), after.map(seq), after_rev, || ());
     joined.await.unwrap().1
 }
 
@@ -85,6 +99,30 @@ async fn up_to_a_thousand_missed_messages_are_replayed() {
     ] {
         let joining = join(&identity, after).await;
         assert_eq!(joining.catch_up, expected, "after {after:?}");
+    }
+}
+
+#[pollster::test]
+async fn changes_are_caught_up_from_numbers_that_the_room_has() {
+    let identity = identity(RoomAccess::All);
+    for (after, after_rev, expected) in [
+        (None, None, None),
+        // Without a position, there are no messages whose changes could be missing.
+        (None, Some(3), None),
+        (Some(4000), None, None),
+        (Some(4000), Some(3), Some((3, 4000))),
+        (Some(1), Some(0), Some((0, 1))),
+        // Both may be of a room that was deleted since, and exist again later.
+        (Some(4000), Some(21), Some((20, 4000))),
+        (Some(9000), Some(20), Some((20, 5000))),
+    ] {
+        let joining = join_with_changes(&identity, after, after_rev).await;
+        let expected = expected.map(|(after, up_to)| Changed {
+            after: rev(after),
+            up_to: seq(up_to),
+        });
+        assert_eq!(joining.changed, expected, "{after:?}, {after_rev:?}");
+        assert_eq!(joining.rev, rev(20));
     }
 }
 

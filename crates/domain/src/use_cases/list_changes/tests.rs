@@ -26,13 +26,16 @@ fn changed(seq: u64, rev: u64, reactions: &[&str]) -> ChangedMessage {
 }
 
 fn changes(messages: Vec<ChangedMessage>) -> MockChangeRepository {
-    let mut changes = MockChangeRepository::new();
-    let page = ChangesPage {
+    of_page(ChangesPage {
         messages,
         has_more: true,
         newest: Rev::new(20).unwrap(),
         generation: Generation::FIRST,
-    };
+    })
+}
+
+fn of_page(page: ChangesPage) -> MockChangeRepository {
+    let mut changes = MockChangeRepository::new();
     let asked = changes.expect_changed_after();
     asked
         .withf(|_, after, up_to, limit| (after.get(), up_to, limit.messages) == (4, &None, 50))
@@ -87,6 +90,18 @@ async fn the_readers_own_reactions_are_asked_for_messages_that_have_some() {
 async fn an_empty_page_ends_where_it_starts() {
     let read = list(changes(Vec::new()), JOINED, own).await.unwrap();
     assert_eq!(read.last.get(), 4);
+}
+
+#[pollster::test]
+async fn after_a_number_that_the_room_does_not_have_there_is_nothing() {
+    let page = ChangesPage {
+        newest: Rev::new(3).unwrap(),
+        ..ChangesPage::default()
+    };
+    let read = list(of_page(page), JOINED, own).await.unwrap();
+    assert!(read.page.messages.is_empty() && !read.page.has_more);
+    // The reader is not led back to numbers that it has seen.
+    assert_eq!((read.last.get(), read.newest.get()), (4, 3));
 }
 
 #[pollster::test]

@@ -3,10 +3,10 @@
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, interval, sleep, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use super::watch;
-use crate::support::bystander::Bystander;
+use crate::support::bystander::{Bystander, print};
 use crate::support::{Database, Gateway};
 
 /// How long a measurement may take.
@@ -50,33 +50,6 @@ fn numbers(size: u64) -> String {
     )
 }
 
-/// Latencies in ascending order.
-fn print(what: &str, mut latencies: Vec<Duration>) -> Duration {
-    latencies.sort_unstable();
-    let at = |share: usize| latencies[(latencies.len() - 1) * share / 100].as_millis();
-    println!(
-        "{what}: p50 {} ms, p99 {} ms, max {} ms of {}",
-        at(50),
-        at(99),
-        at(100),
-        latencies.len()
-    );
-    latencies[latencies.len() - 1]
-}
-
-/// Sends in a room of its own for a while. Returns the latencies.
-async fn undisturbed(bystander: &mut Bystander, within: Duration) -> Vec<Duration> {
-    let mut latencies = Vec::new();
-    let (began, mut ticks) = (Instant::now(), interval(Duration::from_millis(20)));
-    while began.elapsed() < within {
-        ticks.tick().await;
-        let sent = Instant::now();
-        bystander.send_undisturbed().await;
-        latencies.push(sent.elapsed());
-    }
-    latencies
-}
-
 /// How long it takes until 10,000 watching members of a room are told of a message, and how long
 /// a message of another room takes meanwhile.
 async fn tell_ten_thousand(database: &Database) {
@@ -117,12 +90,9 @@ async fn tell_ten_thousand(database: &Database) {
     let mut writer = gateway.connect("u1").await;
     writer.join(1).await;
     let pause = Duration::from_secs(4);
-    print(
-        "another room, before",
-        undisturbed(&mut bystander, pause).await,
-    );
+    print("another room, before", bystander.undisturbed(pause).await);
     let undisturbed =
-        tokio::spawn(async move { undisturbed(&mut bystander, pause * MESSAGES as u32).await });
+        tokio::spawn(async move { bystander.undisturbed(pause * MESSAGES as u32).await });
     let mut told = Vec::new();
     for seq in 1..=MESSAGES {
         let sent = Instant::now();
