@@ -1,7 +1,9 @@
 //! The outbox as both databases store it.
 
-use chat_domain::ports::{NextDelivery, OutboxEntry, OutboxKind, OutboxPlace, ParkedEntry};
-use chat_domain::{StorageError, Timestamp, UserId};
+use chat_domain::ports::{
+    NextDelivery, OutboxEntry, OutboxKind, OutboxPlace, ParkedEntry, UnreadReport,
+};
+use chat_domain::{Seq, StorageError, Timestamp, UserId};
 
 use crate::stored_rules::{count, room_id};
 
@@ -31,6 +33,33 @@ pub(crate) fn entry(columns: EntryColumns) -> Result<OutboxEntry, StorageError> 
         recorded_at: columns.recorded_at,
         is_of_deleted_room: columns.is_of_deleted_room,
     })
+}
+
+/// A member who has not read, beside the message up to which.
+pub(crate) struct UnreadColumns {
+    pub(crate) seq: i64,
+    pub(crate) user_id: String,
+    pub(crate) is_mentioned: bool,
+}
+
+pub(crate) fn unread(
+    members: impl Iterator<Item = UnreadColumns>,
+) -> Result<Option<UnreadReport>, StorageError> {
+    let mut report: Option<UnreadReport> = None;
+    for member in members {
+        let seq = Seq::new(count(member.seq)?).map_err(StorageError::corrupt)?;
+        let user_id = UserId::new(member.user_id).map_err(StorageError::corrupt)?;
+        let report = report.get_or_insert_with(|| UnreadReport {
+            seq,
+            user_ids: Vec::new(),
+            mentioned: Vec::new(),
+        });
+        if member.is_mentioned {
+            report.mentioned.push(user_id.clone());
+        }
+        report.user_ids.push(user_id);
+    }
+    Ok(report)
 }
 
 /// The columns of a parked entry.

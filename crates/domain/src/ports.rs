@@ -46,7 +46,7 @@ pub use node_commands::{NodeCommand, NodeCommandListener, NodeCommands, NodesUnr
 pub use node_roster::{NodeRoster, NodeStats, NodeStatsSource};
 pub use outbox::{
     Backlog, LeaseHolder, LeaseRequest, NextDelivery, Outbox, OutboxEntry, OutboxKind, OutboxKinds,
-    OutboxLease, OutboxPlace, ParkedEntry, Settlement,
+    OutboxLease, OutboxPlace, ParkedEntry, Settlement, UnreadReport,
 };
 pub use presence_exchange::{NodeName, PresenceExchange, PresenceListener, PresenceNews};
 pub use revocations::{Revocations, RevocationsUnreachable};

@@ -9,6 +9,7 @@ mod settings;
 mod table;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chat_adapters::HookUrl;
 use chat_adapters::access_hook::AccessHookOptions;
@@ -26,7 +27,7 @@ use crate::origin::AllowedOrigins;
 use crate::{ApiKeys, Limits, TraceEndpoint, TrustedProxies};
 
 pub use settings::{Settings, Source};
-pub use table::{SETTINGS, Setting, Support, flags};
+pub use table::{SETTINGS, Setting, flags};
 
 /// The configuration of `serve` and `dev`.
 pub struct Config {
@@ -78,6 +79,8 @@ pub struct WebhookConfig {
     pub signer: Signer,
     /// What is reported.
     pub kinds: OutboxKinds,
+    /// How long after a message was stored it is reported to be unread.
+    pub notify_after: Duration,
 }
 
 /// Where messages are stored, and over how many connections.
@@ -147,7 +150,6 @@ impl Config {
     /// implement.
     pub fn read(settings: &Settings) -> Result<Self, Problems> {
         let mut reader = Reader::new(settings);
-        reader.refuse_planned();
         let host = reader.text("HOST");
         let port = reader.parse("PORT", "a port from 0 to 65535");
         let storage = reader.storage();

@@ -15,6 +15,7 @@ mod schedule;
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat_adapters::webhooks::WebhookReceiver;
 use chat_domain::one_line;
@@ -48,6 +49,8 @@ pub(crate) struct Webhooks {
     pub(crate) receiver: Arc<WebhookReceiver>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How long after a message was stored it is reported to be unread.
+    pub(crate) notify_after: Duration,
     /// A random number, from which those of this process's leases count.
     pub(crate) first_holder: i64,
 }

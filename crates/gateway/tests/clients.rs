@@ -14,6 +14,8 @@ mod access_hook;
 mod behind_nginx;
 #[path = "clients/example_backend.rs"]
 mod example_backend;
+#[path = "clients/example_push.rs"]
+mod example_push;
 #[path = "clients/first_requests.rs"]
 mod first_requests;
 #[path = "clients/server_api.rs"]

@@ -24,11 +24,15 @@
 //! Index Scan using outbox_events_recorded_at (actual rows=100000 loops=1)
 //! ```
 
+mod parameters;
+mod unread;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
     Backlog, LeaseRequest, Outbox, OutboxEntry, OutboxLease, OutboxPlace, ParkedEntry, Settlement,
+    UnreadReport,
 };
 use chat_domain::{Member, RoomId, StorageError, UserId};
 use diesel::pg::data_types::PgTimestamp;
@@ -36,6 +40,7 @@ use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text, Timestamp
 use diesel::{IntoSql as _, QueryableByName};
 use diesel_async::RunQueryDsl as _;
 
+use self::parameters::{PlaceColumns, statement};
 use super::statement::Statement;
 use super::{Database, rows};
 use crate::stored_outbox::{self, EntryColumns, NextColumns, ParkedColumns};
@@ -86,7 +91,8 @@ const BACKLOG: (&str, &str) = (
 
 const PARKED: (&str, &str) = (
     "WITH ask (size) AS (VALUES (",
-    ")) SELECT room_id, kind, first, recorded_at, parked_at, reason FROM outbox_events \
+    ")) SELECT room_id, kind, coalesce(unread_seq, first) AS first, recorded_at, parked_at, \
+     reason FROM outbox_events \
      WHERE parked_at IS NOT NULL ORDER BY parked_at LIMIT (SELECT size FROM ask)",
 );
 
@@ -192,6 +198,7 @@ impl Outbox for Database {
                 number(request.in_flight).into_sql::<BigInt>(),
                 number(request.in_retry).into_sql::<BigInt>(),
                 request.time.as_secs_f64().into_sql::<Double>(),
+                request.notify_after.as_secs_f64().into_sql::<Double>(),
             ),
             after: LEASE.1,
         };
@@ -265,6 +272,14 @@ impl Outbox for Database {
             })
         });
         member.transpose()
+    }
+
+    async fn unread(
+        &self,
+        room_id: RoomId,
+        place: &OutboxPlace,
+    ) -> Result<Option<UnreadReport>, StorageError> {
+        unread::unread(self, room_id, place).await
     }
 
     async fn settle(&self, settlement: Settlement) -> Result<bool, StorageError> {
@@ -348,48 +363,6 @@ impl Outbox for Database {
         let call = statement(RETRY);
         let row = self.pool.call::<NumberRow, _>(call).await?;
         stored_rules::count(row.map_or(0, |row| row.value))
-    }
-}
-
-/// A place, column by column; NULL for none.
-#[derive(Default)]
-struct PlaceColumns {
-    record: Option<i64>,
-    user_id: Option<String>,
-    number: Option<i64>,
-}
-
-impl PlaceColumns {
-    fn new(place: OutboxPlace) -> Self {
-        Self {
-            record: Some(rows::number(place.record)),
-            user_id: Some(place.user_id),
-            number: Some(rows::number(place.number)),
-        }
-    }
-
-    fn pair((from, to): (OutboxPlace, OutboxPlace)) -> (Self, Self) {
-        (Self::new(from), Self::new(to))
-    }
-}
-
-/// A statement without parameters.
-fn statement(sql: &'static str) -> Statement<NoParameters> {
-    Statement {
-        before: sql,
-        parameters: NoParameters,
-        after: "",
-    }
-}
-
-struct NoParameters;
-
-impl diesel::query_builder::QueryFragment<diesel::pg::Pg> for NoParameters {
-    fn walk_ast<'b>(
-        &'b self,
-        _: diesel::query_builder::AstPass<'_, 'b, diesel::pg::Pg>,
-    ) -> diesel::QueryResult<()> {
-        Ok(())
     }
 }
 

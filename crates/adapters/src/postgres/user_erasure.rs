@@ -1,7 +1,7 @@
 //! Erases users, on PostgreSQL.
 //!
 //! A batch is one call of a function of the database, in autocommit: a node that is paused or cut
-//! off keeps nothing locked. See the migration `0020_user_erasure`.
+//! off keeps nothing locked. See the migration `0021_user_erasure`.
 
 use async_trait::async_trait;
 use chat_domain::ports::{AuthoredMessages, ErasureBatch, UserErasure};

@@ -5,12 +5,14 @@
 
 mod lease;
 pub(super) mod record;
+mod unread;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    Backlog, LeaseRequest, Outbox, OutboxEntry, OutboxLease, ParkedEntry, Settlement,
+    Backlog, LeaseRequest, Outbox, OutboxEntry, OutboxLease, OutboxPlace, ParkedEntry, Settlement,
+    UnreadReport,
 };
 use chat_domain::{Member, RoomId, StorageError, Timestamp, UserId};
 use diesel::connection::SimpleConnection as _;
@@ -45,18 +47,20 @@ const BACKLOG: &str = "SELECT \
      WHERE parked_at IS NULL ORDER BY recorded_at LIMIT 1))) * 86400.0, 0.0) AS age, \
      EXISTS (SELECT 1 FROM outbox_state WHERE paused_at IS NOT NULL) AS is_paused";
 
-const PARKED: &str = "SELECT room_id, kind, first, recorded_at, parked_at, reason \
+const PARKED: &str = "SELECT room_id, kind, coalesce(unread_seq, first) AS first, recorded_at, \
+     parked_at, reason \
      FROM outbox_events WHERE parked_at IS NOT NULL ORDER BY parked_at LIMIT ?";
 
-/// In this order: the rooms of parked entries become due, the entries are not parked any more, and
-/// the rooms that were failing anyway become due.
-const RETRY: [&str; 3] = [
+/// In this order: the rooms of parked entries become due, the entries are not parked any more, the
+/// rooms that were failing anyway become due, and they are not blocked any more.
+const RETRY: [&str; 4] = [
     "INSERT INTO outbox_rooms (room_id, due_at) \
      SELECT DISTINCT room_id, strftime('%Y-%m-%dT%H:%M:%fZ', 'now') FROM outbox_events \
      WHERE parked_at IS NOT NULL ON CONFLICT (room_id) DO NOTHING",
     "UPDATE outbox_events SET parked_at = NULL, reason = NULL WHERE parked_at IS NOT NULL",
     "UPDATE outbox_rooms SET due_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), attempts = 0, \
      failing_since = NULL WHERE attempts > 0 AND holder IS NULL",
+    "UPDATE unread_rooms SET is_blocked = 0 WHERE is_blocked = 1",
 ];
 
 #[derive(QueryableByName)]
@@ -121,8 +125,8 @@ impl Outbox for Database {
 
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<OutboxLease>, StorageError> {
         // Looking for work must not wait for the writer.
-        let due = self.pool.read(|connection| {
-            let due = lease::is_due(connection);
+        let due = self.pool.read(move |connection| {
+            let due = lease::is_due(connection, &request);
             due.map_err(StorageError::unavailable)
         });
         if !due.await? {
@@ -177,6 +181,18 @@ impl Outbox for Database {
         member.transpose()
     }
 
+    async fn unread(
+        &self,
+        room_id: RoomId,
+        place: &OutboxPlace,
+    ) -> Result<Option<UnreadReport>, StorageError> {
+        let place = place.clone();
+        let read = self.pool.read(move |connection| {
+            unread::unread(connection, rows::number(room_id.get()), &place)
+        });
+        read.await
+    }
+
     async fn settle(&self, settlement: Settlement) -> Result<bool, StorageError> {
         let settled = self.write_lazily(move |connection| lease::settle(connection, settlement));
         settled.await
@@ -227,10 +243,11 @@ impl Outbox for Database {
     async fn retry(&self) -> Result<u64, StorageError> {
         let retried = self.write(|connection| {
             diesel::sql_query(RESUME[0]).execute(connection)?;
-            let [due, release, again] = RETRY;
+            let [due, release, again, unblock] = RETRY;
             diesel::sql_query(due).execute(connection)?;
             let parked = diesel::sql_query(release).execute(connection)?;
             diesel::sql_query(again).execute(connection)?;
+            diesel::sql_query(unblock).execute(connection)?;
             Ok(parked)
         });
         Ok(retried.await? as u64)

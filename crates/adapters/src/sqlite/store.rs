@@ -96,7 +96,8 @@ impl Store for SqliteStore {
 
     async fn mark(&mut self, marks: &[Mark]) -> Result<Vec<Option<MarkedRead>>, StoreError> {
         let marks = marks.to_vec();
-        let mark = move |connection: &mut SqliteConnection| marks::mark(connection, &marks);
+        let kinds = self.recorded.get().copied().unwrap_or_default();
+        let mark = move |connection: &mut SqliteConnection| marks::mark(connection, &marks, kinds);
         self.writer.write_batch(mark).await
     }
 }

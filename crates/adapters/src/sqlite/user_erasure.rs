@@ -42,7 +42,7 @@ const END: &str = "DELETE FROM user_erasures WHERE user_id = ? AND step = 5 \
      AND requested_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-30 seconds')";
 
 /// A user who has written or was added since is a new one, whose name stays.
-const FINISH: [&str; 7] = [
+const FINISH: [&str; 9] = [
     "DELETE FROM users WHERE id = ?1 \
      AND NOT EXISTS (SELECT 1 FROM read_pointers WHERE user_id = ?1) \
      AND NOT EXISTS (SELECT 1 FROM members WHERE user_id = ?1)",
@@ -50,8 +50,14 @@ const FINISH: [&str; 7] = [
     "DELETE FROM revocations WHERE user_id = ?1",
     "DELETE FROM disconnections WHERE user_id = ?1",
     "UPDATE member_changes SET user_id = 'deleted' WHERE user_id = ?1",
-    "DELETE FROM outbox_events WHERE user_id = ?1 AND user_id <> ''",
+    "DELETE FROM outbox_events WHERE user_id = ?1 AND kind = 'member.changed'",
     "UPDATE outbox_events SET changed_by = 'deleted' WHERE changed_by = ?1",
+    // Each is stored under the first of its users.
+    "DELETE FROM outbox_events \
+     WHERE kind = 'messages.unread' AND user_ids = json_array(?1)",
+    "UPDATE outbox_events SET (user_ids, user_id) = \
+     (SELECT json_group_array(value), min(value) FROM json_each(user_ids) WHERE value <> ?1) \
+     WHERE kind = 'messages.unread' AND ?1 IN (SELECT value FROM json_each(user_ids))",
 ];
 
 #[derive(QueryableByName)]

@@ -62,6 +62,8 @@ mod sqlite_log_size;
 mod storage_health;
 mod token_table;
 mod unread_index;
+mod unread_model;
+mod unread_reports;
 mod user_erasure;
 mod user_records;
 mod whole_database;

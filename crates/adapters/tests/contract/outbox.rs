@@ -60,6 +60,7 @@ pub(crate) fn request(holder: LeaseHolder) -> LeaseRequest {
         in_flight: 100,
         in_retry: 100,
         time: Duration::from_secs(60),
+        notify_after: Duration::from_secs(30),
     }
 }
 

@@ -182,7 +182,7 @@ async fn a_statement_that_hangs_is_answered_within_seconds() {
     );
 }
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -201,7 +201,8 @@ const NAMES: [&str; 19] = [
     "0016_message_changes",
     "0018_last_seen",
     "0019_webhooks",
-    "0020_user_erasure",
+    "0020_unread",
+    "0021_user_erasure",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

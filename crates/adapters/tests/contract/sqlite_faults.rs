@@ -89,7 +89,7 @@ async fn a_file_that_was_moved_away_is_unavailable_until_it_is_back() {
     );
 }
 
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "0001_messages",
     "0002_repeats_and_pointers",
     "0003_cheaper_appends",
@@ -108,7 +108,8 @@ const NAMES: [&str; 19] = [
     "0016_message_changes",
     "0018_last_seen",
     "0019_webhooks",
-    "0020_user_erasure",
+    "0020_unread",
+    "0021_user_erasure",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

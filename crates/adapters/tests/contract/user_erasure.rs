@@ -166,7 +166,7 @@ async fn check(store: &impl Store, sql: &impl Fn(&str), dump: &impl Fn() -> Stri
     }
     let users = [ada()];
     let snapshot = store.snapshot(room(3), &users).await.unwrap();
-    assert_eq!(snapshot.settings.unwrap().member_count, 1);
+    assert_eq!(snapshot.settings.unwrap().member_count, 2);
     assert_eq!((snapshot.owners, snapshot.users[0].role), (0, None));
     for number in [4, 5, 9] {
         let snapshot = store.snapshot(room(number), &users).await.unwrap();

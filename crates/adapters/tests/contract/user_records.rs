@@ -78,7 +78,12 @@ async fn every_record_is_read_once_in_pages_of_any_size(
         .collect();
     assert_eq!(
         rooms,
-        [(3, Role::Owner), (8, Role::Member), (9, Role::Reader)]
+        [
+            (3, Role::Owner),
+            (8, Role::Member),
+            (9, Role::Reader),
+            (11, Role::Member)
+        ]
     );
     let mutes = read(store, RecordKind::Mute, 9).await;
     let muted = UserRecordData::Mute {

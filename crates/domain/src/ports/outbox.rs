@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Member, RoomId, StorageError, Timestamp, UserId};
+use crate::{Member, RoomId, Seq, StorageError, Timestamp, UserId};
 
 /// Keeps what has to be reported to the product until it is delivered, room by room, in order.
 ///
@@ -30,6 +30,11 @@ pub trait Outbox: Send + Sync {
     /// - At most [`LeaseRequest::in_flight`] rooms are leased at any time, over all nodes, of which
     ///   [`LeaseRequest::in_retry`] are rooms whose last delivery failed.
     /// - Everything recorded before this call is included.
+    /// - A room becomes due [`LeaseRequest::notify_after`] after a message was stored there, if the
+    ///   process that stored it records [`OutboxKind::MessagesUnread`] and there are members to
+    ///   [report](Self::unread). One such report is about the newest message that is due, stands for
+    ///   all earlier ones, and takes the place of an earlier report that waits. It is one entry for
+    ///   each [`UnreadReport::MAX_USERS`] members.
     ///
     /// # Errors
     /// [`StorageError`]. Leases that were taken nevertheless expire.
@@ -55,6 +60,22 @@ pub trait Outbox: Send + Sync {
         room_id: RoomId,
         user_id: &UserId,
     ) -> Result<Option<Member>, StorageError>;
+
+    /// Returns who is to be reported now by the entry of [`OutboxKind::MessagesUnread`] at this
+    /// place; `None` for no member.
+    ///
+    /// Of the members who had not read up to [`UnreadReport::seq`] when the entry became due, these
+    /// are the ones that still have not and are still members. [`Notify::None`](crate::Notify::None)
+    /// leaves a member out. So does [`Notify::Mentions`](crate::Notify::Mentions), unless an unread
+    /// message that no earlier report was about mentions the member.
+    ///
+    /// # Errors
+    /// [`StorageError::Unavailable`] or [`StorageError::Corrupt`].
+    async fn unread(
+        &self,
+        room_id: RoomId,
+        place: &OutboxPlace,
+    ) -> Result<Option<UnreadReport>, StorageError>;
 
     /// Ends a lease: removes what was delivered, and states when the room is due again. Returns
     /// whether the lease was still held; otherwise nothing is changed.
@@ -102,6 +123,8 @@ pub enum OutboxKind {
     RoomDeleted,
     /// A user became a member, or is not one any more, or was muted, banned, or relieved of either.
     MemberChanged,
+    /// Members have not read messages for some time.
+    MessagesUnread,
     /// A room was deleted, and that is not reported. What precedes it belongs to that room, and not
     /// to the next one of the number.
     Fence,
@@ -109,12 +132,13 @@ pub enum OutboxKind {
 
 impl OutboxKind {
     /// The kinds that are reported.
-    pub const REPORTED: [Self; 5] = [
+    pub const REPORTED: [Self; 6] = [
         Self::MessageCreated,
         Self::MessageChanged,
         Self::RoomChanged,
         Self::RoomDeleted,
         Self::MemberChanged,
+        Self::MessagesUnread,
     ];
 
     /// Returns the name, which is that of the webhook.
@@ -125,6 +149,7 @@ impl OutboxKind {
             Self::RoomChanged => "room.changed",
             Self::RoomDeleted => "room.deleted",
             Self::MemberChanged => "member.changed",
+            Self::MessagesUnread => "messages.unread",
             Self::Fence => "fence",
         }
     }
@@ -191,6 +216,8 @@ pub struct LeaseRequest {
     pub in_retry: usize,
     /// How long the leases last.
     pub time: Duration,
+    /// How long after a message was stored it is reported to be unread.
+    pub notify_after: Duration,
 }
 
 /// A room that a node holds.
@@ -231,6 +258,22 @@ pub struct OutboxEntry {
     pub recorded_at: Timestamp,
     /// Whether the room was deleted after it.
     pub is_of_deleted_room: bool,
+}
+
+/// The members who have not read a room up to a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadReport {
+    /// The message.
+    pub seq: Seq,
+    /// The members, in ascending order.
+    pub user_ids: Vec<UserId>,
+    /// Those of them whom an unread message mentions that no earlier report was about.
+    pub mentioned: Vec<UserId>,
+}
+
+impl UnreadReport {
+    /// How many members one report names at most.
+    pub const MAX_USERS: usize = 1000;
 }
 
 /// The end of a lease.
@@ -296,7 +339,7 @@ pub struct ParkedEntry {
     pub room_id: RoomId,
     /// What happened.
     pub kind: OutboxKind,
-    /// The position or the number; 0 for kinds without.
+    /// The position or the number; 0 for kinds without. Of unread messages, the last position.
     pub number: u64,
     /// When it was recorded.
     pub recorded_at: Timestamp,

@@ -9,7 +9,7 @@ use chat_domain::{BoxError, one_line};
 use clap::Command;
 
 use super::serve;
-use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings, Support};
+use crate::config::{Config, Migrate, Problems, SETTINGS, Setting, Settings};
 use crate::traces::Exporter;
 use crate::wiring;
 
@@ -112,9 +112,6 @@ async fn try_out(config: &Config) -> Vec<String> {
 fn describe(settings: &Settings, setting: &Setting, problem: Option<&str>) -> String {
     let value = match settings.get(setting.name) {
         None => "unset".to_owned(),
-        Some(_) if setting.is_secret && setting.support != Support::Implemented => {
-            "(not read)".to_owned()
-        }
         Some(secret) if setting.is_secret => format!("({} bytes)", secret.len()),
         Some(url) if URL_SUFFIXES.iter().any(|s| setting.name.ends_with(s)) => redacted_url(url),
         Some(value) => value.to_owned(),

@@ -15,8 +15,7 @@ use chat_domain::RoomKind;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    ApiConfig, DatabaseUrl, LogConfig, Problem, Problems, SETTINGS, Settings, Source,
-    StorageConfig, Support,
+    ApiConfig, DatabaseUrl, LogConfig, Problem, Problems, Settings, Source, StorageConfig,
 };
 use crate::logging::LogFormat;
 use crate::open_files;
@@ -50,23 +49,6 @@ impl<'a> Reader<'a> {
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),
             _ => Err(Problems(self.problems)),
-        }
-    }
-
-    /// Refuses settings that this version does not implement.
-    pub(super) fn refuse_planned(&mut self) {
-        for setting in SETTINGS {
-            let is_set = self.settings.get(setting.name).is_some();
-            if setting.support != Support::Planned || !is_set {
-                continue;
-            }
-            let variable = match self.settings.source(setting.name) {
-                Source::File(_) => setting.file_name(),
-                _ => None,
-            };
-            let variable = variable.unwrap_or_else(|| "it".to_owned());
-            let text = format!("is not implemented in this version: unset {variable}");
-            self.problem::<()>(setting.name, text);
         }
     }
 

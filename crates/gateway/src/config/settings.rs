@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::ArgMatches;
 
 use super::Problem;
-use super::table::{SETTINGS, Setting, Support};
+use super::table::{SETTINGS, Setting};
 
 /// Where a setting's value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,12 +82,7 @@ impl Settings {
     }
 
     fn read_file(&mut self, setting: &'static Setting, path: String) {
-        let text = match setting.support {
-            // That it is set is the fault, whatever the file holds.
-            Support::Planned => Ok(String::new()),
-            Support::Implemented => std::fs::read_to_string(&path),
-        };
-        match text {
+        match std::fs::read_to_string(&path) {
             Ok(text) => {
                 // Editors end a file with a newline; no secret ends with one.
                 let text = text.trim_end_matches(['\r', '\n']).to_owned();

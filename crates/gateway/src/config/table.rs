@@ -1,5 +1,4 @@
-//! The table of settings: every name that operators know, its default, and whether this
-//! version implements it.
+//! The table of settings: every name that operators know, and its default.
 
 use clap::Arg;
 
@@ -14,18 +13,6 @@ pub struct Setting {
     pub help: &'static str,
     /// Whether it is a secret: never shown, and also accepted as a file (`…_FILE`).
     pub is_secret: bool,
-    /// Whether this version implements it.
-    pub support: Support,
-}
-
-/// Whether this version implements a setting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Support {
-    /// It does what the documentation says.
-    Implemented,
-    /// It is known, but does nothing yet. `serve` refuses to start when it is set,
-    /// because a setting without effect must not look effective.
-    Planned,
 }
 
 impl Setting {
@@ -132,9 +119,10 @@ pub const SETTINGS: &[Setting] = &[
         "WEBHOOK_EVENTS",
         "types of webhooks, comma-separated; all if unset",
     ),
-    planned(
+    setting(
         "NOTIFY_AFTER",
-        "delay before unread messages cause a webhook",
+        "30",
+        "seconds after which members who have not read are reported: messages.unread",
     ),
     setting(
         "REDIS_PREFIX",
@@ -183,7 +171,6 @@ const fn optional(name: &'static str, help: &'static str) -> Setting {
         default: None,
         help,
         is_secret: false,
-        support: Support::Implemented,
     }
 }
 
@@ -201,22 +188,12 @@ const fn secret(name: &'static str, help: &'static str) -> Setting {
     }
 }
 
-const fn planned(name: &'static str, help: &'static str) -> Setting {
-    Setting {
-        support: Support::Planned,
-        ..optional(name, help)
-    }
-}
-
 /// Returns the flags of all settings.
 pub fn flags() -> impl Iterator<Item = Arg> {
     SETTINGS.iter().flat_map(|setting| {
-        let help = match (setting.support, setting.default) {
-            (Support::Planned, _) => format!("{} (not in this version)", setting.help),
-            (Support::Implemented, Some(default)) => {
-                format!("{} [default: {default}]", setting.help)
-            }
-            (Support::Implemented, None) => setting.help.to_owned(),
+        let help = match setting.default {
+            Some(default) => format!("{} [default: {default}]", setting.help),
+            None => setting.help.to_owned(),
         };
         let value = flag(setting.name.to_owned(), help, "VALUE");
         let file = setting

@@ -258,13 +258,6 @@ fn keys_that_cannot_be_used_are_refused_by_name() {
 }
 
 #[test]
-fn a_setting_that_is_not_implemented_is_refused_by_its_name() {
-    let reported = problem(&[("NOTIFY_AFTER", "7")]);
-    let expected = "NOTIFY_AFTER is not implemented in this version: unset it";
-    assert!(reported.starts_with(expected), "{reported}");
-}
-
-#[test]
 fn a_room_without_rules_is_open_unless_the_operator_decides_otherwise() {
     let kind = |settings: &[(&str, &str)]| read(settings).unwrap().room_default;
     assert_eq!(kind(&[]), RoomKind::Open);

@@ -1,7 +1,7 @@
 //! What is reported of an entry: the newest state of what it refers to.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use chat_domain::ports::{OutboxEntry, OutboxKind, OutboxPlace, ReadLimit};
+use chat_domain::ports::{OutboxEntry, OutboxKind, OutboxPlace, ReadLimit, UnreadReport};
 use chat_domain::{
     ChangedMessage, Message, MessageChanges, Rev, RoomId, Seq, StorageError, UserId,
 };
@@ -61,6 +61,15 @@ struct RoomDeleted {
     room_id: u64,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MessagesUnread<'a> {
+    room_id: u64,
+    seq: u64,
+    user_ids: Vec<&'a str>,
+    mentioned: Vec<&'a str>,
+}
+
 impl Sources {
     /// Returns what is to be reported of the entry from this position or number on: at most
     /// `limit` calls.
@@ -71,11 +80,15 @@ impl Sources {
         from: u64,
         limit: usize,
     ) -> Result<Part, StorageError> {
+        // Not more than the entry may have: the rest would be read again for the next one.
+        let size = entry.last.saturating_sub(from).saturating_add(1);
+        let limit = usize::try_from(size).map_or(limit, |size| limit.min(size));
         let part = match entry.kind {
             OutboxKind::MessageCreated => self.created(room_id, entry, from, limit).await?,
             OutboxKind::MessageChanged => self.changed(room_id, entry, from, limit).await?,
             OutboxKind::RoomChanged => whole(self.room(room_id, entry).await?),
             OutboxKind::MemberChanged => whole(self.user(room_id, entry).await?),
+            OutboxKind::MessagesUnread => whole(self.unread(room_id, entry).await?),
             OutboxKind::RoomDeleted => {
                 let room_id = room_id.get();
                 whole(Some(event(entry, &RoomDeleted { room_id })))
@@ -169,6 +182,19 @@ impl Sources {
         let data = MemberChanged::new(room_id, member, entry.by.as_ref());
         Ok(Some(event(entry, &data)))
     }
+
+    /// Members who have read meanwhile are not reported.
+    async fn unread(
+        &self,
+        room_id: RoomId,
+        entry: &OutboxEntry,
+    ) -> Result<Option<Webhook>, StorageError> {
+        if entry.is_of_deleted_room {
+            return Ok(None);
+        }
+        let report = self.outbox.unread(room_id, &entry.first).await?;
+        Ok(report.map(|report| of_unread(room_id, entry, &report)))
+    }
 }
 
 fn read(limit: usize) -> ReadLimit {
@@ -226,6 +252,26 @@ fn of_change(entry: &OutboxEntry, changed: &ChangedMessage) -> Webhook {
     }
 }
 
+/// One record may stand for reports about several rooms.
+fn of_unread(room_id: RoomId, entry: &OutboxEntry, report: &UnreadReport) -> Webhook {
+    let first = &entry.first;
+    let data = MessagesUnread {
+        room_id: room_id.get(),
+        seq: report.seq.get(),
+        user_ids: report.user_ids.iter().map(UserId::as_str).collect(),
+        mentioned: report.mentioned.iter().map(UserId::as_str).collect(),
+    };
+    Webhook {
+        place: first.clone(),
+        id: format!(
+            "unr_{}_{room_id}_{}",
+            first.record,
+            short_hash(&first.user_id)
+        ),
+        body: body(entry.kind, &entry.recorded_at.to_string(), data),
+    }
+}
+
 /// A call about a room, or about one of several users whom one change concerns.
 fn event(entry: &OutboxEntry, data: &impl Serialize) -> Webhook {
     let first = &entry.first;
@@ -266,4 +312,54 @@ fn short_hash(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     let bytes = hash.as_ref().iter().take(8);
     bytes.map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use chat_domain::Generation;
+    use chat_domain::ports::{
+        LogPage, MockChangeRepository, MockMessageRepository, MockOutbox, MockRoomDirectory,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn no_more_messages_are_read_than_an_entry_has() {
+        let mut messages = MockMessageRepository::new();
+        messages
+            .expect_after()
+            .withf(|_, after, limit| (after.get(), limit.messages) == (5, 2))
+            .once()
+            .returning(|_, _, _| {
+                Ok(LogPage {
+                    messages: Vec::new(),
+                    has_more: false,
+                    newest: Seq::START,
+                    generation: Generation::FIRST,
+                })
+            });
+        let sources = Sources {
+            outbox: Arc::new(MockOutbox::new()),
+            messages: Arc::new(messages),
+            changes: Arc::new(MockChangeRepository::new()),
+            directory: Arc::new(MockRoomDirectory::new()),
+        };
+        let entry = OutboxEntry {
+            kind: OutboxKind::MessageCreated,
+            first: OutboxPlace {
+                record: 1,
+                user_id: String::new(),
+                number: 5,
+            },
+            last: 7,
+            by: None,
+            recorded_at: "2026-01-01T00:00:00.000Z".parse().unwrap(),
+            is_of_deleted_room: false,
+        };
+        let room = RoomId::new(1).unwrap();
+        let part = sources.report(room, &entry, 6, 100).await.unwrap();
+        assert_eq!(part.end, 7);
+    }
 }

@@ -98,6 +98,7 @@ impl RoomDelivery {
             in_flight: WEBHOOKS_IN_FLIGHT,
             in_retry: WEBHOOKS_IN_RETRY,
             time: WEBHOOK_LEASE,
+            notify_after: self.webhooks.notify_after,
         };
         match self.webhooks.sources.outbox.lease(request).await {
             Ok(leases) => leases,

@@ -27,6 +27,7 @@ pub(super) fn sender(
         receiver: Arc::new(webhook_receiver(config)?),
         clock: Arc::new(SystemClock),
         metrics,
+        notify_after: config.notify_after,
         first_holder: getrandom::u64()?.cast_signed(),
     })
 }

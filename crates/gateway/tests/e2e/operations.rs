@@ -102,13 +102,6 @@ fn a_failed_start_prints_one_line_that_states_what_to_do() {
 }
 
 #[test]
-fn serve_refuses_each_setting_that_it_does_not_implement_by_its_name() {
-    let line = serve_fails(&[("NOTIFY_AFTER", "30")]);
-    let expected = "NOTIFY_AFTER is not implemented in this version";
-    assert!(line.contains(expected), "{line}");
-}
-
-#[test]
 fn unknown_flags_and_commands_print_one_line() {
     for arguments in [
         &["serve", "--nonsense"][..],

@@ -5,6 +5,7 @@ mod extras;
 mod faults;
 mod nodes;
 mod tls;
+mod unread;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use chat_domain::ports::{LeaseRequest, OutboxLease, OutboxPlace, Settlement};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Double, Integer, Nullable, Text};
 
-use super::seconds;
+use super::{seconds, unread};
 use crate::sqlite::room_directory::moment;
 use crate::sqlite::rows;
 use crate::stored_outbox::NextColumns;
@@ -15,7 +15,9 @@ const IS_DUE: &str = "SELECT NOT EXISTS (SELECT 1 FROM outbox_state WHERE paused
      AND (EXISTS (SELECT 1 FROM outbox_rooms WHERE attempts = 0 \
      AND due_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) \
      OR EXISTS (SELECT 1 FROM outbox_rooms WHERE attempts > 0 \
-     AND due_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))) AS value";
+     AND due_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) \
+     OR EXISTS (SELECT 1 FROM unread_rooms WHERE is_blocked = 0 \
+     AND stored_at <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now', ? || ' seconds'))) AS value";
 
 const HELD: &str = "SELECT count(*) AS rooms, \
      count(*) FILTER (WHERE attempts > 0) AS in_retry \
@@ -64,6 +66,8 @@ const SETTLE: &str = "UPDATE outbox_rooms SET holder = NULL, \
 
 const FINISH: &str = "DELETE FROM outbox_rooms WHERE room_id = ?";
 
+const UNBLOCK: &str = "UPDATE unread_rooms SET is_blocked = 0 WHERE room_id = ? AND is_blocked = 1";
+
 #[derive(QueryableByName)]
 struct FlagRow {
     #[diesel(sql_type = Bool)]
@@ -100,8 +104,13 @@ impl LeaseRow {
 }
 
 /// Returns whether a room is due, and deliveries are not paused.
-pub(super) fn is_due(connection: &mut SqliteConnection) -> QueryResult<bool> {
-    let due = diesel::sql_query(IS_DUE).get_result::<FlagRow>(connection)?;
+pub(super) fn is_due(
+    connection: &mut SqliteConnection,
+    request: &LeaseRequest,
+) -> QueryResult<bool> {
+    let due = diesel::sql_query(IS_DUE)
+        .bind::<Double, _>(-request.notify_after.as_secs_f64())
+        .get_result::<FlagRow>(connection)?;
     Ok(due.value)
 }
 
@@ -109,7 +118,7 @@ pub(super) fn lease(
     connection: &mut SqliteConnection,
     request: &LeaseRequest,
 ) -> QueryResult<Vec<LeaseRow>> {
-    if !is_due(connection)? {
+    if !is_due(connection, request)? {
         return Ok(Vec::new());
     }
     let moment = moment(connection)?;
@@ -118,6 +127,7 @@ pub(super) fn lease(
     let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
     let free = (number(request.in_flight) - held.rooms).clamp(0, number(request.most));
     let free_in_retry = (number(request.in_retry) - held.in_retry).clamp(0, free);
+    unread::report(connection, request, &moment, free, free_in_retry)?;
     diesel::sql_query(LEASE)
         .bind::<BigInt, _>(request.holder.0)
         .bind::<Text, _>(&moment)
@@ -147,6 +157,10 @@ pub(super) fn settle(
     let next = NextColumns::new(settlement.next);
     if let Some(place) = &next.parked {
         park(connection, room, place, &moment, next.reason.as_deref())?;
+    }
+    if next.attempts == 0 {
+        let unblock = diesel::sql_query(UNBLOCK).bind::<BigInt, _>(room);
+        unblock.execute(connection)?;
     }
     let is_left = diesel::sql_query(SETTLE)
         .bind::<BigInt, _>(room)

@@ -9,7 +9,8 @@ use chat_domain::{NewMessage, UserId};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-use crate::group_commit::Placed;
+use super::unread;
+use crate::group_commit::{Mark, Placed};
 use crate::sqlite::rows;
 use crate::stored_rules;
 
@@ -59,10 +60,10 @@ impl<'a> Entry<'a> {
     }
 
     fn insert(self, connection: &mut SqliteConnection) -> QueryResult<()> {
-        let id = diesel::sql_query(NEXT_ID).get_result::<NumberRow>(connection)?;
+        let id = next_id(connection)?;
         diesel::sql_query(INSERT)
             .bind::<BigInt, _>(self.room)
-            .bind::<BigInt, _>(id.value)
+            .bind::<BigInt, _>(id)
             .bind::<Text, _>(self.user_id)
             .bind::<BigInt, _>(self.first)
             .bind::<BigInt, _>(self.last)
@@ -74,6 +75,12 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Returns the number of the next record.
+pub(super) fn next_id(connection: &mut SqliteConnection) -> QueryResult<i64> {
+    let id = diesel::sql_query(NEXT_ID).get_result::<NumberRow>(connection)?;
+    Ok(id.value)
+}
+
 /// Records a batch of messages, each at its place.
 pub(in crate::sqlite) fn messages(
     connection: &mut SqliteConnection,
@@ -81,7 +88,9 @@ pub(in crate::sqlite) fn messages(
     batch: &[Arc<NewMessage>],
     places: &[Placed],
 ) -> QueryResult<()> {
-    if !kinds.contains(OutboxKind::MessageCreated) {
+    let is_reported = kinds.contains(OutboxKind::MessageCreated);
+    let is_awaited = kinds.contains(OutboxKind::MessagesUnread);
+    if !is_reported && !is_awaited {
         return Ok(());
     }
     // One writer numbers a room's messages: those of a batch are consecutive.
@@ -92,9 +101,19 @@ pub(in crate::sqlite) fn messages(
             let room = rows::number(message.room_id.get());
             let (first, last) = ranges.entry(room).or_insert((seq, seq));
             (*first, *last) = ((*first).min(seq), (*last).max(seq));
+            if is_awaited {
+                // An author has read the own message.
+                unread::raise_floor(connection, room, message.author.id.as_str(), seq)?;
+            }
         }
     }
     for (room, (first, last)) in ranges {
+        if is_awaited {
+            unread::wait(connection, room, first, last)?;
+        }
+        if !is_reported {
+            continue;
+        }
         let extended = diesel::sql_query(EXTEND)
             .bind::<BigInt, _>(room)
             .bind::<BigInt, _>(first)
@@ -111,6 +130,20 @@ pub(in crate::sqlite) fn messages(
         }
     }
     Ok(())
+}
+
+/// Notes that a read pointer has moved to this position.
+pub(in crate::sqlite) fn read(
+    connection: &mut SqliteConnection,
+    kinds: OutboxKinds,
+    mark: &Mark,
+    position: i64,
+) -> QueryResult<()> {
+    if !kinds.contains(OutboxKind::MessagesUnread) {
+        return Ok(());
+    }
+    let room = rows::number(mark.room_id.get());
+    unread::raise_floor(connection, room, mark.user_id.as_str(), position)
 }
 
 /// Records the change of a message that has just taken its number.

@@ -1,14 +1,14 @@
 //! Moves read pointers: a batch of them in one transaction.
 
-use chat_domain::ports::MarkedRead;
+use chat_domain::ports::{MarkedRead, OutboxKinds};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text};
 
 use super::{StoreError, transaction};
 use crate::group_commit::Mark;
 use crate::sqlite::room_repository::read_state;
-use crate::sqlite::rows;
 use crate::sqlite::schema::read_pointers;
+use crate::sqlite::{outbox, rows};
 
 /// Notes that a member's pointer has moved.
 const NOTE: &str = "INSERT INTO member_changes (room_id, user_id, is_membership) \
@@ -22,9 +22,12 @@ type Moved = (bool, Option<(i64, Option<i64>)>);
 pub(super) fn mark(
     connection: &mut SqliteConnection,
     marks: &[Mark],
+    kinds: OutboxKinds,
 ) -> Result<Vec<Option<MarkedRead>>, StoreError> {
     let marked = transaction(connection, |connection| {
-        let marked = marks.iter().map(|mark| move_pointer(connection, mark));
+        let marked = marks
+            .iter()
+            .map(|mark| move_pointer(connection, mark, kinds));
         marked.collect::<QueryResult<Vec<_>>>()
     });
     let marked = marked?.into_iter().map(|marked| {
@@ -40,7 +43,11 @@ pub(super) fn mark(
 /// Moves a pointer forward, at most to the room's newest position, and returns whether it
 /// moved and the state afterwards; nothing if the room is of another generation. The transaction holds the write lock, so nothing
 /// changes between the read and the write.
-fn move_pointer(connection: &mut SqliteConnection, mark: &Mark) -> QueryResult<Option<Moved>> {
+fn move_pointer(
+    connection: &mut SqliteConnection,
+    mark: &Mark,
+    kinds: OutboxKinds,
+) -> QueryResult<Option<Moved>> {
     let Some((newest, read, _, _, generation)) =
         read_state(connection, mark.room_id, &mark.user_id)?
     else {
@@ -67,5 +74,6 @@ fn move_pointer(connection: &mut SqliteConnection, mark: &Mark) -> QueryResult<O
         .bind::<BigInt, _>(rows::number(mark.room_id.get()))
         .bind::<Text, _>(mark.user_id.as_str())
         .execute(connection)?;
+    outbox::record::read(connection, kinds, mark, target)?;
     Ok(Some((true, Some((newest, Some(target))))))
 }

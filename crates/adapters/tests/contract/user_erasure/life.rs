@@ -1,17 +1,19 @@
 //! A user that has done everything of which a row remains.
 
-use chat_domain::ports::LastSeen;
+use std::time::Duration;
+
+use chat_domain::ports::{LastSeen, LeaseRequest, OutboxKind};
 use chat_domain::{
     DisplayName, Generation, MessageEdit, MessageExtras, MessageMetadata, NewMember, NewMessage,
     Role, RulesNumber, Timestamp, UserId,
 };
 
-use super::{ID, NAME, Store, ada, change, impose};
+use super::{ID, NAME, Store, ada, change, impose, rules};
 use crate::change_repository::{edit, react};
 use crate::message_extras::{mentions, with};
-use crate::outbox::{ONE, lease, record_all, request};
+use crate::outbox::{ONE, found, lease, record_all, request};
 use crate::room_directory::{ban, mute, set};
-use crate::{append, by, room, seq, with_id};
+use crate::{append, by, room, seq, under, with_id};
 
 /// Lets the user do everything of which a row remains, the webhooks included.
 pub(crate) async fn live(store: &impl Store) {
@@ -73,8 +75,25 @@ pub(crate) async fn live(store: &impl Store) {
     let now = Timestamp::from_unix_millis(1_769_860_800_000);
     note_seen(store, now).await;
     store.revoke(&ada(), now).await.unwrap();
-    // Nothing of it was delivered: the room is held by a node that has died.
-    lease(store, request(ONE)).await;
+    // What the user has not read: in one room others have not read it either.
+    impose(store, room(3), set("8", Role::Member)).await;
+    impose(store, room(11), set(ID, Role::Member)).await;
+    for number in [3, 11] {
+        let rules = rules(store, room(number)).await;
+        let unread = under(rules.get(), by("7", "Grace", room(number), "unread"));
+        append(store, unread).await.unwrap();
+    }
+    // Nothing of it was delivered: the rooms are held by a node that has died.
+    let due = LeaseRequest {
+        notify_after: Duration::ZERO,
+        ..request(ONE)
+    };
+    lease(store, due).await;
+    let waiting = found(store, room(11)).await;
+    let is_about_user = |(kind, _, _, user): &(OutboxKind, u64, u64, String)| {
+        *kind == OutboxKind::MessagesUnread && user == ID
+    };
+    assert!(waiting.iter().any(is_about_user), "{waiting:?}");
 }
 
 /// An id that JSON escapes.

@@ -1,17 +1,22 @@
 //! The settings of calls to the product's backend: the access hook and webhooks.
 
+use std::time::Duration;
+
 use chat_adapters::access_hook::AccessHookOptions;
 use chat_adapters::standard_webhooks::{Signer, SigningSecret};
 use chat_adapters::{HookUrl, InvalidHookUrl};
 use chat_domain::ports::{OutboxKind, OutboxKinds};
 
 use super::Reader;
-use crate::config::WebhookConfig;
+use crate::config::{Source, WebhookConfig};
 
 const SECRET: &str = "WEBHOOK_SECRET";
 const PREVIOUS: &str = "WEBHOOK_SECRET_PREVIOUS";
 const EVENTS: &str = "WEBHOOK_EVENTS";
+const NOTIFY_AFTER: &str = "NOTIFY_AFTER";
 const GENERATE: &str = "generate one with echo whsec_$(openssl rand -base64 32)";
+
+const MAX_NOTIFY_AFTER_SECONDS: u64 = 86_400;
 
 impl Reader<'_> {
     /// Returns `Some(None)` if nothing signs calls.
@@ -67,20 +72,37 @@ impl Reader<'_> {
     ) -> Option<Option<WebhookConfig>> {
         const NAME: &str = "WEBHOOK_URL";
         if self.settings.get(NAME).is_none() {
-            if self.settings.get(EVENTS).is_some() {
-                let text = "has no effect, because WEBHOOK_URL is not set: unset it, or set \
-                     WEBHOOK_URL";
-                return self.problem(EVENTS, text);
-            }
-            return Some(None);
+            let mut others = [EVENTS, NOTIFY_AFTER].into_iter();
+            return match others.find(|name| self.settings.source(name) != Source::Default) {
+                Some(name) => {
+                    let text = "has no effect, because WEBHOOK_URL is not set: unset it, or set \
+                         WEBHOOK_URL";
+                    self.problem(name, text)
+                }
+                None => Some(None),
+            };
         }
         let (url, signer) = (self.hook_url(NAME), self.required_signer(NAME, signer));
         let kinds = self.webhook_kinds();
+        let notify_after = self.notify_after();
         Some(Some(WebhookConfig {
             url: url?,
             signer: signer?,
             kinds: kinds?,
+            notify_after: notify_after?,
         }))
+    }
+
+    fn notify_after(&mut self) -> Option<Duration> {
+        const EXPECTED: &str = "a whole number of seconds from 1 to 86400";
+        let seconds = self.parse(NOTIFY_AFTER, EXPECTED)?;
+        match seconds {
+            1..=MAX_NOTIFY_AFTER_SECONDS => Some(Duration::from_secs(seconds)),
+            _ => self.problem(
+                NOTIFY_AFTER,
+                format!("must be {EXPECTED}, not \"{seconds}\""),
+            ),
+        }
     }
 
     fn hook_url(&mut self, name: &'static str) -> Option<HookUrl> {

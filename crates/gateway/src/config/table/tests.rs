@@ -1,6 +1,6 @@
 //! The table of settings is complete, and `docs/configuration.md` contains the same one.
 
-use super::{SETTINGS, Setting, Support};
+use super::{SETTINGS, Setting};
 
 /// Every name of the operators' contract, in its order.
 const CONTRACT: [&str; 36] = [
@@ -75,7 +75,6 @@ fn the_documentation_has_the_same_settings_in_the_same_order() {
 struct Row {
     names: String,
     default: Option<String>,
-    support: String,
 }
 
 fn row(setting: &Setting) -> Row {
@@ -86,10 +85,6 @@ fn row(setting: &Setting) -> Row {
             None => format!("`{}`", setting.name),
         },
         default: setting.default.map(str::to_owned),
-        support: match setting.support {
-            Support::Implemented => String::new(),
-            Support::Planned => "not implemented in this version".to_owned(),
-        },
     }
 }
 
@@ -102,18 +97,13 @@ fn documented_rows() -> Vec<Row> {
         .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
         .map(|line| {
             let cells: Vec<&str> = line.split(" | ").collect();
-            let [names, default, meaning] = cells[..] else {
+            let [names, default, _] = cells[..] else {
                 panic!("the row does not have three cells: {line}");
-            };
-            let support = match meaning.strip_prefix("not implemented") {
-                Some(_) => meaning.split(':').next().unwrap(),
-                None => "",
             };
             Row {
                 names: names.to_owned(),
                 // A default that is not a value, such as "none", is not in backticks.
                 default: default.split('`').nth(1).map(str::to_owned),
-                support: support.to_owned(),
             }
         })
         .collect()

@@ -1,5 +1,7 @@
 //! The settings of calls to the product's backend.
 
+use std::time::Duration;
+
 use chat_domain::ports::{OutboxKind, OutboxKinds};
 
 use super::{problem, read};
@@ -71,6 +73,10 @@ fn webhooks_have_a_receiver_a_secret_and_types() {
     let all = webhooks(&[URL, SECRET]).unwrap();
     assert_eq!(all.url.to_string(), URL.1);
     assert_eq!(all.kinds, OutboxKinds::from_iter(OutboxKind::REPORTED));
+    assert_eq!(all.notify_after, Duration::from_secs(30));
+    let after = ("NOTIFY_AFTER", "86400");
+    let late = webhooks(&[URL, SECRET, after]).unwrap();
+    assert_eq!(late.notify_after, Duration::from_secs(86_400));
     let events = ("WEBHOOK_EVENTS", "room.changed, room.deleted");
     let previous = ("WEBHOOK_SECRET_PREVIOUS", self::SECRET);
     let some = webhooks(&[URL, SECRET, previous, events]).unwrap();
@@ -85,6 +91,18 @@ fn webhooks_have_a_receiver_a_secret_and_types() {
         (
             &[events],
             "WEBHOOK_EVENTS has no effect, because WEBHOOK_URL",
+        ),
+        (
+            &[after],
+            "NOTIFY_AFTER has no effect, because WEBHOOK_URL is not set: unset it",
+        ),
+        (
+            &[URL, SECRET, ("NOTIFY_AFTER", "0")],
+            "NOTIFY_AFTER must be a whole number of seconds from 1 to 86400, not \"0\"",
+        ),
+        (
+            &[URL, SECRET, ("NOTIFY_AFTER", "30s")],
+            "NOTIFY_AFTER must be a whole number of seconds from 1 to 86400, not \"30s\"",
         ),
         (
             &[("WEBHOOK_URL", "ftp://h/"), SECRET],

@@ -26,7 +26,7 @@ CREATE INDEX message_changes_changed_by ON message_changes (changed_by, room_id,
 CREATE INDEX mentions_user_id ON mentions (user_id, room_id, seq);
 
 -- Which webhooks wait that name a user. Those about messages name none.
-CREATE INDEX outbox_events_user_id ON outbox_events (user_id) WHERE user_id <> '';
+CREATE INDEX outbox_events_user_id ON outbox_events (user_id) WHERE kind = 'member.changed';
 CREATE INDEX outbox_events_changed_by ON outbox_events (changed_by) WHERE changed_by IS NOT NULL;
 
 -- Divides a message's extras into `replyTo`, the elements of `mentions`, and `metadata`: NULL for
@@ -296,8 +296,14 @@ BEGIN
         SET user_ids = array_replace(user_ids, subject, 'deleted'),
             changed_by = CASE WHEN changed_by <> subject THEN changed_by ELSE 'deleted' END
         WHERE subject = ANY (user_ids) OR changed_by = subject;
-    DELETE FROM outbox_events WHERE user_id = subject AND user_id <> '';
+    DELETE FROM outbox_events WHERE user_id = subject AND kind = 'member.changed';
     UPDATE outbox_events SET changed_by = 'deleted' WHERE changed_by = subject;
+    -- Each is stored under the first of its users.
+    DELETE FROM outbox_events WHERE kind = 'messages.unread' AND user_ids = ARRAY[subject];
+    UPDATE outbox_events
+        SET user_ids = array_remove(user_ids, subject),
+            user_id = (array_remove(user_ids, subject))[1]
+        WHERE kind = 'messages.unread' AND subject = ANY (user_ids);
     RETURN true;
 END
 $$;

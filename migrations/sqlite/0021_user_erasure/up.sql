@@ -26,7 +26,7 @@ CREATE INDEX message_changes_changed_by ON message_changes (changed_by, room_id,
 CREATE INDEX mentions_user_id ON mentions (user_id, room_id, seq);
 
 -- Which webhooks wait that name a user. Those about messages name none.
-CREATE INDEX outbox_events_user_id ON outbox_events (user_id) WHERE user_id <> '';
+CREATE INDEX outbox_events_user_id ON outbox_events (user_id) WHERE kind = 'member.changed';
 CREATE INDEX outbox_events_changed_by ON outbox_events (changed_by) WHERE changed_by IS NOT NULL;
 
 -- As in 0015_message_extras, but the mentions that remain are not deleted.
