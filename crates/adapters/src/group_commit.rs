@@ -115,9 +115,6 @@ pub(crate) enum Placed {
 
 /// Stores batches, one at a time.
 pub(crate) trait Store: Send + 'static {
-    /// The largest batch that it can store.
-    const LARGEST_BATCH: usize = usize::MAX;
-
     /// Stores the messages in their order, with their authors' names and read pointers:
     /// all those whose rooms are free and have the rules by which they were decided, or
     /// nothing. No two of them are repeats of each other, and those of one room were decided

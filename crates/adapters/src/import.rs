@@ -59,7 +59,7 @@ impl<S: Store> Importer<S> {
         // A store must not be dropped in the middle of a batch.
         let importing = tokio::spawn(async move {
             let mut store = store.lock().await;
-            let imported = import_in_parts(&mut *store, messages, newest).await;
+            let imported = import(&mut *store, messages, newest).await;
             if let Some(observer) = observer.get().filter(|_| !imported.stored.is_empty()) {
                 observer.stored(imported.stored.len());
             }
@@ -89,31 +89,8 @@ enum Line {
     Known,
 }
 
-async fn import_in_parts<S: Store>(
-    store: &mut S,
-    messages: Vec<NewMessage>,
-    mut newest: Seq,
-) -> Imported {
-    let mut imported = Imported {
-        stored: Vec::new(),
-        repeated: 0,
-        failed: None,
-    };
-    for part in messages.chunks(S::LARGEST_BATCH) {
-        let part = import(store, part, newest).await;
-        newest = part.stored.last().map_or(newest, |message| message.seq);
-        imported.stored.extend(part.stored);
-        imported.repeated += part.repeated;
-        imported.failed = part.failed;
-        if imported.failed.is_some() {
-            break;
-        }
-    }
-    imported
-}
-
-async fn import<S: Store>(store: &mut S, messages: &[NewMessage], newest: Seq) -> Imported {
-    let messages: Vec<_> = messages.iter().cloned().map(Arc::new).collect();
+async fn import<S: Store>(store: &mut S, messages: Vec<NewMessage>, newest: Seq) -> Imported {
+    let messages: Vec<_> = messages.into_iter().map(Arc::new).collect();
     let (mut lines, mut refused) = distinguish(&messages);
     for _ in 0..REPEAT_ATTEMPTS {
         if let Some(at) = unknown_reply(&lines, newest) {

@@ -47,3 +47,22 @@ impl Budget {
         next.filter(|next| *next > now).unwrap_or(now + INTERVAL)
     }
 }
+
+/// When a room looks which of its users it may forget: to look at all of them for every signal of a
+/// crowd would take longer than to hand the signals out.
+#[derive(Default)]
+pub(crate) struct Forgetting(Option<Instant>);
+
+impl Forgetting {
+    /// The minimum time between two looks.
+    pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+
+    /// Returns whether it is time to look, which is then done.
+    pub(crate) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.0.is_none_or(|looked| now >= looked + Self::INTERVAL);
+        if is_due {
+            self.0 = Some(now);
+        }
+        is_due
+    }
+}

@@ -9,6 +9,7 @@
 //! Nothing is stored but when a user was last seen, in batches.
 
 mod coverage;
+mod departures;
 mod exchanging;
 mod local;
 mod others;
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_domain::ports::{Acquaintances, Clock, PresenceExchange, PresenceListener};
+use chat_domain::ports::{Acquaintance, Acquaintances, Clock, PresenceExchange, PresenceListener};
 use chat_domain::{ConnectionId, Identity, StorageError, User, UserId, Visibility};
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -29,6 +30,7 @@ use tokio::time::{Instant, timeout_at};
 pub use self::room::RoomPresence;
 pub use self::watched::UserPresence;
 
+use self::departures::Departures;
 use self::exchanging::Exchanging;
 use self::local::{Change, Local};
 use self::others::Others;
@@ -71,6 +73,7 @@ struct State<R> {
     local: Local,
     others: Others,
     watched: Watched<R>,
+    departures: Departures,
     seen: SeenUsers,
     exchanging: Exchanging,
 }
@@ -109,6 +112,7 @@ impl<R: Recipient> Presence<R> {
                 local: Local::default(),
                 others: Others::default(),
                 watched: Watched::default(),
+                departures: Departures::default(),
                 seen: SeenUsers::default(),
                 exchanging: Exchanging::default(),
             }),
@@ -189,15 +193,24 @@ impl<R: Recipient> Presence<R> {
                 among.await?
             }
         };
-        let found = users.into_iter().zip(found).collect();
+        let found = users.into_iter().zip(found);
         let id = recipient.id();
         let mut state = lock(&self.state);
         let State {
             local,
             others,
             watched,
+            departures,
             ..
         } = &mut *state;
+        // What was read may be older.
+        let found = found.map(|(user_id, found)| {
+            let found = found.map(|found| Acquaintance {
+                last_seen: found.last_seen.max(departures.of(&user_id)),
+            });
+            (user_id, found)
+        });
+        let found = found.collect();
         let is_online = |user_id: &UserId| local.contains(user_id) || others.contains(user_id);
         let states = watched.watch(id, recipient.clone(), identity.clone(), found, is_online);
         watched.rechecks.begun(id);
@@ -298,6 +311,7 @@ impl<R: Recipient> Presence<R> {
 /// Hides a user that has, or had, a connection to this node.
 fn hide<R>(state: &mut State<R>, user: &User, has_connection: bool) {
     if state.local.hide(&user.id, has_connection) {
+        state.departures.forget(&user.id);
         state.watched.note(&user.id, Some(Seen::Hidden));
         state.seen.note(user.id.clone(), None, None);
     }
@@ -307,8 +321,14 @@ fn hide<R>(state: &mut State<R>, user: &User, has_connection: bool) {
 fn note_change<R>(state: &mut State<R>, user_id: &UserId, change: Change) {
     let seen = match change {
         Change::Came => None,
-        Change::Went(Some(at)) => Some(Seen::At(at)),
-        Change::Went(None) => Some(Seen::Hidden),
+        Change::Went(Some(at)) => {
+            state.departures.note(user_id, at);
+            Some(Seen::At(at))
+        }
+        Change::Went(None) => {
+            state.departures.forget(user_id);
+            Some(Seen::Hidden)
+        }
     };
     state.watched.note(user_id, seen);
 }

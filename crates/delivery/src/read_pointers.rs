@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::batch::join;
 use crate::encoder::Encoder;
-use crate::pace::{Budget, PAUSE};
+use crate::pace::{Budget, Forgetting, PAUSE};
 
 /// How many users a room remembers while it is active. A hint that arrives late must not
 /// follow a newer one; beyond this number, users whose last update is more than [`PAUSE`]
@@ -27,6 +27,7 @@ pub(crate) struct ReadPointers {
     /// The users with an update to hand out, in the order in which it came.
     waiting: VecDeque<UserId>,
     budget: Budget,
+    forgetting: Forgetting,
 }
 
 #[derive(Default)]
@@ -56,7 +57,7 @@ impl ReadPointers {
     /// Takes a pointer that has moved. Hints arrive in any order: an older one changes
     /// nothing.
     pub(crate) fn note(&mut self, user_id: UserId, seq: Seq) {
-        if self.users.len() >= MAX_REMEMBERED {
+        if self.users.len() >= MAX_REMEMBERED && self.forgetting.is_due(Instant::now()) {
             self.forget();
         }
         let pointer = self.users.entry(user_id.clone()).or_default();
@@ -254,11 +255,15 @@ mod tests {
         tokio::time::advance(PAUSE - Duration::from_millis(1)).await;
         pointers.note(user(MAX_REMEMBERED), seq(1));
         assert_eq!(pointers.users.len(), MAX_REMEMBERED + 1);
+        // It was looked at all of them a moment ago.
         tokio::time::advance(Duration::from_millis(1)).await;
         pointers.note(user(1), seq(2));
-        // Two wait, and one of these was forgotten before.
-        assert_eq!(pointers.users.len(), 3);
-        assert_eq!(due(&mut pointers, 9, 1).len(), 3);
+        assert_eq!(pointers.users.len(), MAX_REMEMBERED + 1);
+        tokio::time::advance(Forgetting::INTERVAL).await;
+        pointers.note(user(2), seq(2));
+        // Three wait, and one that was forgotten before.
+        assert_eq!(pointers.users.len(), 4);
+        assert_eq!(due(&mut pointers, 9, 1).len(), 4);
     }
 
     #[tokio::test(start_paused = true)]
@@ -269,6 +274,7 @@ mod tests {
             assert_eq!(due(&mut pointers, 1, 1).len(), 1);
             tokio::time::advance(Duration::from_millis(1)).await;
         }
-        assert!(pointers.users.len() <= MAX_REMEMBERED);
+        let since = Forgetting::INTERVAL.as_millis() as usize;
+        assert!(pointers.users.len() <= MAX_REMEMBERED + since);
     }
 }

@@ -18,7 +18,7 @@ use crate::batch::join;
 use crate::claim::{Claim, Job};
 use crate::encoder::Encoder;
 use crate::lock;
-use crate::pace::{Budget, PAUSE};
+use crate::pace::{Budget, Forgetting, PAUSE};
 use crate::recipient::Recipient;
 use crate::room::Room;
 use crate::rooms::Rooms;
@@ -38,6 +38,7 @@ pub(crate) struct Typing {
     /// When which user stops by itself: one entry for each that is typing.
     expiries: BTreeSet<(Instant, UserId)>,
     budget: Budget,
+    forgetting: Forgetting,
     /// When updates should be looked for again.
     next_look: Option<Instant>,
     /// The connections of this node that are typing, and until when: each is in the room.
@@ -72,7 +73,9 @@ impl Typing {
         let now = Instant::now();
         let user_id = &signal.user.id;
         if !self.users.contains_key(user_id) && self.users.len() >= MAX_REMEMBERED {
-            self.forget(now);
+            if self.forgetting.is_due(now) {
+                self.forget(now);
+            }
             if self.users.len() >= MAX_REMEMBERED {
                 return;
             }

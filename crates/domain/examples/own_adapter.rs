@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use chat_domain::{
-    Access, Caller, Content, DisplayName, Generation, Message, MessageId, NewMember, NewMessage,
-    Permit, RoomEntry, RoomId, RulesNumber, Seq, StorageError, Timestamp, User, UserId,
+    Access, Caller, ClientMessageId, Content, DisplayName, Generation, Message, MessageId,
+    NewMember, NewMessage, Permit, RoomEntry, RoomId, RulesNumber, Seq, StorageError, Timestamp,
+    User, UserId,
     ports::{
         AppendError, Appended, ChangeError, Changed, Clock, Hint, HintListener, LogPage,
         MemberPage, MembersSet, MessageRepository, ReadLimit, RoomChange, RoomDirectory,
@@ -170,7 +171,13 @@ impl RoomDirectory for OpenRooms {
         Ok(None)
     }
 
-    async fn take_turn(&self, _: RoomId, _: &UserId, _: u32) -> Result<Turn, StorageError> {
+    async fn take_turn(
+        &self,
+        _: RoomId,
+        _: &UserId,
+        _: u32,
+        _: Option<ClientMessageId>,
+    ) -> Result<Turn, StorageError> {
         Ok(Turn::Taken)
     }
 }

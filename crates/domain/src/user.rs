@@ -56,7 +56,7 @@ impl DisplayName {
 }
 
 /// The rooms that a token allows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum RoomAccess {
     /// Every room.
     All,

@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 const MAX_BYTES: usize = 256 * 1024;
 
 /// Fetches from one URL.
-pub(super) struct Fetcher(HttpClient);
+pub(super) struct Fetcher(Box<HttpClient>);
 
 impl Fetcher {
     /// Prepares fetches.
@@ -27,7 +27,8 @@ impl Fetcher {
     /// # Errors
     /// The system's trusted certificates cannot be read, or the host is not a valid name.
     pub(super) fn new(url: JwksUrl) -> Result<Self, BoxError> {
-        HttpClient::new(url.into_inner(), Unencrypted::OnlyToLoopback, 0).map(Self)
+        let client = HttpClient::new(url.into_inner(), Unencrypted::OnlyToLoopback, 0)?;
+        Ok(Self(Box::new(client)))
     }
 
     pub(super) fn url(&self) -> &HttpUrl {

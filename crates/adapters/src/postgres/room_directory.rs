@@ -7,6 +7,7 @@
 mod listings;
 mod members;
 mod queries;
+mod turns;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
@@ -14,15 +15,15 @@ use chat_domain::ports::{
     RoomSettings, RoomSnapshot, SanctionKind, SanctionPage, SettingsPatch, Turn, UserRecord,
 };
 use chat_domain::{
-    DisplayName, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName, RulesNumber,
-    Sanction, StorageError, UserId,
+    ClientMessageId, DisplayName, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName,
+    RulesNumber, Sanction, StorageError, UserId,
 };
 use diesel::pg::data_types::PgTimestamp;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz};
 use diesel::{IntoSql as _, QueryableByName};
 use diesel_async::RunQueryDsl as _;
 
-use self::queries::{CHANGE, MEMBERS, SANCTION, SNAPSHOT, TAKE_TURN};
+use self::queries::{CHANGE, MEMBERS, SANCTION, SNAPSHOT};
 use super::statement::Statement;
 use super::{Database, rows};
 use crate::stored_rules::{self, MemberColumns, SettingsColumns};
@@ -95,12 +96,6 @@ struct MemberRow {
     muted: Option<PgTimestamp>,
     #[diesel(sql_type = Timestamptz)]
     joined_at: PgTimestamp,
-}
-
-#[derive(QueryableByName)]
-struct TurnRow {
-    #[diesel(sql_type = Nullable<BigInt>)]
-    wait: Option<i64>,
 }
 
 #[async_trait]
@@ -258,23 +253,9 @@ impl RoomDirectory for Database {
         room_id: RoomId,
         user_id: &UserId,
         seconds: u32,
+        message: Option<ClientMessageId>,
     ) -> Result<Turn, StorageError> {
-        let call = Statement {
-            before: TAKE_TURN,
-            parameters: (
-                rows::number(room_id.get()).into_sql::<BigInt>(),
-                user_id.as_str().to_owned().into_sql::<Text>(),
-                i64::from(seconds).into_sql::<BigInt>(),
-            ),
-            after: ") AS wait",
-        };
-        let row = self.pool.call::<TurnRow, _>(call).await?;
-        Ok(match row.and_then(|row| row.wait) {
-            None => Turn::Taken,
-            Some(millis) => Turn::NotDue {
-                retry_after_ms: stored_rules::count(millis)?,
-            },
-        })
+        turns::take(&self.pool, room_id, user_id, seconds, message).await
     }
 }
 

@@ -57,8 +57,6 @@ enum Age {
 }
 
 impl Store for PostgresStore {
-    const LARGEST_BATCH: usize = append::ID_BLOCK as usize;
-
     async fn store(&mut self, batch: &[Arc<NewMessage>]) -> Result<Vec<Placed>, StoreError> {
         self.unsettled = None;
         loop {

@@ -5,6 +5,7 @@
 
 mod change;
 mod listings;
+mod turns;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
@@ -12,7 +13,8 @@ use chat_domain::ports::{
     RoomSettings, RoomSnapshot, SanctionKind, SanctionPage, SetMember, Turn, UserRecord,
 };
 use chat_domain::{
-    DisplayName, Member, NewMember, RoomId, RulesNumber, StorageError, Timestamp, Until, UserId,
+    ClientMessageId, DisplayName, Member, NewMember, RoomId, RulesNumber, StorageError, Timestamp,
+    Until, UserId,
 };
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
@@ -42,12 +44,6 @@ const MEMBER: &str = "SELECT user_id, (SELECT name FROM users WHERE id = user_id
      WHERE mutes.room_id = member.room_id AND mutes.user_id = member.user_id \
      AND (until IS NULL OR until > ?1)) AS muted, joined_at \
      FROM members AS member WHERE room_id = ?2 AND user_id";
-
-const TURN: &str = "SELECT due_at AS value FROM slow_mode_turns WHERE room_id = ? AND user_id = ?";
-
-const TAKE_TURN: &str = "INSERT INTO slow_mode_turns (room_id, user_id, due_at) \
-     VALUES (?, ?, strftime('%Y-%m-%dT%H:%M:%fZ', ?, ? || ' seconds')) \
-     ON CONFLICT (room_id, user_id) DO UPDATE SET due_at = excluded.due_at";
 
 /// A room's numbers; 0 for a room that does not exist.
 #[derive(Default, Clone, Copy, QueryableByName)]
@@ -255,34 +251,9 @@ impl RoomDirectory for Database {
         room_id: RoomId,
         user_id: &UserId,
         seconds: u32,
+        message: Option<ClientMessageId>,
     ) -> Result<Turn, StorageError> {
-        let user_id = user_id.clone();
-        let not_due = self.write(move |connection| {
-            let room = rows::number(room_id.get());
-            let moment = moment(connection)?;
-            let due = diesel::sql_query(TURN)
-                .bind::<BigInt, _>(room)
-                .bind::<Text, _>(user_id.as_str())
-                .get_result::<TextRow>(connection)
-                .optional()?;
-            if let Some(due) = due.filter(|due| due.value > moment) {
-                return Ok(Some((due.value, moment)));
-            }
-            diesel::sql_query(TAKE_TURN)
-                .bind::<BigInt, _>(room)
-                .bind::<Text, _>(user_id.as_str())
-                .bind::<Text, _>(moment)
-                .bind::<BigInt, _>(i64::from(seconds))
-                .execute(connection)?;
-            Ok(None)
-        });
-        let Some((due, moment)) = not_due.await? else {
-            return Ok(Turn::Taken);
-        };
-        let wait = time(&due)?.unix_millis() - time(&moment)?.unix_millis();
-        Ok(Turn::NotDue {
-            retry_after_ms: stored_rules::count(wait.max(1))?,
-        })
+        turns::take(self, room_id, user_id, seconds, message).await
     }
 }
 

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use chat_domain::StorageError;
 use diesel::SqliteConnection;
-use diesel::connection::SimpleConnection as _;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
@@ -20,9 +19,6 @@ const QUEUE: usize = 10_000;
 /// A write that has waited longer is refused instead of carried out, so that its caller
 /// gets an answer before it gives up.
 const QUEUE_DEADLINE: Duration = Duration::from_secs(5);
-/// 8 MiB. A batch of an import changes about a thousand pages; those that do not fit are written
-/// before the commit, and read and written again.
-const CACHE: &str = "PRAGMA cache_size = -8192";
 
 /// Queues writes for the task that carries them out.
 #[derive(Clone)]
@@ -186,13 +182,6 @@ impl Job {
     }
 }
 
-fn open_to_write(file: &DatabaseFile) -> Result<SqliteConnection, StorageError> {
-    let mut connection = file.open().map_err(StorageError::unavailable)?;
-    let set = connection.batch_execute(CACHE);
-    set.map_err(StorageError::unavailable)?;
-    Ok(connection)
-}
-
 impl Open {
     /// Returns the open connection, or a new one. Fails if the path does not lead to the
     /// connection's file any more.
@@ -200,7 +189,7 @@ impl Open {
         let open = match open {
             Some(open) => open,
             None => Self {
-                connection: open_to_write(file)?,
+                connection: file.open().map_err(StorageError::unavailable)?,
                 identity: file
                     .identity()
                     .ok_or_else(|| StorageError::unavailable("the database file is missing"))?,

@@ -132,7 +132,10 @@ async fn the_documented_privileges_suffice() {
         assert!(change(&gateway, step).await.has_changed);
     }
     for _ in 0..2 {
-        gateway.take_turn(room(1), &user("1"), 0).await.unwrap();
+        gateway
+            .take_turn(room(1), &user("1"), 0, None)
+            .await
+            .unwrap();
     }
     gateway.members(room(1), None, 10).await.unwrap();
     // A mention is stored, counted and deleted.

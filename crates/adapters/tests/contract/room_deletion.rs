@@ -192,7 +192,7 @@ async fn fill(store: &impl Store, room_id: RoomId) -> u64 {
         number = changed.rules.get();
     }
     let author = UserId::new("1").unwrap();
-    store.take_turn(room_id, &author, 3600).await.unwrap();
+    store.take_turn(room_id, &author, 3600, None).await.unwrap();
     number
 }
 

@@ -406,10 +406,13 @@ async fn rooms_do_not_share_their_rules(store: &impl RoomDirectory) {
     let there = store.snapshot(room(2), &[user("1")]).await.unwrap();
     assert_eq!(there.users[0].role, None);
     assert_eq!(there.owners, 0);
-    let taken = store.take_turn(room(1), &user("1"), 60).await.unwrap();
+    let taken = store
+        .take_turn(room(1), &user("1"), 60, None)
+        .await
+        .unwrap();
     assert_eq!(taken, Turn::Taken);
     for (room_id, id) in [(room(2), "1"), (room(1), "2")] {
-        let taken = store.take_turn(room_id, &user(id), 60).await.unwrap();
+        let taken = store.take_turn(room_id, &user(id), 60, None).await.unwrap();
         assert_eq!(taken, Turn::Taken);
     }
 }

@@ -1,15 +1,16 @@
 //! The contract of [`RoomDirectory`] when time has passed, or rows were written by other SQL.
 
-use chat_domain::ports::{RoomDirectory, Turn, UserRecord};
-use chat_domain::{Role, StorageError, Until, UserId};
+use chat_domain::ports::{MessageRepository, RoomDirectory, Turn, UserRecord};
+use chat_domain::{ClientMessageId, Role, StorageError, Until, UserId};
 
 use crate::changed_rows::on_each_database_with_sql;
-use crate::room;
 use crate::room_directory::{ban, change, mute, record, set, unban, unmute, user};
+use crate::{append, by, room, with_id};
 
 on_each_database_with_sql!(
     bans_and_mutes_expire_by_the_clock_of_the_database,
     one_of_many_concurrent_turns_is_taken_each_time_it_is_due,
+    a_message_that_its_author_has_sent_before_needs_no_turn,
     members_are_paged_in_the_order_of_the_bytes_of_their_ids,
     rules_that_are_not_valid_are_corrupt,
 );
@@ -19,13 +20,19 @@ async fn taken_at_once(store: &(impl RoomDirectory + Clone + 'static)) -> usize 
     let calls: Vec<_> = (0..16)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.take_turn(room(1), &user("1"), 60).await.unwrap() })
+            tokio::spawn(async move {
+                store
+                    .take_turn(room(1), &user("1"), 60, None)
+                    .await
+                    .unwrap()
+            })
         })
         .collect();
     let mut taken = 0;
     for call in calls {
         match call.await.unwrap() {
             Turn::Taken => taken += 1,
+            Turn::NotNeeded => panic!("no message has an id"),
             Turn::NotDue { retry_after_ms } => {
                 assert!((1..=60_000).contains(&retry_after_ms), "{retry_after_ms}");
                 assert!(retry_after_ms > 20_000, "{retry_after_ms}");
@@ -44,6 +51,26 @@ async fn one_of_many_concurrent_turns_is_taken_each_time_it_is_due(
         assert_eq!(taken_at_once(store).await, 0);
         sql("UPDATE slow_mode_turns SET due_at = '2000-01-01T00:00:00.000Z'");
     }
+}
+
+async fn a_message_that_its_author_has_sent_before_needs_no_turn(
+    store: &(impl RoomDirectory + MessageRepository),
+    sql: impl Fn(&str),
+) {
+    let sent = with_id(by("1", "Ada", room(1), "hello"), "a");
+    append(store, sent).await.unwrap();
+    let turn = async |number, id: &str, message: &str| {
+        let (message, author) = (ClientMessageId::new(message).ok(), user(id));
+        let taking = store.take_turn(room(number), &author, 60, message);
+        taking.await.unwrap()
+    };
+    for (number, id, message) in [(2, "1", "a"), (1, "2", "a"), (1, "1", "b")] {
+        assert_eq!(turn(1, "1", "a").await, Turn::NotNeeded);
+        assert_eq!(turn(number, id, message).await, Turn::Taken);
+    }
+    assert!(matches!(turn(1, "1", "b").await, Turn::NotDue { .. }));
+    sql("UPDATE messages SET client_message_id = NULL");
+    assert!(matches!(turn(1, "1", "a").await, Turn::NotDue { .. }));
 }
 
 async fn bans_and_mutes_expire_by_the_clock_of_the_database(

@@ -74,6 +74,7 @@ impl<R: Recipient> Presence<R> {
     }
 
     fn expire(&self, state: &mut State<R>) {
+        state.departures.expire();
         for gone in state.local.expire() {
             let user_id = gone.user.id;
             note_change(state, &user_id, Change::Went(Some(gone.at)));
@@ -223,6 +224,7 @@ mod tests {
     use chat_domain::{DisplayName, User};
 
     use super::*;
+    use crate::presence::departures::Departures;
     use crate::presence::local::Local;
     use crate::presence::others::Others;
     use crate::presence::seen::SeenUsers;
@@ -234,6 +236,7 @@ mod tests {
             local: Local::default(),
             others: Others::default(),
             watched: Watched::default(),
+            departures: Departures::default(),
             seen: SeenUsers::default(),
             exchanging: Exchanging::default(),
         };

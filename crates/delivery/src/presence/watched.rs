@@ -3,6 +3,8 @@
 //! A watched user costs about 32 bytes per connection: what the connection was told, and the
 //! user's key in the connection's list.
 
+mod groups;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -11,6 +13,10 @@ use std::time::Duration;
 use chat_domain::ports::Acquaintance;
 use chat_domain::{ConnectionId, Identity, Timestamp, UserId};
 use tokio::time::Instant;
+
+pub(super) use self::groups::Group;
+use self::groups::Turns;
+use super::coverage::Rechecks;
 
 /// The minimum time between two updates about one user.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -48,6 +54,8 @@ struct Subject {
     last_seen: Option<Timestamp>,
     told: Option<Instant>,
     is_waiting: bool,
+    /// When the connections whose tokens name rooms are read again.
+    turns: Turns,
 }
 
 /// How a connection sees a user that it watches.
@@ -57,18 +65,8 @@ struct View {
     is_covered: bool,
     /// Whether the connection was told that the user is online.
     is_online: bool,
-}
-
-/// Coverage that has to be read again, because memberships have changed.
-#[derive(Default)]
-pub(super) struct Rechecks {
-    /// All that these connections watch.
-    pub(super) connections: BTreeSet<ConnectionId>,
-    /// All connections that watch these users.
-    pub(super) subjects: BTreeSet<Key>,
-    /// Connections that have begun to watch: what they were told may be older than a change
-    /// that was reported before.
-    pub(super) later: VecDeque<(Instant, ConnectionId)>,
+    /// Whether it has to be read again if they do: until then, nothing is told.
+    is_doubtful: bool,
 }
 
 /// A connection, and what its token states.
@@ -138,6 +136,7 @@ impl<R> Watched<R> {
                 let view = View {
                     is_covered: found.is_some(),
                     is_online,
+                    is_doubtful: false,
                 };
                 subject.watching.insert(id, view);
                 states.push(subject.as_seen(found.is_some(), is_online));
@@ -168,6 +167,7 @@ impl<R> Watched<R> {
             last_seen: None,
             told: None,
             is_waiting: false,
+            turns: Turns::default(),
         };
         self.subjects.insert(key, subject);
         key
@@ -301,7 +301,7 @@ impl<R> Watched<R> {
         for (id, view) in rest.by_ref().take(limit) {
             last = Some(*id);
             let appears = view.is_covered && is_online;
-            if appears == view.is_online {
+            if appears == view.is_online || view.is_doubtful {
                 continue;
             }
             let state = match (view.is_covered, appears) {
@@ -365,9 +365,10 @@ impl<R> Watched<R> {
             subject.last_seen = subject.last_seen.max(found.last_seen);
         }
         if let Some(view) = subject.watching.get_mut(&id)
-            && view.is_covered != found.is_some()
+            && (view.is_covered != found.is_some() || view.is_doubtful)
         {
             view.is_covered = found.is_some();
+            view.is_doubtful = false;
             self.look_at(key);
         }
     }

@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use crate::{
-    DisplayName, Generation, Member, Metadata, NewMember, Reason, Role, RoomId, RoomKind, RoomName,
-    RoomRules, RulesNumber, Sanction, StorageError, Timestamp, Until, User, UserId,
+    ClientMessageId, DisplayName, Generation, Member, Metadata, NewMember, Reason, Role, RoomId,
+    RoomKind, RoomName, RoomRules, RulesNumber, Sanction, StorageError, Timestamp, Until, User,
+    UserId,
 };
 
 /// Stores the rules of rooms, and where users stand with them.
@@ -103,7 +104,8 @@ pub trait RoomDirectory: Send + Sync {
 
     /// Takes the user's next turn in a room with slow mode, if it is due by the database's
     /// clock; then the one after that is due `seconds` later. Of many concurrent calls for one
-    /// turn, whichever process makes them, one succeeds.
+    /// turn, whichever process makes them, one succeeds. If the user has stored a message under
+    /// this id in the room, none is taken: [`Turn::NotNeeded`].
     ///
     /// # Errors
     /// [`StorageError`].
@@ -112,6 +114,7 @@ pub trait RoomDirectory: Send + Sync {
         room_id: RoomId,
         user_id: &UserId,
         seconds: u32,
+        message: Option<ClientMessageId>,
     ) -> Result<Turn, StorageError>;
 }
 
@@ -320,6 +323,8 @@ pub struct SanctionedUser {
 pub enum Turn {
     /// The user may write now.
     Taken,
+    /// The user has sent the message before.
+    NotNeeded,
     /// The user has to wait.
     NotDue {
         /// For how long, in milliseconds.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Attempt, Permits};
 use crate::{
     AccessDenied, Action, Authorship, Caller, Content, EncodeMessage, Generation, Message,
-    MessageEdit, Permit, ReactionKey, RoomEntry, RoomId, Seq, StorageError, StoredMessage,
+    MessageEdit, Permit, ReactionKey, RoomEntry, RoomId, Seq, StorageError, StoredMessage, UserId,
     ports::{ChangeRepository, Hint, MessageChange, MessageChangeError, RoomEvents},
 };
 
@@ -172,7 +172,9 @@ impl ChangeMessage {
         }
         let message = self.changes.message(room_id, seq).await?;
         let message = message.ok_or(ChangeMessageError::NotFound)?;
-        let whose = match message.author.id == caller.user.id {
+        // Nobody is the author of what erased users have written, whatever a token's `sub` is.
+        let author = Some(&message.author.id).filter(|author| **author != UserId::deleted());
+        let whose = match author == Some(&caller.user.id) {
             true => Authorship::Own,
             false => Authorship::Other,
         };

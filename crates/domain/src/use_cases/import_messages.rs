@@ -64,7 +64,7 @@ const MAX_NAMES: usize = 10_000;
 
 impl ImportMessages {
     /// How many messages a batch should have, and at most how many bytes of content.
-    pub const BATCH: usize = 2048;
+    pub const BATCH: usize = 512;
     /// See [`BATCH`](Self::BATCH).
     pub const BATCH_BYTES: usize = 512 * 1024;
 

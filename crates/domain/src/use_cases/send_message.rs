@@ -281,11 +281,16 @@ impl SendMessage {
         if has_turn || seconds == 0 || permit.decide(Action::WriteWithoutWaiting).is_ok() {
             return Ok(has_turn);
         }
-        let taking = self
-            .directory
-            .take_turn(sent.room_id, &caller.user.id, seconds);
+        let taking = self.directory.take_turn(
+            sent.room_id,
+            &caller.user.id,
+            seconds,
+            sent.client_message_id.clone(),
+        );
         match taking.await.map_err(SendMessageError::Storage)? {
             Turn::Taken => Ok(true),
+            // A sender whose acknowledgement was lost need not wait to learn of it.
+            Turn::NotNeeded => Ok(false),
             // Slow mode may have ended since the permit was read.
             Turn::NotDue { .. } if attempt == Attempt::First => {
                 Err(SendMessageError::Outdated { has_turn })

@@ -41,9 +41,22 @@ struct MessageParameters {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "it describes what is parsed field by field")]
 struct ChangesParameters {
-    /// Only messages whose `rev` is larger. 0: from the beginning.
-    #[param(minimum = 0, maximum = 9007199254740991u64)]
-    after_rev: u64,
+    /// Only messages whose `rev` is larger. 0: from the beginning. Required without `after`.
+    #[param(
+        required = false,
+        nullable = false,
+        minimum = 0,
+        maximum = 9007199254740991u64
+    )]
+    after_rev: Option<u64>,
+    /// The `next` of the previous page, instead of `afterRev`.
+    #[param(
+        required = false,
+        nullable = false,
+        minimum = 0,
+        maximum = 9007199254740991u64
+    )]
+    after: Option<u64>,
     /// The maximum number of messages.
     #[param(
         required = false,
@@ -93,11 +106,14 @@ struct ChangesPageObject<'a> {
     messages: Vec<WireMessage<'a>>,
     /// Whether there are more after these.
     has_more: bool,
+    /// Present if there are more: the `after` of the next page.
+    #[schema(nullable = false, minimum = 1, maximum = 9007199254740991u64)]
+    next: Option<u64>,
 }
 
 /// List changed messages of a room.
 ///
-/// To read on, pass the last `rev` as `afterRev`.
+/// To read on, pass `next` as `after`, or the last `rev` as `afterRev`.
 #[utoipa::path(
     get,
     path = "/rooms/{roomId}/changes",
@@ -116,7 +132,11 @@ async fn list_changes(
 ) -> Result<Response, ApiError> {
     let view = &shared.gateway.product_view;
     let read = view.changes(room_id, after, limit).await?;
-    Ok(answer::encoded(StatusCode::OK, page_json(&read.page)))
+    let mut page = page_json(&read.page);
+    if read.page.has_more && page.pop() == Some('}') {
+        page.push_str(&format!(r#","next":{}}}"#, read.last.get()));
+    }
+    Ok(answer::encoded(StatusCode::OK, page))
 }
 
 /// Edit a message.

@@ -244,6 +244,15 @@ async fn frozen_rooms_and_slow_mode_bind_members_only(database: &Database) {
     for _ in 0..3 {
         assert_eq!(ada.send(ROOM, "I may").await["ok"], true);
     }
+    // Fred's acknowledgement is lost, and so he sends it again.
+    let mut fred = gateway.connect("fred").await;
+    fred.join(ROOM).await;
+    let sent = json!({"roomId": ROOM, "content": "once", "clientMessageId": "f-1"});
+    let first = fred.call("sendMessage", &sent).await;
+    assert_eq!(fred.call("sendMessage", &sent).await, first);
+    let other = json!({"roomId": ROOM, "content": "twice", "clientMessageId": "f-1"});
+    let refused = fred.call("sendMessage", &other).await;
+    assert_eq!(refused["error"]["code"], "conflict");
     assert_eq!(
         code(&mut ada, "setRoom", json!({"slowModeSeconds": 0})).await,
         "ok"

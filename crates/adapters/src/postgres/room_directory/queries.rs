@@ -99,5 +99,3 @@ pub(super) const MEMBERS: (&str, &str) = (
      WHERE room_id = (SELECT room FROM ask) AND user_id > (SELECT after FROM ask) \
      ORDER BY user_id LIMIT (SELECT size FROM ask)",
 );
-
-pub(super) const TAKE_TURN: &str = "SELECT take_turn(";

@@ -17,7 +17,7 @@ use crate::postgres::rows;
 use crate::stored_extras;
 
 /// The number of ids that a session takes at once: the increment of their sequence.
-pub(super) const ID_BLOCK: i64 = 1024;
+const ID_BLOCK: i64 = 1024;
 
 /// What the function returns instead of a room's newest number if the number of the room's
 /// rules differs. Any other negative number stands for a locked room.

@@ -41,7 +41,7 @@ pub(crate) async fn live(store: &impl Store) {
     impose(store, room(3), set("7", Role::Member)).await;
     impose(store, room(4), ban(ID, 60)).await;
     impose(store, room(5), mute(ID, None)).await;
-    store.take_turn(room(6), &ada(), 60).await.unwrap();
+    store.take_turn(room(6), &ada(), 60, None).await.unwrap();
     append(store, by("7", "Grace", room(7), "read"))
         .await
         .unwrap();

@@ -166,6 +166,24 @@ async fn the_author_edits_and_moderators_delete_whatever_is_another_users() {
     }
 }
 
+/// A token may state any user.
+#[pollster::test]
+async fn nobody_is_the_author_of_what_erased_users_have_written() {
+    let mut changes = MockChangeRepository::new();
+    let asked = changes.expect_message();
+    asked.returning(|_, _| Ok(Some(message("deleted"))));
+    let use_case = use_case(changes, MockRoomDirectory::new(), MockRoomEvents::new());
+    let user = user("deleted");
+    let access = Access::Joined(permit(None));
+    let caller = Caller {
+        user: &user,
+        access,
+    };
+    let made = use_case.execute(caller, room(1), Seq::new(3).unwrap(), edit(), AGAIN);
+    let denied = AccessDenied::Forbidden(Forbidden::Author);
+    assert!(matches!(made.await, Err(ChangeMessageError::Denied(reason)) if reason == denied));
+}
+
 #[pollster::test]
 async fn what_an_old_permit_refuses_is_decided_again() {
     let muted = Permit {

@@ -9,6 +9,12 @@ use crate::{
     ports::{MockClock, MockMessageRepository, MockRoomDirectory, MockRoomEvents},
 };
 
+const SLOW: RoomRules = RoomRules {
+    kind: RoomKind::Open,
+    frozen: false,
+    slow_mode_seconds: 30,
+};
+
 struct World {
     messages: MockMessageRepository,
     directory: MockRoomDirectory,
@@ -193,15 +199,10 @@ async fn what_a_permit_refuses_is_decided_again_before_it_is_denied() {
 
 #[pollster::test]
 async fn a_turn_in_slow_mode_is_taken_once_for_a_message() {
-    let slow = RoomRules {
-        kind: RoomKind::Open,
-        frozen: false,
-        slow_mode_seconds: 30,
-    };
-    let access = permit(slow, Permit::OPEN.standing);
+    let access = permit(SLOW, Permit::OPEN.standing);
     let mut world = World::new();
     let take_turn = world.directory.expect_take_turn();
-    take_turn.once().returning(|_, _, seconds| {
+    take_turn.once().returning(|_, _, seconds, _| {
         assert_eq!(seconds, 30);
         Ok(Turn::Taken)
     });
@@ -224,7 +225,7 @@ async fn a_turn_in_slow_mode_is_taken_once_for_a_message() {
     let mut world = World::new();
     let take_turn = world.directory.expect_take_turn();
     let retry_after_ms = 1500;
-    take_turn.returning(move |_, _, _| Ok(Turn::NotDue { retry_after_ms }));
+    take_turn.returning(move |_, _, _, _| Ok(Turn::NotDue { retry_after_ms }));
     let again = Attempt::Again { has_turn: false };
     assert!(matches!(
         world.attempt(access, again).await,
@@ -232,6 +233,20 @@ async fn a_turn_in_slow_mode_is_taken_once_for_a_message() {
             retry_after_ms: 1500
         })
     ));
+}
+
+#[pollster::test]
+async fn a_repeat_needs_no_turn_in_slow_mode() {
+    let mut world = World::new();
+    let take_turn = world.directory.expect_take_turn();
+    take_turn.once().returning(|_, _, _, _| Ok(Turn::NotNeeded));
+    let append = world.messages.expect_append();
+    append.once().returning(|new| {
+        let stored = new.stored(MessageId::new(812), Seq::new(57).unwrap());
+        Ok(Appended::Repeat(stored))
+    });
+    let repeat = world.send(permit(SLOW, Permit::OPEN.standing)).await;
+    assert_eq!(repeat.unwrap().seq().get(), 57);
 }
 
 /// Sends a message of the product, which gives this name, as user 42.

@@ -5,7 +5,7 @@ use chat_domain::use_cases::PageLimit;
 use chat_domain::{MAX_NUMBER, Rev, RoomId, Seq};
 use http::request::Parts;
 
-use super::{LIMIT, Query, integer, out_of_range, parameter, path, room_of};
+use super::{AFTER, LIMIT, Query, integer, out_of_range, parameter, path, room_of};
 use crate::api::error::ApiError;
 
 const SEQ: &str = "seq";
@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     }
 }
 
-/// `afterRev` and `limit` of a page of changes.
+/// `afterRev`, or the `next` of a page as `after`, and `limit` of a page of changes.
 pub(in crate::api) struct ChangesQuery {
     pub(in crate::api) after: Rev,
     pub(in crate::api) limit: PageLimit,
@@ -38,13 +38,21 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangesQuery {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let query = Query::read(&parts.uri, &[AFTER_REV, LIMIT])?;
-        let after = match query.get(AFTER_REV) {
-            None => return Err(ApiError::field(AFTER_REV, "is missing")),
-            Some(text) => integer(text).and_then(Rev::new),
+        let query = Query::read(&parts.uri, &[AFTER_REV, AFTER, LIMIT])?;
+        let (name, text) = match (query.get(AFTER_REV), query.get(AFTER)) {
+            (Some(text), None) => (AFTER_REV, text),
+            (None, Some(text)) => (AFTER, text),
+            (None, None) => return Err(ApiError::field(AFTER_REV, "is missing")),
+            (Some(_), Some(_)) => {
+                return Err(ApiError::field(
+                    AFTER_REV,
+                    "and after are mutually exclusive",
+                ));
+            }
         };
+        let after = integer(text).and_then(Rev::new);
         Ok(Self {
-            after: after.ok_or_else(|| out_of_range(AFTER_REV, 0, MAX_NUMBER))?,
+            after: after.ok_or_else(|| out_of_range(name, 0, MAX_NUMBER))?,
             limit: query.limit()?,
         })
     }

@@ -224,6 +224,8 @@ async fn what_does_not_exist_or_is_malformed_is_refused(database: &Database) {
         ("?afterRev=0&limit=0", "limit"),
         ("?afterRev=0&limit=201", "limit"),
         ("?afterRev=0&afterRev=1", "afterRev"),
+        ("?afterRev=0&after=0", "afterRev"),
+        ("?after=x", "after"),
     ] {
         let refused = api.get(&format!("/rooms/7/changes{query}")).await;
         assert_eq!(refused.error(), invalid, "{query}");
@@ -275,6 +277,20 @@ async fn changes_are_listed_in_pages(database: &Database) {
             "{query}"
         );
     }
+    let mut page = api
+        .get("/rooms/7/changes?afterRev=0&limit=1")
+        .await
+        .body(200);
+    let mut revs = Vec::new();
+    loop {
+        revs.push(page["messages"][0]["rev"].clone());
+        let Some(next) = page["next"].as_u64() else {
+            break;
+        };
+        let path = format!("/rooms/7/changes?after={next}&limit=1");
+        page = api.get(&path).await.body(200);
+    }
+    assert_eq!(revs, [2, 3, 4]);
     let page = api.get("/rooms/7/changes?afterRev=0").await.body(200);
     let stored = listed(api).await;
     assert_eq!(page["messages"], json!([stored[3], stored[1], stored[4]]));
