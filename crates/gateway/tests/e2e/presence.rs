@@ -145,7 +145,7 @@ async fn a_watcher_sees_its_acquaintances_come_and_go(database: &Database) {
     assert!((left_at - 100..left_at + 3000).contains(&seen), "{gone}");
     // It is known to those that begin to watch before it is stored.
     watch(&mut ada, &[]).await;
-    assert_eq!(watch(&mut ada, &["bob"]).await, [gone.clone()]);
+    assert_eq!(watch(&mut ada, &["bob"]).await, std::slice::from_ref(&gone));
     // It is stored with the user, in a moment; nothing is of the one that was hidden.
     let stored = "SELECT count(*) FROM users WHERE id = 'bob' AND last_seen_at IS NOT NULL";
     let deadline = Instant::now() + SOON;
