@@ -6,10 +6,12 @@
 //! call fails is given back until its next attempt is due.
 //!
 //! - `body`: what is reported of an entry;
+//! - `calls`: the thread that makes the calls;
 //! - `room`: the calls of one room;
 //! - `schedule`: when a failed call is repeated, and when it is given up.
 
 mod body;
+mod calls;
 mod room;
 mod schedule;
 
@@ -17,7 +19,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_adapters::webhooks::WebhookReceiver;
 use chat_domain::one_line;
 use chat_domain::ports::{
     ChangeRepository, Clock, LeaseHolder, MessageRepository, Outbox, RoomDirectory,
@@ -28,6 +29,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::calls::Calls;
 use self::room::RoomDelivery;
 use crate::limits::{
     WEBHOOK_BACKLOG_INTERVAL, WEBHOOK_PAUSE, WEBHOOK_POLL_INTERVAL, WEBHOOKS_IN_FLIGHT,
@@ -46,7 +48,7 @@ pub(crate) struct Sources {
 /// Makes the calls of this node.
 pub(crate) struct Webhooks {
     pub(crate) sources: Sources,
-    pub(crate) receiver: Arc<WebhookReceiver>,
+    pub(crate) calls: Calls,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     /// How long after a message was stored it is reported to be unread.

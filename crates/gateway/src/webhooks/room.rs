@@ -199,8 +199,8 @@ impl RoomDelivery {
     /// Makes a call. Returns why it is the last one, if it is.
     async fn call(&self, webhook: &Webhook, room_id: RoomId) -> Option<End> {
         let now = self.webhooks.clock.now();
-        let receiver = &self.webhooks.receiver;
-        let answer = receiver.call(&webhook.id, now, webhook.body.clone()).await;
+        let (id, body) = (webhook.id.clone(), webhook.body.clone());
+        let answer = self.webhooks.calls.make(id, now, body).await;
         let metrics = &self.webhooks.metrics;
         match answer {
             Answer::Taken => {

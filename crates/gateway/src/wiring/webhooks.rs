@@ -9,7 +9,7 @@ use chat_domain::{BoxError, one_line};
 use super::Ports;
 use crate::config::WebhookConfig;
 use crate::metrics::Metrics;
-use crate::webhooks::{Sources, Webhooks};
+use crate::webhooks::{Calls, Sources, Webhooks};
 
 /// Returns what sends webhooks.
 pub(super) fn sender(
@@ -24,7 +24,7 @@ pub(super) fn sender(
             changes: ports.changes.clone(),
             directory: ports.directory.clone(),
         },
-        receiver: Arc::new(webhook_receiver(config)?),
+        calls: Calls::start(webhook_receiver(config)?)?,
         clock: Arc::new(SystemClock),
         metrics,
         notify_after: config.notify_after,
