@@ -78,6 +78,8 @@ async fn forward(
             }
         };
         tokio::select! {
+            // What arrives after a step is treated according to it.
+            biased;
             changed = step.changed() => {
                 if changed.is_err() {
                     return;
