@@ -25,7 +25,7 @@ on_each_database_with_sql!(random_histories_lead_to_the_reports_of_a_model);
 
 const USERS: [&str; 5] = ["1", "ada", "Ada", "é", "it's \"1\" \\ {é}"];
 const ROOMS: u64 = 4;
-const STEPS: usize = 400;
+const STEPS: usize = 200;
 /// How many numbers of rooms a history may use.
 const HISTORY: u64 = 1000;
 /// Histories of these seeds, and of one that differs in each run.

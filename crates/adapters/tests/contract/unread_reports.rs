@@ -9,6 +9,7 @@ use chat_domain::ports::{
 use chat_domain::{Generation, NewMember, Notify, Role, RulesNumber};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
+use tokio::task::JoinSet;
 
 use crate::databases::{Postgres, Sqlite};
 use crate::message_extras::{mentions, with};
@@ -296,6 +297,18 @@ async fn messages_alone_are_not_reported_with_unread_messages(store: &impl Store
 const CROWD: &str = "INSERT INTO rooms (id, last_seq, rules) VALUES (1, 5, 1); \
      INSERT INTO room_settings VALUES (1, 'open', NULL, false, 0, '{}', '2026-01-01T00:00:00.000Z', 10000, 0); ";
 
+/// Lets the first 9,997 members read message 6, many at once.
+async fn all_but_three_read<S: Store + Clone + 'static>(store: &S) {
+    for first in (1..=9997).step_by(1000) {
+        let mut reads = JoinSet::new();
+        for id in first..(first + 1000).min(9998) {
+            let store = store.clone();
+            reads.spawn(async move { read(&store, &id.to_string(), 6).await });
+        }
+        reads.join_all().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_report_reads_the_members_who_have_not_read_and_no_others_on_postgres() {
     let postgres = Postgres::fresh().await;
@@ -308,9 +321,7 @@ async fn a_report_reads_the_members_who_have_not_read_and_no_others_on_postgres(
          INSERT INTO read_pointers SELECT 1, n, 5 FROM generate_series(1, 9000) n");
     send(store, &[]).await;
     // 997 of these have never read.
-    for id in 1..=9997 {
-        read(store, &id.to_string(), 6).await;
-    }
+    all_but_three_read(store).await;
     let sort = LeaseRequest {
         most: 0,
         ..request(ONE)
@@ -357,9 +368,7 @@ async fn a_report_reads_the_members_who_have_not_read_and_no_others_on_sqlite() 
         )
         .unwrap();
     send(store, &[]).await;
-    for id in 1..=9997 {
-        read(store, &id.to_string(), 6).await;
-    }
+    all_but_three_read(store).await;
     let behind = diesel::sql_query(
         "SELECT group_concat(user_id) AS detail FROM (SELECT user_id FROM members \
          WHERE room_id = 1 AND notify = 'all' AND read_floor < 6 ORDER BY user_id)",

@@ -41,15 +41,16 @@ struct MessageParameters {
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
 #[expect(dead_code, reason = "it describes what is parsed field by field")]
 struct ChangesParameters {
-    /// Only messages whose `rev` is larger. 0: from the beginning. Required without `after`.
+    /// Only messages whose `rev` is larger.
     #[param(
         required = false,
         nullable = false,
         minimum = 0,
-        maximum = 9007199254740991u64
+        maximum = 9007199254740991u64,
+        default = 0
     )]
     after_rev: Option<u64>,
-    /// The `next` of the previous page, instead of `afterRev`.
+    /// The `next` of the previous page. The greater one of this and `afterRev` counts.
     #[param(
         required = false,
         nullable = false,

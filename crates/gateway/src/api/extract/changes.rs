@@ -28,7 +28,7 @@ impl<S: Send + Sync> FromRequestParts<S> for MessagePath {
     }
 }
 
-/// `afterRev`, or the `next` of a page as `after`, and `limit` of a page of changes.
+/// `afterRev`, the `next` of a page as `after`, and `limit` of a page of changes.
 pub(in crate::api) struct ChangesQuery {
     pub(in crate::api) after: Rev,
     pub(in crate::api) limit: PageLimit,
@@ -39,20 +39,16 @@ impl<S: Send + Sync> FromRequestParts<S> for ChangesQuery {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let query = Query::read(&parts.uri, &[AFTER_REV, AFTER, LIMIT])?;
-        let (name, text) = match (query.get(AFTER_REV), query.get(AFTER)) {
-            (Some(text), None) => (AFTER_REV, text),
-            (None, Some(text)) => (AFTER, text),
-            (None, None) => return Err(ApiError::field(AFTER_REV, "is missing")),
-            (Some(_), Some(_)) => {
-                return Err(ApiError::field(
-                    AFTER_REV,
-                    "and after are mutually exclusive",
-                ));
+        let mut after = Rev::START;
+        // Who adds `after` to the first page's query goes on after that page.
+        for name in [AFTER_REV, AFTER] {
+            if let Some(text) = query.get(name) {
+                let given = integer(text).and_then(Rev::new);
+                after = after.max(given.ok_or_else(|| out_of_range(name, 0, MAX_NUMBER))?);
             }
-        };
-        let after = integer(text).and_then(Rev::new);
+        }
         Ok(Self {
-            after: after.ok_or_else(|| out_of_range(name, 0, MAX_NUMBER))?,
+            after,
             limit: query.limit()?,
         })
     }
