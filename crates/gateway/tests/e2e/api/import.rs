@@ -163,14 +163,22 @@ async fn begin(gateway: &Gateway, room: u64, lines: &str) -> TcpStream {
     stream
 }
 
+async fn until(is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waiting = tokio::time::timeout(Duration::from_secs(30), waiting);
+    waiting.await.expect("it becomes so within 30 seconds");
+}
+
 async fn what_has_arrived_of_a_body_that_breaks_off_is_stored(database: &Database) {
     let mut gateway = start(database);
     let api = Api::of(&gateway);
     drop(begin(&gateway, 7, &lines(0..3)).await);
     let stored = || database.sql("SELECT count(*) FROM messages");
-    while stored() != "3" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(|| stored() == "3").await;
     let answer = import(api, 7, &lines(0..4)).await.body(200);
     assert_eq!(answer, json!({ "stored": 1, "repeated": 3, "lines": 4 }));
 
@@ -178,9 +186,7 @@ async fn what_has_arrived_of_a_body_that_breaks_off_is_stored(database: &Databas
     let begun = format!("{}{{", lines(4..518));
     let mut stream = begin(&gateway, 7, &begun).await;
     // The first batch is stored: the rest has arrived, too.
-    while stored() != "2052" {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until(|| stored() == "516").await;
     gateway.signal("TERM");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
