@@ -65,7 +65,7 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// Returns a request with this `webhook-id`, signed at this time. Whoever sends it sets its
+    /// Returns a request with this `webhook-id`, signed at this time. The caller sets its
     /// target.
     pub(crate) fn request(
         &self,

@@ -35,7 +35,7 @@ pub(crate) fn entry(columns: EntryColumns) -> Result<OutboxEntry, StorageError> 
     })
 }
 
-/// A member who has not read, beside the message up to which.
+/// A member who has not read up to the message at `seq`.
 pub(crate) struct UnreadColumns {
     pub(crate) seq: i64,
     pub(crate) user_id: String,

@@ -8,15 +8,15 @@ mod queries;
 
 use async_trait::async_trait;
 use chat_domain::ports::{
-    ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, OutboxKinds,
-    ReactingUsers, ReadLimit,
+    ChangeRepository, ChangesPage, MadeChange, MessageChange, MessageChangeError, ReactingUsers,
+    ReadLimit,
 };
 use chat_domain::{Message, ReactionKey, Rev, RoomId, Seq, StorageError, UserId};
 use diesel::connection::DefaultLoadingMode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
-pub(super) use self::change::SqliteChanges;
+pub(super) use self::change::{SqliteChanges, make_change};
 use self::queries::{CHANGED_AFTER, MESSAGE, OWN_REACTIONS, REACTING_USERS, ROOM};
 use super::message_columns::MessageColumns;
 use super::message_repository::at_one_moment;
@@ -176,17 +176,6 @@ impl ChangeRepository for Database {
         });
         reactions.collect()
     }
-}
-
-/// Makes a change, without reading the message. Returns the outcome. The transaction holds the write
-/// lock.
-pub(super) fn make_change(
-    connection: &mut SqliteConnection,
-    kinds: OutboxKinds,
-    room: i64,
-    change: &MessageChange,
-) -> QueryResult<&'static str> {
-    change::make_at(connection, kinds, room, change)
 }
 
 fn message(

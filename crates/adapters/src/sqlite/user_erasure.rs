@@ -41,7 +41,7 @@ const FORGET: [&str; 4] = [
 const END: &str = "DELETE FROM user_erasures WHERE user_id = ? AND step = 5 \
      AND requested_at < strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-30 seconds')";
 
-/// A user who has written or was added since is a new one, whose name stays.
+/// A user with messages or a membership from after the erasure counts as new and keeps its name.
 const FINISH: [&str; 9] = [
     "DELETE FROM users WHERE id = ?1 \
      AND NOT EXISTS (SELECT 1 FROM read_pointers WHERE user_id = ?1) \

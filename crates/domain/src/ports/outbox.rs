@@ -61,8 +61,8 @@ pub trait Outbox: Send + Sync {
         user_id: &UserId,
     ) -> Result<Option<Member>, StorageError>;
 
-    /// Returns who is to be reported now by the entry of [`OutboxKind::MessagesUnread`] at this
-    /// place; `None` for no member.
+    /// Returns the members that the entry of [`OutboxKind::MessagesUnread`] at this place names
+    /// now; `None` if there are none.
     ///
     /// Of the members who had not read up to [`UnreadReport::seq`] when the entry became due, these
     /// are the ones that still have not and are still members. [`Notify::None`](crate::Notify::None)

@@ -72,7 +72,7 @@ struct UnreadRow {
     is_mentioned: bool,
 }
 
-/// Returns who is to be reported now.
+/// Returns the members that the report names now.
 pub(super) async fn unread(
     database: &Database,
     room_id: RoomId,

@@ -128,7 +128,7 @@ fn change(
     room: i64,
     change: &MessageChange,
 ) -> QueryResult<(&'static str, Option<MessageColumns>)> {
-    let outcome = make_at(connection, kinds, room, change)?;
+    let outcome = make_change(connection, kinds, room, change)?;
     let message = match outcome {
         CHANGED | UNCHANGED => message(connection, room, rows::number(change.seq.get()))?,
         _ => None,
@@ -136,8 +136,9 @@ fn change(
     Ok((outcome, message))
 }
 
-/// As [`change`], without the message.
-pub(super) fn make_at(
+/// Makes a change without reading the message afterwards. Returns the outcome. The transaction holds
+/// the write lock.
+pub(in crate::sqlite) fn make_change(
     connection: &mut SqliteConnection,
     kinds: OutboxKinds,
     room: i64,

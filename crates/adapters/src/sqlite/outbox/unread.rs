@@ -227,7 +227,8 @@ pub(super) fn report(
     Ok(())
 }
 
-/// Reports who has not read the newest message that is due, in place of an earlier report that waits.
+/// Records a report of the members who have not read the newest message that is due. It replaces an
+/// earlier report that still waits.
 fn report_room(
     connection: &mut SqliteConnection,
     room: &WaitingRow,
@@ -275,7 +276,7 @@ fn report_room(
     next.execute(connection).map(drop)
 }
 
-/// Returns who is to be reported now.
+/// Returns the members that the report names now.
 pub(super) fn unread(
     connection: &mut SqliteConnection,
     room: i64,

@@ -47,7 +47,7 @@ const STORE_EXTRAS: &str = "UPDATE messages SET extras = ?3 WHERE room_id = ?1 A
 
 const DELETE_MENTION: &str = "DELETE FROM mentions WHERE room_id = ? AND seq = ? AND user_id = ?";
 
-/// A user who has written in a room has a pointer there, at its last message or beyond.
+/// An author has a read pointer in each room, at or after the last message it wrote there.
 const NEXT_POINTER: &str = "SELECT room_id, seq FROM read_pointers \
      WHERE user_id = ? AND room_id >= ? ORDER BY room_id LIMIT 1";
 
@@ -71,7 +71,7 @@ const NOTE_PROGRESS: &str =
 /// How many positions are looked at for each row that may be erased.
 const LOOKED_AT: i64 = 10;
 
-/// A user who is being erased, and how far.
+/// A user being erased, and the progress of the erasure.
 #[derive(QueryableByName)]
 pub(super) struct ErasureRow {
     #[diesel(sql_type = Text)]
@@ -138,8 +138,8 @@ pub(super) fn next_due(connection: &mut SqliteConnection) -> QueryResult<Option<
         .optional()
 }
 
-/// Erases at most so many rows of the user who is due, and records these kinds of events. The
-/// transaction holds the write lock.
+/// Erases at most `size` rows of the user whose erasure is due, and records events of these `kinds`.
+/// The transaction holds the write lock.
 pub(super) fn erase(
     connection: &mut SqliteConnection,
     kinds: OutboxKinds,
