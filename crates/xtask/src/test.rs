@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::machine::{step, workspace};
 use crate::needs::{
     browser, cxx, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
+    valgrind,
 };
 
 /// How many tests a test binary runs at the same time.
@@ -58,7 +59,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     run_to_completion(cargo)
 }
 
-/// Installs what building and running the tests needs, if permitted.
+/// Installs what building and running the tests needs, if permitted, and what counting
+/// instructions needs: `.ci/run` does both at the same time, and one installation waits for no other.
 pub(crate) fn install_needs() -> Result<(), Error> {
     install_missing(&[
         postgres::NEED,
@@ -70,6 +72,7 @@ pub(crate) fn install_needs() -> Result<(), Error> {
         promtool::NEED,
         rust_client::NEED,
         cxx::NEED,
+        valgrind::NEED,
     ])
 }
 
