@@ -40,6 +40,16 @@ impl View {
         }
     }
 
+    /// Returns the view after an exclusion. A request to join that was sent before it is still to be
+    /// answered.
+    fn excluded(self) -> Option<Self> {
+        match self {
+            Self::Joining { .. } => Some(self),
+            Self::Rejoining { after, .. } => Some(Self::join(None, after)),
+            Self::Member { .. } => None,
+        }
+    }
+
     /// Takes a message. Returns the number that was expected if it was another one, or
     /// `None` in a room in which nothing may arrive.
     fn receive(&mut self, seq: u64) -> Option<Result<(), u64>> {
@@ -141,8 +151,12 @@ pub(super) fn check(history: &History, violations: &mut Vec<Violation>) {
                 }
                 Some(View::Joining { .. } | View::Member { .. }) | None => {}
             },
-            Event::Left { room } | Event::Excluded { room, .. } => {
+            Event::Left { room } => {
                 views.remove(room);
+            }
+            Event::Excluded { room, .. } => {
+                let joining = views.remove(room).and_then(View::excluded);
+                views.extend(joining.map(|view| (*room, view)));
             }
             Event::Announced { room } if !views.contains_key(room) => {
                 violations.push(Violation::AnnouncedOutside {

@@ -217,9 +217,10 @@ impl Client {
         self.crowd.exclusions.fetch_add(1, Ordering::Relaxed);
         let again = Duration::from_millis(self.random.below(100));
         let room = self.room(id);
-        if !matches!(room.membership, Membership::Joining | Membership::Rejoining) {
-            room.membership = Membership::OutUntil(Instant::now() + again);
-        }
+        room.membership = match room.membership {
+            Membership::Joining | Membership::Rejoining => Membership::Joining,
+            _ => Membership::OutUntil(Instant::now() + again),
+        };
     }
 
     pub(super) fn leave_refused(&mut self, id: u64) {

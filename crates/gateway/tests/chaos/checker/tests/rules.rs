@@ -311,6 +311,22 @@ fn a_connection_that_is_not_excluded_within_a_second_is_found() {
 }
 
 #[test]
+fn a_join_that_was_sent_before_an_exclusion_may_succeed_after_it() {
+    let rejoined = |after: u64| {
+        ruled(move |evidence| {
+            for at in [1020, 1100, 1110, 1111, 4100] {
+                evidence.remove(MALLORY, at);
+            }
+            evidence.insert(MALLORY, 1900, [joining(after)]);
+            evidence.insert(MALLORY, 1910, [excluded("banned")]);
+        })
+    };
+    assert_eq!(rejoined(1), []);
+    // The replay begins where it was asked to.
+    assert_ne!(rejoined(0), []);
+}
+
+#[test]
 fn an_exclusion_without_a_reason_is_found() {
     for (at, reason) in [
         (500, "banned"),
