@@ -47,6 +47,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 
+#[cfg(test)]
+pub(crate) use self::error::ApiCode;
 use self::error::ApiError;
 use self::keys::CurrentApiKeys;
 pub(crate) use self::operation::Operation;

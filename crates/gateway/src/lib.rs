@@ -32,6 +32,7 @@ mod app;
 pub mod bench;
 mod client_address;
 mod clients;
+mod codes;
 pub mod commands;
 pub mod config;
 mod deletion;

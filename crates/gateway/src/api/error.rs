@@ -10,11 +10,12 @@ use chat_domain::use_cases::{
 };
 use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::answer;
 use super::import::ImportObject;
+use crate::codes::{ErrorCode, Retry};
 use crate::socket::protocol::Malformed;
 use crate::socket::reply::{Code, Failure};
 
@@ -25,7 +26,7 @@ const UNAVAILABLE_RETRY_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ApiError {
     status: StatusCode,
-    code: ErrorCode,
+    code: ApiCode,
     message: Cow<'static, str>,
     field: Option<&'static str>,
     /// How far an import has come, and which line is wrong.
@@ -37,9 +38,9 @@ pub(super) struct ApiError {
 }
 
 /// The code of an error: those of the wire contract, and `unauthorized`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum ErrorCode {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ToSchema)]
+#[schema(as = ErrorCode, rename_all = "snake_case")]
+pub(crate) enum ApiCode {
     InvalidPayload,
     Unauthorized,
     Forbidden,
@@ -67,7 +68,7 @@ pub(super) struct ErrorBody<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Error)]
 struct ErrorObject<'a> {
-    code: ErrorCode,
+    code: ApiCode,
     /// For people. It may change.
     #[schema(example = "room not found")]
     message: &'a str,
@@ -84,7 +85,7 @@ struct ErrorObject<'a> {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
+    fn new(status: StatusCode, code: ApiCode, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             status,
             code,
@@ -107,14 +108,14 @@ impl ApiError {
 
     /// The request as a whole is malformed.
     pub(super) fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, ErrorCode::InvalidPayload, message)
+        Self::new(StatusCode::BAD_REQUEST, ApiCode::InvalidPayload, message)
     }
 
     /// The request presents none of the keys.
     pub(super) fn unauthorized() -> Self {
         Self::new(
             StatusCode::UNAUTHORIZED,
-            ErrorCode::Unauthorized,
+            ApiCode::Unauthorized,
             "a valid key is required: send Authorization: Bearer <key>",
         )
     }
@@ -125,7 +126,7 @@ impl ApiError {
             retry_after: Some(retry_after),
             ..Self::new(
                 StatusCode::TOO_MANY_REQUESTS,
-                ErrorCode::RateLimited,
+                ApiCode::RateLimited,
                 "too many requests without a valid key",
             )
         }
@@ -135,7 +136,7 @@ impl ApiError {
     pub(super) fn no_such_path() -> Self {
         Self::new(
             StatusCode::NOT_FOUND,
-            ErrorCode::NotFound,
+            ApiCode::NotFound,
             "there is nothing at this path",
         )
     }
@@ -144,7 +145,7 @@ impl ApiError {
     pub(super) fn no_such_method() -> Self {
         Self::new(
             StatusCode::METHOD_NOT_ALLOWED,
-            ErrorCode::NotFound,
+            ApiCode::NotFound,
             "the path does not have this method",
         )
     }
@@ -155,7 +156,7 @@ impl ApiError {
             closes: true,
             ..Self::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
-                ErrorCode::InvalidPayload,
+                ApiCode::InvalidPayload,
                 format!("the body must have at most {max_bytes} bytes"),
             )
         }
@@ -165,7 +166,7 @@ impl ApiError {
     pub(super) fn not_json() -> Self {
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            ErrorCode::InvalidPayload,
+            ApiCode::InvalidPayload,
             "the body must be JSON: send Content-Type: application/json",
         )
     }
@@ -176,7 +177,7 @@ impl ApiError {
             closes: true,
             ..Self::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                ErrorCode::InvalidPayload,
+                ApiCode::InvalidPayload,
                 "the body must be NDJSON: send Content-Type: application/x-ndjson",
             )
         }
@@ -222,7 +223,7 @@ impl ApiError {
             retry_after: Some(UNAVAILABLE_RETRY_AFTER),
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::Unavailable,
+                ApiCode::Unavailable,
                 message,
             )
         }
@@ -234,7 +235,7 @@ impl ApiError {
             retry_after: Some(UNAVAILABLE_RETRY_AFTER),
             ..Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
-                ErrorCode::OutcomeUnknown,
+                ApiCode::OutcomeUnknown,
                 "the request took too long: it may have been carried out",
             )
         }
@@ -245,19 +246,19 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         let (status, code) = match failure.code() {
             Code::InvalidPayload | Code::UnknownEvent => {
-                (StatusCode::BAD_REQUEST, ErrorCode::InvalidPayload)
+                (StatusCode::BAD_REQUEST, ApiCode::InvalidPayload)
             }
-            Code::NotFound | Code::NotInRoom => (StatusCode::NOT_FOUND, ErrorCode::NotFound),
-            Code::Forbidden => (StatusCode::FORBIDDEN, ErrorCode::Forbidden),
-            Code::Conflict => (StatusCode::CONFLICT, ErrorCode::Conflict),
-            Code::RateLimited => (StatusCode::TOO_MANY_REQUESTS, ErrorCode::RateLimited),
-            Code::LimitExceeded => (StatusCode::CONFLICT, ErrorCode::LimitExceeded),
-            Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::Unavailable),
-            Code::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, ErrorCode::OutcomeUnknown),
+            Code::NotFound | Code::NotInRoom => (StatusCode::NOT_FOUND, ApiCode::NotFound),
+            Code::Forbidden => (StatusCode::FORBIDDEN, ApiCode::Forbidden),
+            Code::Conflict => (StatusCode::CONFLICT, ApiCode::Conflict),
+            Code::RateLimited => (StatusCode::TOO_MANY_REQUESTS, ApiCode::RateLimited),
+            Code::LimitExceeded => (StatusCode::CONFLICT, ApiCode::LimitExceeded),
+            Code::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, ApiCode::Unavailable),
+            Code::OutcomeUnknown => (StatusCode::SERVICE_UNAVAILABLE, ApiCode::OutcomeUnknown),
             Code::TokenExpired | Code::TokenInvalid | Code::TokenRevoked => {
-                (StatusCode::UNAUTHORIZED, ErrorCode::Unauthorized)
+                (StatusCode::UNAUTHORIZED, ApiCode::Unauthorized)
             }
-            Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::Internal),
+            Code::Internal => (StatusCode::INTERNAL_SERVER_ERROR, ApiCode::Internal),
         };
         let retry_after = match status {
             StatusCode::SERVICE_UNAVAILABLE => Some(UNAVAILABLE_RETRY_AFTER),
@@ -308,18 +309,50 @@ impl From<SendMessageError> for ApiError {
     }
 }
 
-impl ErrorCode {
-    fn is_retryable(self) -> bool {
+impl ApiCode {
+    /// All codes, in the order of their declaration.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::InvalidPayload,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::Conflict,
+        Self::RateLimited,
+        Self::LimitExceeded,
+        Self::Unavailable,
+        Self::OutcomeUnknown,
+        Self::Internal,
+    ];
+
+    /// Returns the code among those of the whole wire.
+    pub(crate) fn wire(self) -> ErrorCode {
         match self {
-            Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown => true,
-            Self::InvalidPayload
-            | Self::Unauthorized
-            | Self::Forbidden
-            | Self::NotFound
-            | Self::Conflict
-            | Self::LimitExceeded
-            | Self::Internal => false,
+            Self::InvalidPayload => ErrorCode::InvalidPayload,
+            Self::Unauthorized => ErrorCode::Unauthorized,
+            Self::Forbidden => ErrorCode::Forbidden,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::RateLimited => ErrorCode::RateLimited,
+            Self::LimitExceeded => ErrorCode::LimitExceeded,
+            Self::Unavailable => ErrorCode::Unavailable,
+            Self::OutcomeUnknown => ErrorCode::OutcomeUnknown,
+            Self::Internal => ErrorCode::Internal,
         }
+    }
+
+    fn is_retryable(self) -> bool {
+        self.wire().retry() == Retry::May
+    }
+}
+
+// One that is added before the last is not forgotten.
+#[cfg(test)]
+const _: () = assert!(ApiCode::ALL.len() == ApiCode::Internal as usize + 1);
+
+impl Serialize for ApiCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.wire().name())
     }
 }
 

@@ -14,22 +14,18 @@ use socketioxide::handler::FromConnectParts;
 use socketioxide::socket::Socket;
 use socketioxide_core::Value;
 
+use crate::codes::ErrorCode;
 use crate::gateway::Gateway;
 
 /// Why a client is refused; its `Display` is the wire's message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.wire().name())]
 pub(crate) enum Refusal {
-    #[error("token_missing")]
     TokenMissing,
-    #[error("token_invalid")]
     TokenInvalid,
-    #[error("token_expired")]
     TokenExpired,
-    #[error("token_revoked")]
     TokenRevoked,
-    #[error("unavailable")]
     Unavailable,
-    #[error("too_many_connections")]
     TooManyConnections,
 }
 
@@ -43,6 +39,18 @@ impl Refusal {
         Self::Unavailable,
         Self::TooManyConnections,
     ];
+
+    /// Returns the code among those of the whole wire.
+    pub(crate) fn wire(self) -> ErrorCode {
+        match self {
+            Self::TokenMissing => ErrorCode::TokenMissing,
+            Self::TokenInvalid => ErrorCode::TokenInvalid,
+            Self::TokenExpired => ErrorCode::TokenExpired,
+            Self::TokenRevoked => ErrorCode::TokenRevoked,
+            Self::Unavailable => ErrorCode::Unavailable,
+            Self::TooManyConnections => ErrorCode::TooManyConnections,
+        }
+    }
 }
 
 // One that is added after the last is not forgotten.

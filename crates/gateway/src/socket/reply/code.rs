@@ -1,8 +1,10 @@
-//! The wire's error codes.
+//! The error codes of events.
 
 use serde::{Serialize, Serializer};
 
-/// The wire's error codes.
+use crate::codes::{ErrorCode, Retry};
+
+/// The codes of an `error` event and of an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Code {
     InvalidPayload,
@@ -40,41 +42,33 @@ impl Code {
         Self::Internal,
     ];
 
-    /// Returns the code as it is on the wire.
-    pub(crate) fn name(self) -> &'static str {
+    /// Returns the code among those of the whole wire.
+    pub(crate) fn wire(self) -> ErrorCode {
         match self {
-            Self::InvalidPayload => "invalid_payload",
-            Self::UnknownEvent => "unknown_event",
-            Self::NotInRoom => "not_in_room",
-            Self::NotFound => "not_found",
-            Self::Forbidden => "forbidden",
-            Self::Conflict => "conflict",
-            Self::RateLimited => "rate_limited",
-            Self::LimitExceeded => "limit_exceeded",
-            Self::Unavailable => "unavailable",
-            Self::OutcomeUnknown => "outcome_unknown",
-            Self::TokenExpired => "token_expired",
-            Self::TokenInvalid => "token_invalid",
-            Self::TokenRevoked => "token_revoked",
-            Self::Internal => "internal",
+            Self::InvalidPayload => ErrorCode::InvalidPayload,
+            Self::UnknownEvent => ErrorCode::UnknownEvent,
+            Self::NotInRoom => ErrorCode::NotInRoom,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::Forbidden => ErrorCode::Forbidden,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::RateLimited => ErrorCode::RateLimited,
+            Self::LimitExceeded => ErrorCode::LimitExceeded,
+            Self::Unavailable => ErrorCode::Unavailable,
+            Self::OutcomeUnknown => ErrorCode::OutcomeUnknown,
+            Self::TokenExpired => ErrorCode::TokenExpired,
+            Self::TokenInvalid => ErrorCode::TokenInvalid,
+            Self::TokenRevoked => ErrorCode::TokenRevoked,
+            Self::Internal => ErrorCode::Internal,
         }
     }
 
+    /// Returns the code as it is on the wire.
+    pub(crate) fn name(self) -> &'static str {
+        self.wire().name()
+    }
+
     pub(super) fn is_retryable(self) -> bool {
-        match self {
-            Self::RateLimited | Self::Unavailable | Self::OutcomeUnknown => true,
-            Self::InvalidPayload
-            | Self::UnknownEvent
-            | Self::NotInRoom
-            | Self::NotFound
-            | Self::Forbidden
-            | Self::Conflict
-            | Self::LimitExceeded
-            | Self::TokenExpired
-            | Self::TokenInvalid
-            | Self::TokenRevoked
-            | Self::Internal => false,
-        }
+        self.wire().retry() == Retry::May
     }
 }
 
