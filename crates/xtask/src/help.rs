@@ -11,6 +11,10 @@ Developer commands.
         installs what the tests need, as root on Debian or Ubuntu; elsewhere it prints
         what is missing
 
+    cargo xtask book
+        makes a book of docs/ in target/book/html, with a pinned mdBook that it installs
+        in target/tools
+
     cargo xtask simulate [--seeds N] [--first N]
         runs N seeds (100000) of the simulation of delivery, then checks that it
         finds every planted bug; SIMULATION_SEED=N cargo test -p chat-delivery

@@ -3,6 +3,7 @@
 mod apt;
 mod attack;
 mod bench;
+mod book;
 mod chaos;
 mod error;
 mod fuzz;
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let outcome = match command.to_str() {
         Some("test") => test::run(&arguments.collect::<Vec<_>>()),
         Some("bench") => bench::run(&arguments.collect::<Vec<_>>()),
+        Some("book") => book::build(),
         Some("mutants") => mutants::run(&arguments.collect::<Vec<_>>()),
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
         Some("needs") => test::install_needs().map(|()| ExitCode::SUCCESS),

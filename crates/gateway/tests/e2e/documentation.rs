@@ -1,5 +1,8 @@
 //! What operators read about is what the gateway does: metrics, alerts, the dashboard, codes
-//! and log lines.
+//! and log lines. The pages are a book without broken links, and what they show runs.
+
+mod blocks;
+mod book;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
