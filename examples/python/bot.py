@@ -97,7 +97,7 @@ class Bot:
                     raise
                 # The command was edited after it was answered: the answer is one of the messages after it.
                 answer = await self.find(command, answer_id)
-            if answer["content"] != text and "deletedAt" not in answer:
+            if answer and answer["content"] != text and "deletedAt" not in answer:
                 await self.ask("editMessage", **place, seq=answer["seq"], content=text)
         except Refused as refused:
             if refused.args[0] not in ("forbidden", "conflict"):

@@ -31,11 +31,12 @@ fn install() -> Result<PathBuf, Error> {
         return Ok(mdbook);
     }
     step("cargo install mdbook");
+    // It runs for a second: optimizing it would take longer.
     run(Command::new("cargo")
         .args(["install", "mdbook", "--locked", "--version", VERSION])
-        .args(["--no-default-features", "--features", "search"])
-        .arg("--root")
-        .arg(tools))?;
+        .args(["--no-default-features", "--debug", "--root"])
+        .arg(tools)
+        .env("CARGO_PROFILE_DEV_DEBUG", "0"))?;
     Ok(mdbook)
 }
 
