@@ -96,7 +96,7 @@ codes! {
         happened: "The request contradicts what is stored: the `clientMessageId` was used with other content; the \
             message is deleted, so that it can be neither edited nor reacted to; the room would lose its last \
             owner; a banned user would become a member; or the room is being deleted.",
-        client: "Look at what is stored. A new message needs a new `clientMessageId`. What somebody else deleted \
+        client: "Look at what is stored. A new message needs a new `clientMessageId`. What another user deleted \
             meanwhile is gone.",
         operator: "Few are normal, when two users change one message at once. Many mean a client that reuses its \
             ids.",
