@@ -83,11 +83,12 @@ fn with_files(page: &str) -> (String, Vec<String>) {
     (copied, linked)
 }
 
-/// Returns where the book has a file. It shows a page from elsewhere as it is written.
+/// Returns where the book has a file. It shows a page from elsewhere as it is written: mdBook
+/// would take a link to `.md` for one of its own pages.
 fn in_book(path: &str) -> String {
-    match path.ends_with(".md") {
-        true => format!("files/{path}.txt"),
-        false => format!("files/{path}"),
+    match path.strip_suffix(".md") {
+        Some(page) => format!("files/{page}.txt"),
+        None => format!("files/{path}"),
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     fn links_out_of_the_folder_lead_to_copies() {
         let page = "[a](a.md) [it](../README.md#here), [that](../deploy/x.yml)";
         let (page, linked) = with_files(page);
-        let expected = "[a](a.md) [it](files/README.md.txt), [that](files/deploy/x.yml)";
+        let expected = "[a](a.md) [it](files/README.txt), [that](files/deploy/x.yml)";
         assert_eq!(page, expected);
         assert_eq!(linked, ["README.md", "deploy/x.yml"]);
     }
