@@ -3,6 +3,7 @@
 
 mod blocks;
 mod book;
+mod guide;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
