@@ -5,6 +5,7 @@ mod attack;
 mod bench;
 mod book;
 mod chaos;
+mod dist;
 mod error;
 mod fuzz;
 mod help;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         Some("simulate") => simulate::run(&arguments.collect::<Vec<_>>()),
         Some("needs") => test::install_needs().map(|()| ExitCode::SUCCESS),
         Some("fuzz") => fuzz::run(&arguments.collect::<Vec<_>>()),
+        Some("dist") => dist::run(&arguments.collect::<Vec<_>>()),
         Some("chaos") => chaos::run(&arguments.collect::<Vec<_>>()),
         Some("attack") => attack::run(&arguments.collect::<Vec<_>>()),
         Some("help" | "--help" | "-h") => {
