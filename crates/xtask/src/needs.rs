@@ -9,6 +9,7 @@ pub(crate) mod promtool;
 pub(crate) mod python;
 pub(crate) mod redis;
 pub(crate) mod rust_client;
+pub(crate) mod systemd;
 pub(crate) mod valgrind;
 
 use crate::apt;

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::machine::{step, workspace};
 use crate::needs::{
     browser, cxx, install_missing, nginx, node, postgres, promtool, python, redis, rust_client,
-    valgrind,
+    systemd, valgrind,
 };
 
 /// How many tests a test binary runs at the same time.
@@ -46,6 +46,9 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
         .arg("test");
+    if systemd::can_install_packages() {
+        cargo.env("TEST_PACKAGE", "1");
+    }
     // The user's own value takes precedence, and so does `--test-threads`.
     if env::var_os(THREADS_VARIABLE).is_none() {
         cargo.env(THREADS_VARIABLE, test_threads().to_string());
@@ -71,6 +74,7 @@ pub(crate) fn install_needs() -> Result<(), Error> {
         nginx::NEED,
         promtool::NEED,
         rust_client::NEED,
+        systemd::NEED,
         cxx::NEED,
         valgrind::NEED,
     ])

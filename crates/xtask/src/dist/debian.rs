@@ -39,6 +39,8 @@ const FILES: [(&str, &str, &str); 5] = [
     ),
 ];
 
+const MAINTAINER: &str = "The chat-gateway authors <maintainers@chat-gateway.invalid>";
+
 /// The scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 
@@ -47,7 +49,8 @@ pub(super) fn write(release: &Release) -> Result<String, Error> {
     if find_program("dpkg-deb").is_none() {
         return Err("dpkg-deb is not installed (Debian's package is dpkg)".into());
     }
-    let version = debian_version(&release.version);
+    // The revision of the packaging, which is released with the gateway.
+    let version = format!("{}-1", debian_version(&release.version));
     let architecture = release.target.debian;
     let name = format!("chat-gateway_{version}_{architecture}.deb");
     let tree = release.scratch.join("debian");
@@ -55,7 +58,7 @@ pub(super) fn write(release: &Release) -> Result<String, Error> {
     for (from, to, mode) in FILES {
         install(&workspace().join(from), &tree.join(to), mode)?;
     }
-    write_changelog(&tree)?;
+    write_changelogs(&tree, &version, &release.time)?;
     let sums = checksums(&tree)?;
     let size = installed_size(&tree)?;
 
@@ -67,6 +70,7 @@ pub(super) fn write(release: &Release) -> Result<String, Error> {
         template
             .replace("@VERSION@", &version)
             .replace("@ARCHITECTURE@", architecture)
+            .replace("@MAINTAINER@", MAINTAINER)
             .replace("@INSTALLED_SIZE@", &size.to_string())
             .replace("@DEPENDS@", &libraries::depends(&release.binary)?),
     )?;
@@ -106,12 +110,26 @@ fn debian_version(version: &str) -> String {
     version + &build
 }
 
-fn write_changelog(tree: &Path) -> Result<(), Error> {
-    let changelog = tree.join("usr/share/doc/chat-gateway/changelog");
+/// Writes the gateway's changelog, and the packaging's, which refers to it.
+fn write_changelogs(tree: &Path, version: &str, time: &str) -> Result<(), Error> {
+    let folder = tree.join("usr/share/doc/chat-gateway");
+    let changelog = folder.join("changelog");
     install(&workspace().join("CHANGELOG.md"), &changelog, "0644")?;
+    let date = output_of(
+        Command::new("date")
+            .args(["--utc", "--rfc-email", "--date", &format!("@{time}")])
+            .env("LC_ALL", "C"),
+    )?;
+    let of_packaging = folder.join("changelog.Debian");
+    let entry = format!(
+        "chat-gateway ({version}) stable; urgency=medium\n\n  * Version {version}, see \
+         changelog.gz.\n\n -- {MAINTAINER}  {date}"
+    );
+    fs::write(&of_packaging, entry)?;
+    fs::set_permissions(&of_packaging, fs::Permissions::from_mode(0o644))?;
     run(Command::new("gzip")
         .args(["--no-name", "-9"])
-        .arg(changelog))
+        .args([changelog, of_packaging]))
 }
 
 /// Returns the lines of `md5sums`, with which `dpkg --verify` finds changed files.
