@@ -15,6 +15,16 @@ Developer commands.
         makes a book of docs/ in target/book/html, with a pinned mdBook that it installs
         in target/tools
 
+    cargo xtask dist [--profile dev|release] [--target TRIPLE] [--binary FILE]
+                     [--version VERSION] [--output DIR]
+        builds the gateway and makes the files of a release in target/dist/: a Debian
+        package, an archive, a list of what is compiled in (CycloneDX) and SHA256SUMS
+            --profile      dev: the debug build, hardly compressed, to try it out
+            --target       x86_64-unknown-linux-gnu or aarch64-unknown-linux-gnu (this
+                           machine's)
+            --binary       packages this binary instead of building one
+            --version      another version than the workspace's
+
     cargo xtask simulate [--seeds N] [--first N]
         runs N seeds (100000) of the simulation of delivery, then checks that it
         finds every planted bug; SIMULATION_SEED=N cargo test -p chat-delivery

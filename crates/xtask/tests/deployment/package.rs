@@ -1,30 +1,22 @@
-//! What `cargo xtask dist` makes, and the systemd unit: the package is installed, upgraded,
-//! removed and purged, on a machine of its own that consists of this one's files.
-
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod machine;
-mod unit;
+//! The release that `cargo xtask dist` makes: its bytes, and the package, which is installed,
+//! upgraded, removed and purged on a machine of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
 use chat_test_support::run;
 use tempfile::TempDir;
 
-use self::machine::Machine;
-use self::unit::Unit;
+use super::machine::{Machine, SETTINGS};
+use super::service::KEY;
+use super::unit::Unit;
+use super::{DEADLINE, differences, gateway, output_of};
 
-const SETTINGS: &str = "/etc/chat-gateway/chat-gateway.env";
 const DATA: &str = "/var/lib/chat-gateway";
 /// A version that is newer than any.
 const NEWER: &str = "99.1.0";
-
-/// How long a program may take.
-const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The files of a release, in a folder that is removed at the end.
 struct Dist(TempDir);
@@ -32,17 +24,13 @@ struct Dist(TempDir);
 impl Dist {
     /// Packages the binary that the tests use.
     fn of_version(version: &str) -> Self {
-        let gateway = Path::new(env!("CARGO_BIN_EXE_xtask")).with_file_name("chat-gateway");
-        assert!(
-            gateway.exists(),
-            "{} does not exist: cargo build -p chat-gateway makes it",
-            gateway.display()
-        );
         let folder = tempfile::tempdir().unwrap();
         let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
         xtask
             .args(["dist", "--profile", "dev", "--version", version, "--binary"])
-            .arg(gateway)
+            .arg(gateway())
+            // A copy of the repository without its history has no commit to ask for.
+            .env("SOURCE_DATE_EPOCH", "1767225600")
             .arg("--output")
             .arg(folder.path());
         let output = run(&mut xtask, DEADLINE).unwrap();
@@ -97,7 +85,7 @@ fn the_package_can_be_installed_upgraded_removed_and_purged() {
             "{tar}"
         );
     }
-    is_valid_cyclonedx(&older.file(".cdx.json"));
+    assert_eq!(differences("cyclonedx", &[older.file(".cdx.json")]), "");
 
     let Some(machine) = Machine::start(&[
         ("older.deb", older.file(".deb")),
@@ -106,24 +94,6 @@ fn the_package_can_be_installed_upgraded_removed_and_purged() {
         return;
     };
     installed_package_works(&machine);
-}
-
-/// Compares the bill with CycloneDX's schema, which a package for Python carries.
-fn is_valid_cyclonedx(bill: &Path) {
-    let Some(python) = std::env::var_os("TEST_PYTHON") else {
-        panic!("TEST_PYTHON is not set: run cargo xtask test");
-    };
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/validate.py");
-    output_of(Command::new(python).args([script, "cyclonedx"]).arg(bill));
-}
-
-/// Runs a program, which must succeed, and returns what it printed.
-fn output_of(command: &mut Command) -> String {
-    let output = run(command, DEADLINE).unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {text}{errors}");
-    text
 }
 
 fn installed_package_works(machine: &Machine) {
@@ -150,12 +120,10 @@ fn installed_package_works(machine: &Machine) {
     );
     assert_eq!(unit.value("RestartPreventExitStatus"), "78");
     // A database that does not answer may answer later.
+    let keys = format!("backend:{KEY}");
     let settings = [
         ("JWT_SECRET", "a secret of the tests, of 32 bytes and more"),
-        (
-            "API_KEYS",
-            "backend:a-key-of-the-server-api-for-tests-0123456789",
-        ),
+        ("API_KEYS", &keys),
         ("PORT", "0"),
         ("DATABASE_URL", "postgres://chat@127.0.0.1:1/chat"),
     ];

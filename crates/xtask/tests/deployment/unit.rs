@@ -6,7 +6,7 @@ use std::process::Command;
 
 use chat_test_support::run;
 
-use super::DEADLINE;
+use super::{DEADLINE, workspace};
 
 /// The exposure that the unit must stay below, of 100: systemd's own "2.0".
 const THRESHOLD: &str = "19";
@@ -51,10 +51,7 @@ impl Unit {
 }
 
 fn unit_file() -> PathBuf {
-    PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../deploy/chat-gateway.service"
-    ))
+    workspace().join("deploy/chat-gateway.service")
 }
 
 #[test]
@@ -136,8 +133,7 @@ fn a_reload_without_keys_does_not_end_the_gateway() {
 
 #[test]
 fn the_documentation_does_not_repeat_the_unit() {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/deployment.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = fs::read_to_string(workspace().join("docs/deployment.md")).unwrap();
     assert!(page.contains("(../deploy/chat-gateway.service)"));
     assert!(!page.contains("ExecStart="));
 }
