@@ -84,12 +84,13 @@ pub(super) fn write(release: &Release) -> Result<String, Error> {
 
     let compression = match release.compression {
         Compression::Fast => "-Znone",
-        // On one thread, because its number would decide how the stream is cut.
         Compression::Best => "-Zxz",
     };
     run(Command::new("dpkg-deb")
         .env("SOURCE_DATE_EPOCH", &release.time)
-        .args(["--root-owner-group", "--threads-max=1", compression])
+        // The number of threads would decide how the stream is cut.
+        .env("DPKG_DEB_THREADS_MAX", "1")
+        .args(["--root-owner-group", compression])
         .arg("--build")
         .arg(&tree)
         .arg(release.output.join(&name))

@@ -28,7 +28,7 @@ mount --rbind /dev dev
 mkdir dist
 mount --bind "$2" dist
 mkdir -p run/systemd/system usr/local/bin
-rm -f usr/local/bin/systemctl
+rm -f usr/local/bin/systemctl usr/sbin/policy-rc.d
 printf '#!/bin/sh\necho "$*" >>/systemctl-calls\n' >usr/local/bin/systemctl
 chmod 0755 usr/local/bin/systemctl
 : >systemctl-calls
@@ -98,10 +98,15 @@ impl Machine {
         output_of(self.command("sh").args(["-ec", line]))
     }
 
-    /// Returns with which arguments systemctl has been called since the last time.
+    /// Returns what systemctl has been told to do since the last time.
     pub(super) fn systemctl_calls(&self) -> Vec<String> {
         let calls = self.run("cat /systemctl-calls; : >/systemctl-calls");
-        calls.lines().map(str::to_owned).collect()
+        let calls = calls.lines().filter(|call| !call.contains("is-enabled"));
+        let calls = calls.map(|call| {
+            let words = call.split(' ').filter(|word| !word.starts_with("--"));
+            words.collect::<Vec<_>>().join(" ")
+        });
+        calls.collect()
     }
 
     /// Changes one of the service's settings; nothing unsets it.
