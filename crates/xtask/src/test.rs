@@ -46,9 +46,7 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
         .arg("test");
-    if systemd::can_install_packages() {
-        cargo.env("TEST_PACKAGE", "1");
-    }
+    systemd::prepare(&mut cargo);
     // The user's own value takes precedence, and so does `--test-threads`.
     if env::var_os(THREADS_VARIABLE).is_none() {
         cargo.env(THREADS_VARIABLE, test_threads().to_string());

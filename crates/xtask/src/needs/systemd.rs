@@ -1,4 +1,5 @@
-//! systemd's and Debian's tools for packages: they judge the unit and install the package.
+//! systemd's judgement of the unit, and Debian's tools, which build and install the package. Neither
+//! exists on every system on which the gateway is developed.
 
 use std::process::Command;
 
@@ -10,16 +11,23 @@ pub(crate) const NEED: Need = Need {
     packages: &["systemd", "adduser"],
 };
 
-/// Returns whether the package can be installed in a mount namespace; otherwise it says that this
-/// is not tested.
-pub(crate) fn can_install_packages() -> bool {
+/// Lets the tests use what this machine has, and says what is not tested without the rest.
+pub(crate) fn prepare(tests: &mut Command) {
+    match find_program("systemd-analyze") {
+        Some(program) => drop(tests.env("TEST_SYSTEMD_ANALYZE", program)),
+        None => step("NOT RUN: systemd's judgement of the unit: systemd-analyze is not installed"),
+    }
+    match find_program("dpkg-deb") {
+        Some(program) => drop(tests.env("TEST_DPKG_DEB", program)),
+        None => step("NOT RUN: the files of a release: dpkg-deb is not installed"),
+    }
     let can_mount = || succeeds(Command::new("unshare").args(["--mount", "true"]));
     if is_root() && find_program("dpkg").is_some() && can_mount() {
-        return true;
+        tests.env("TEST_PACKAGE", "1");
+    } else {
+        step(
+            "NOT RUN: the installation of the Debian package, which mounts a file system: run as \
+             root on Debian or Ubuntu",
+        );
     }
-    step(
-        "NOT RUN: the installation of the Debian package, which mounts a file system: run as root \
-         on Debian or Ubuntu",
-    );
-    false
 }

@@ -11,7 +11,7 @@ use chat_test_support::ChildProcess;
 
 use super::service::Service;
 use super::unit::Unit;
-use super::{DEADLINE, output_of};
+use super::{DEADLINE, found, output_of};
 
 pub(super) const SETTINGS: &str = "/etc/chat-gateway/chat-gateway.env";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,7 +25,7 @@ mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/r
 cd "$1/root"
 mount --rbind /proc proc
 mount --rbind /dev dev
-mkdir dist
+mkdir -p dist
 mount --bind "$2" dist
 mkdir -p run/systemd/system usr/local/bin
 rm -f usr/local/bin/systemctl usr/sbin/policy-rc.d
@@ -44,12 +44,9 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// Starts a machine with these files in /dist, or says that it cannot be started.
+    /// Starts a machine with these files in /dist, if this process may.
     pub(super) fn start(files: &[(&str, PathBuf)]) -> Option<Self> {
-        if std::env::var_os("TEST_PACKAGE").is_none() {
-            eprintln!("NOT RUN: the installation of the package, which needs root and dpkg");
-            return None;
-        }
+        found("TEST_PACKAGE")?;
         let folder = tempfile::tempdir().unwrap();
         let (machine, dist) = (folder.path().join("machine"), folder.path().join("dist"));
         std::fs::create_dir(&machine).unwrap();

@@ -37,6 +37,16 @@ fn gateway() -> PathBuf {
     gateway
 }
 
+/// Returns the program that `cargo xtask test` has found, or says what is not tested without it, as
+/// `cargo xtask test` also does where it is seen.
+fn found(variable: &str) -> Option<PathBuf> {
+    let program = env::var_os(variable).map(PathBuf::from);
+    if program.is_none() {
+        eprintln!("NOT RUN: {variable} is not set: run cargo xtask test");
+    }
+    program
+}
+
 /// Runs a program, which must succeed, and returns what it printed.
 fn output_of(command: &mut Command) -> String {
     let output = run(command, DEADLINE).unwrap();

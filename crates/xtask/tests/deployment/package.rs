@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::machine::{Machine, SETTINGS};
 use super::service::KEY;
 use super::unit::Unit;
-use super::{DEADLINE, differences, gateway, output_of};
+use super::{DEADLINE, differences, found, gateway, output_of};
 
 const DATA: &str = "/var/lib/chat-gateway";
 /// A version that is newer than any.
@@ -53,6 +53,9 @@ impl Dist {
 
 #[test]
 fn the_package_can_be_installed_upgraded_removed_and_purged() {
+    if found("TEST_DPKG_DEB").is_none() {
+        return;
+    }
     let builds = [NEWER, "0.1.0", "0.1.0"].map(|it| thread::spawn(|| Dist::of_version(it)));
     let [newer, older, again] = builds.map(|build| build.join().unwrap());
 

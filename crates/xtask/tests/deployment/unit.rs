@@ -6,7 +6,7 @@ use std::process::Command;
 
 use chat_test_support::run;
 
-use super::{DEADLINE, workspace};
+use super::{DEADLINE, found, workspace};
 
 /// The exposure that the unit must stay below, of 100: systemd's own "2.0".
 const THRESHOLD: &str = "19";
@@ -56,7 +56,10 @@ fn unit_file() -> PathBuf {
 
 #[test]
 fn systemd_finds_no_fault_in_the_unit() {
-    let mut verify = Command::new("systemd-analyze");
+    let Some(program) = found("TEST_SYSTEMD_ANALYZE") else {
+        return;
+    };
+    let mut verify = Command::new(program);
     verify.args(["verify", "--man=no"]).arg(unit_file());
     let output = run(&mut verify, DEADLINE).unwrap();
     let remarks = String::from_utf8_lossy(&output.stderr);
@@ -70,8 +73,11 @@ fn systemd_finds_no_fault_in_the_unit() {
 
 #[test]
 fn the_unit_is_exposed_to_little_and_the_judge_would_notice_more() {
+    let Some(program) = found("TEST_SYSTEMD_ANALYZE") else {
+        return;
+    };
     let judge = |unit: &PathBuf| {
-        let mut security = Command::new("systemd-analyze");
+        let mut security = Command::new(&program);
         security
             .args([
                 "security",
