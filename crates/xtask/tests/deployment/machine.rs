@@ -14,7 +14,7 @@ use super::unit::Unit;
 use super::{DEADLINE, found, output_of};
 
 pub(super) const SETTINGS: &str = "/etc/chat-gateway/chat-gateway.env";
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Makes the machine below $1, with the folder $2 as /dist, and keeps it until its input ends.
 const SETUP: &str = r#"

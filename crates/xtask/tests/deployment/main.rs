@@ -8,6 +8,7 @@ mod kubernetes;
 mod machine;
 mod package;
 mod service;
+mod systemd;
 mod unit;
 mod workflows;
 

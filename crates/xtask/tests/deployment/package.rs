@@ -14,16 +14,16 @@ use super::service::KEY;
 use super::unit::Unit;
 use super::{DEADLINE, differences, found, gateway, output_of};
 
-const DATA: &str = "/var/lib/chat-gateway";
+pub(super) const DATA: &str = "/var/lib/chat-gateway";
 /// A version that is newer than any.
-const NEWER: &str = "99.1.0";
+pub(super) const NEWER: &str = "99.1.0";
 
 /// The files of a release, in a folder that is removed at the end.
-struct Dist(TempDir);
+pub(super) struct Dist(TempDir);
 
 impl Dist {
     /// Packages the binary that the tests use.
-    fn of_version(version: &str) -> Self {
+    pub(super) fn of_version(version: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut xtask = Command::new(env!("CARGO_BIN_EXE_xtask"));
         xtask
@@ -42,7 +42,7 @@ impl Dist {
         fs::read_to_string(self.0.path().join(file)).unwrap()
     }
 
-    fn file(&self, extension: &str) -> PathBuf {
+    pub(super) fn file(&self, extension: &str) -> PathBuf {
         let mut files = fs::read_dir(self.0.path()).unwrap().map(|it| it.unwrap());
         files
             .find(|file| file.path().to_str().unwrap().ends_with(extension))

@@ -70,24 +70,12 @@ impl Service {
             .0
             .wait_for_output("the address", DEADLINE, address_of)
             .unwrap();
-        let mut connection = TcpStream::connect(address).unwrap();
-        connection.set_read_timeout(Some(DEADLINE)).unwrap();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-             Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        connection.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().to_owned();
-        (status, body.to_owned())
+        ask(address, method, path, body)
     }
 }
 
-fn address_of(log: &str) -> Option<SocketAddr> {
+/// Returns the address at which a gateway with this log listens.
+pub(super) fn address_of(log: &str) -> Option<SocketAddr> {
     log.lines().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
         match line["message"].as_str()? {
@@ -95,4 +83,22 @@ fn address_of(log: &str) -> Option<SocketAddr> {
             _ => None,
         }
     })
+}
+
+/// Sends a request and returns the status and the body.
+pub(super) fn ask(address: SocketAddr, method: &str, path: &str, body: &str) -> (String, String) {
+    let mut connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().to_owned();
+    (status, body.to_owned())
 }
