@@ -42,7 +42,7 @@ pub(crate) fn pages(status: Status, demo: Option<Demo>) -> Router {
         .route("/metrics", get(metrics::respond))
         .with_state(status);
     if let Some(demo) = demo {
-        pages = pages.route("/", get(async move || demo_page::response(&demo)));
+        pages = pages.merge(demo_page::routes(demo));
     }
     pages
 }

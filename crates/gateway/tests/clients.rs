@@ -4,7 +4,8 @@
 //!
 //! Each program in `clients/` is one scenario. The tests here start the gateway and run the
 //! program, and show its output if it fails. The server API is tested here as well: against its
-//! description, and as the example backend uses it.
+//! description, and as the example backend uses it. So is the TypeScript client: with its own
+//! tests, as a package, and under faults.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,17 +13,23 @@
 mod access_hook;
 #[path = "clients/behind_nginx.rs"]
 mod behind_nginx;
+#[path = "clients/demo_build.rs"]
+mod demo_build;
 #[path = "clients/example_backend.rs"]
 mod example_backend;
 #[path = "clients/example_push.rs"]
 mod example_push;
 #[path = "clients/first_requests.rs"]
 mod first_requests;
+#[path = "clients/screen.rs"]
+mod screen;
 #[path = "clients/server_api.rs"]
 mod server_api;
 #[path = "clients/slack_import.rs"]
 mod slack_import;
 mod support;
+#[path = "clients/typescript.rs"]
+mod typescript;
 #[path = "clients/webhooks.rs"]
 mod webhooks;
 
@@ -144,6 +151,21 @@ fn demo_page_shows_changes_on_postgres() {
     run_demo_page("demo_changes.mjs", &environment, "demo-page-postgres");
 }
 
+#[test]
+fn demo_page_can_be_used_with_the_keyboard_alone() {
+    run_demo_page("demo_keyboard.mjs", &[], "demo-page-keyboard");
+}
+
+#[test]
+fn demo_page_is_accessible_in_light() {
+    run_demo_page("demo_accessibility.mjs light", &[], "demo-page");
+}
+
+#[test]
+fn demo_page_is_accessible_in_dark() {
+    run_demo_page("demo_accessibility.mjs dark", &[], "demo-page");
+}
+
 /// Runs on one database only, because the origin check does not depend on it.
 #[test]
 fn web_pages_connect_from_allowed_origins_only() {
@@ -208,11 +230,13 @@ fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients")
 }
 
-/// Returns a command that runs a script of `clients/` with the program that this environment
-/// variable names. The script receives the users' tokens.
+/// Returns a command that runs a script of `clients/`, with its arguments after it, in the program
+/// that this environment variable names. The script receives the users' tokens.
 fn program(variable: &str, script: &str) -> Command {
     let mut command = with_tokens(Command::new(provided(variable)));
-    command.current_dir(clients()).arg(script);
+    command
+        .current_dir(clients())
+        .args(script.split_whitespace());
     command
 }
 

@@ -28,7 +28,9 @@ fn test_threads() -> usize {
 pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
     install_needs()?;
     let clients = workspace().join("crates/gateway/tests/clients");
-    let node = node::prepare(&clients)?;
+    let typescript_client = workspace().join("clients/typescript");
+    let demo_page = workspace().join("clients/demo");
+    let node = node::prepare(&[&clients, &typescript_client, &demo_page])?;
     let python = python::prepare(&clients)?;
     let browser = browser::prepare()?;
     let nginx = nginx::prepare()?;
@@ -45,6 +47,8 @@ pub(crate) fn run(arguments: &[OsString]) -> Result<ExitCode, Error> {
         .env("TEST_NGINX", nginx)
         .env("TEST_PROMTOOL", promtool)
         .env("TEST_RUST_CLIENT", rust_client)
+        .env("TEST_TYPESCRIPT_CLIENT", typescript_client)
+        .env("TEST_DEMO_PAGE", demo_page)
         .arg("test");
     systemd::prepare(&mut cargo);
     // The user's own value takes precedence, and so does `--test-threads`.

@@ -18,6 +18,7 @@ try {
     await message(user, seq).hover();
     await tool(user, seq, name).click();
   };
+  const choose = async (user, seq, name) => (await user.opensMenu(seq)).getByRole('menuitem', { name, exact: true }).click();
   const bothSee = async see => { for (const user of [ada, grace]) await see(user); };
 
   await ada.says('Helo Grace!');
@@ -25,8 +26,11 @@ try {
   await grace.sees('Forget this', { author: 'Ada', seq: 2 });
 
   // Only its author can edit a message.
-  assert.equal(await tool(grace, 1, 'Edit message').count(), 0);
-  await use(ada, 1, 'Edit message');
+  const menu = await grace.opensMenu(1);
+  await menu.getByRole('menuitem', { name: 'Reply' }).waitFor();
+  assert.equal(await menu.getByRole('menuitem', { name: 'Edit' }).count(), 0);
+  await grace.page.keyboard.press('Escape');
+  await choose(ada, 1, 'Edit');
   await ada.page.getByText('Editing #1').waitFor();
   assert.equal(await ada.page.getByLabel('Message', { exact: true }).inputValue(), 'Helo Grace!');
   await ada.says('Hello Grace!');
@@ -41,14 +45,18 @@ try {
   await chip(ada, 1, '👍 1').and(ada.page.locator('[aria-pressed=true]')).waitFor();
   await chip(grace, 1, '👍 1').and(grace.page.locator('[aria-pressed=false]')).waitFor();
 
-  await use(grace, 2, 'Reply to message');
+  await use(grace, 2, 'Reply');
   await grace.page.getByText('Replying to Ada: Forget this').waitFor();
   await grace.says('Why?');
   await bothSee(user => message(user, 3).getByText('↩ #2 Ada: Forget this').waitFor());
 
   // Deleting asks first, and a quotation does not keep what was deleted.
-  await use(ada, 2, 'Delete message');
-  await message(ada, 2).getByRole('button', { name: 'Really delete #2?' }).click();
+  await choose(ada, 2, 'Delete');
+  const dialog = ada.page.getByRole('dialog', { name: 'Delete this message?' });
+  await dialog.getByRole('button', { name: 'Cancel' }).click();
+  await message(ada, 2).getByText('Forget this').waitFor();
+  await choose(ada, 2, 'Delete');
+  await dialog.getByRole('button', { name: 'Delete' }).click();
   await bothSee(async user => {
     await message(user, 2).getByText(gone).waitFor();
     assert.equal(await message(user, 3).locator('.quote').innerText(), '↩ #2');
@@ -61,7 +69,7 @@ try {
   // What changes while a window is offline is shown when it is back.
   await grace.press('connection');
   await grace.state('offline');
-  await use(ada, 1, 'Edit message');
+  await choose(ada, 1, 'Edit');
   await ada.says('Hello again!');
   await use(ada, 3, 'React with 😂');
   await chip(ada, 3, '😂 1').waitFor();

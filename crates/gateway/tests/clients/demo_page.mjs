@@ -11,8 +11,13 @@ const inRoom1 = [
 const browser = await launch();
 try {
   const [ada, grace] = [await openAs(browser, 'Ada'), await openAs(browser, 'Grace')];
-  const refused = ada.page.locator('li.refused');
+  const refused = ada.page.locator('li.failed');
   for (const user of [ada, grace]) await user.goesTo(1);
+  await grace.member('Ada').getByText('in the room now').waitFor({ state: 'attached' });
+  await grace.page.getByLabel('Message', { exact: true }).pressSequentially('Hello');
+  await ada.page.getByText('Grace is typing…').waitFor();
+  await grace.page.getByLabel('Message', { exact: true }).fill('');
+  await ada.page.getByText('Grace is typing…').waitFor({ state: 'detached' });
 
   await ada.says('Hello Grace!');
   await grace.sees('Hello Grace!', { author: 'Ada', seq: 1 });
@@ -34,6 +39,8 @@ try {
   await grace.sees('After a refusal', { author: 'Ada', seq: 5 });
   assert.equal(await refused.count(), 1);
   await ada.isPictured('');
+  await ada.presses('Discard');
+  await refused.waitFor({ state: 'detached' });
 
   await wireLogHidesTokens(ada.page);
   await roomsAreSeparate(ada, grace);
@@ -47,12 +54,15 @@ try {
     await user.isIn(1);
     await user.sees('Where are you?', { author: 'Ada', seq: 6 });
     assert.deepEqual(await user.contents(), inRoom1);
+    // The room with the newest activity comes first, also after its messages have been read.
+    await user.listed('Engine room').waitFor();
+    assert.match((await user.rooms.getByRole('link').allInnerTexts())[0], /^Lobby/);
   }
   await grace.says('Still here');
   await ada.sees('Still here', { author: 'Grace', seq: 7 });
   await historyIsPaged(ada, grace);
   for (const { page, problems } of [ada, grace]) {
-    assert.equal(await page.locator('li.refused').count(), 0);
+    assert.equal(await page.locator('li.failed').count(), 0);
     assert.deepEqual(problems, []);
   }
 } finally {
@@ -121,6 +131,16 @@ async function messagesWrittenOfflineAreSentOnce(ada, grace) {
     await user.sees('For later', { author: 'Grace', seq: 7 });
     assert.deepEqual(await user.contents(), [...contents, 'Cut short', 'For later']);
   }
+  // What waits survives that the page is closed.
+  await grace.press('connection');
+  await grace.state('offline');
+  await grace.says('Before a reload');
+  await grace.page.getByText('waiting for the connection…').waitFor();
+  await grace.page.reload();
+  for (const user of [ada, grace]) {
+    await user.sees('Before a reload', { author: 'Grace', seq: 8 });
+    assert.deepEqual(await user.contents(), [...contents, 'Cut short', 'For later', 'Before a reload']);
+  }
 }
 
 /** The room has more messages than one page of history. */
@@ -129,12 +149,28 @@ async function historyIsPaged(ada, grace) {
   for (const user of [ada, grace]) await user.goesTo(4);
   for (const text of texts) await grace.says(text);
   await ada.sees('Number 60', { author: 'Grace', seq: 60 });
-  await ada.goesTo(1);
-  await ada.goesTo(4);
+  await ada.page.reload();
+  await ada.isIn(4);
   await ada.sees('Number 60', { author: 'Grace', seq: 60 });
   assert.deepEqual(await ada.contents(), texts.slice(10));
-  await ada.presses('Earlier messages');
-  await ada.sees('Number 1', { author: 'Grace', seq: 1 });
+  await ada.page.getByRole('button', { name: 'Earlier messages' }).waitFor();
+  // Scrolling to the top brings the earlier messages, and what is read stays at the same height.
+  const top = scrollsUp => ada.page.evaluate(scrollsUp => {
+    if (scrollsUp) document.querySelector('[data-role=scroll]').scrollTop = 0;
+    return document.querySelector('[data-seq="11"] .content').getBoundingClientRect().top;
+  }, scrollsUp);
+  const before = await top(true);
+  await ada.page.locator('[data-seq="1"]', { hasText: 'Number 1' }).waitFor({ state: 'attached' });
   assert.deepEqual(await ada.contents(), texts);
   assert.equal(await ada.page.getByRole('button', { name: 'Earlier messages' }).count(), 0);
+  const after = await top(false);
+  assert.ok(Math.abs(after - before) <= 1, `the message moved from ${before} to ${after}`);
+  // What is new below is counted, and a button leads there.
+  for (const text of ['New', 'Newer']) await grace.says(text);
+  await ada.presses('2 new messages ↓');
+  await ada.page.getByRole('button', { name: '2 new messages ↓' }).waitFor({ state: 'hidden' });
+  assert.equal(await ada.page.evaluate(() => {
+    const scroll = document.querySelector('[data-role=scroll]');
+    return Math.abs(scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight) < 2;
+  }), true);
 }

@@ -23,8 +23,8 @@ try {
   await aBannedMemberLosesTheRoom(grace, alan, phoneOfAlan);
   for (const { page, problems } of [ada, grace, alan, phoneOfAlan, edsger]) {
     assert.deepEqual(problems, []);
-    // The list was read once. Since then, events have kept it current.
-    assert.equal(await page.locator('.wire li', { hasText: '→' }).filter({ hasText: '"listRooms"' }).count(), 1);
+    // The list was read once. Since then, events have kept it current. (A page of one room is read for the total.)
+    assert.equal(await page.locator('.wire li', { hasText: '→' }).filter({ hasText: '"listRooms"', hasNotText: '{"limit":1}' }).count(), 1);
   }
   await aListWithoutEventsIsReadAgain(grace, phoneOfAlan);
 } finally {
@@ -42,7 +42,7 @@ async function aPrivateRoomIsForItsMembers(grace, alan, edsger) {
   // A member has no power over others.
   await alan.presses('Members');
   await alan.member('Grace').getByText('moderator').waitFor();
-  assert.equal(await alan.page.getByRole('button', { name: /^(Mute|Ban|Remove)/ }).count(), 0);
+  assert.equal(await alan.page.getByRole('button', { name: /^(Mute|Ban|Remove|Actions for)/ }).count(), 0);
   await alan.presses('Back');
 
   await edsger.listed('Lobby').waitFor();
@@ -59,21 +59,23 @@ async function aGuestOfAnOpenRoomBecomesAMember(edsger) {
   await edsger.presses('Become a member: Edsger');
   await edsger.member('Edsger').getByText('member', { exact: true }).waitFor();
   await edsger.presses('Back');
-  await edsger.page.getByRole('link', { name: '‹ Rooms' }).click();
+  await edsger.page.getByRole('link', { name: 'Rooms', exact: true }).click();
   await edsger.listed('Room 5').waitFor();
 }
 
 async function aMutedMemberReadsAndDoesNotWrite(grace, alan) {
-  // With the keyboard: the focus stays where the button was.
-  await grace.page.getByRole('button', { name: 'Mute 10 min: Alan' }).press('Enter');
-  await grace.page.locator('button:focus', { hasText: 'Unmute' }).waitFor();
+  // With the keyboard: the focus goes to the menu, and back to its button.
+  const actions = grace.page.getByRole('button', { name: 'Actions for Alan' });
+  await actions.press('Enter');
+  await grace.page.locator('[role=menuitem]:focus', { hasText: 'Mute 10 min' }).press('Enter');
+  await actions.and(grace.page.locator(':focus')).waitFor();
   await alan.cannotWrite(/^You are muted until \d/);
   await grace.member('Alan').getByText(/muted until \d/).waitFor();
   await grace.says('You can still read this.');
   await alan.sees('You can still read this.', { author: 'Grace', seq: 2 });
   await grace.isPictured('-moderator');
   await alan.isPictured('-muted-dark');
-  await grace.presses('Unmute: Alan');
+  await grace.does('Unmute', 'Alan');
   await alan.canWrite();
   await alan.says('And I can write again.');
   await grace.sees('And I can write again.', { author: 'Alan', seq: 3 });
@@ -113,11 +115,15 @@ async function anOwnerFreezesTheRoom(ada, alan) {
   await ada.isPictured('-phone-members-dark');
   await ada.page.getByRole('checkbox', { name: 'Frozen' }).uncheck();
   await alan.canWrite();
+  await ada.does('Make a reader', 'Alan');
+  await alan.cannotWrite('You are a reader here');
+  await ada.does('Make a member', 'Alan');
+  await alan.canWrite();
 }
 
 async function aBannedMemberLosesTheRoom(grace, alan, phoneOfAlan) {
   const engineRoom = alan.listed('Engine room');
-  await grace.presses('Ban: Alan');
+  await grace.does('Ban', 'Alan');
   for (const { isTold, listed } of [alan, phoneOfAlan]) {
     await isTold('You were banned from Engine room.');
     await listed('Engine room').waitFor({ state: 'detached' });

@@ -18,6 +18,18 @@ export async function openAs(browser, name, options) {
     press: role => part(role).click(),
     /** Presses a button by its label. */
     presses: label => page.getByRole('button', { name: label, exact: true }).click(),
+    /** Chooses from the menu of what can be done with a member. */
+    async does(label, who) {
+      await page.getByRole('button', { name: `Actions for ${who}` }).click();
+      await page.getByRole('menuitem', { name: label, exact: true }).click();
+    },
+    /** Opens the menu of a message. */
+    async opensMenu(seq) {
+      const message = part('messages').locator(`[data-seq="${seq}"]`);
+      await message.hover();
+      await message.getByRole('button', { name: 'More actions' }).click();
+      return page.getByRole('menu');
+    },
     state: text => part('state').getByText(text, { exact: true }).waitFor(),
     async isIn(roomId) {
       await this.state('connected');
@@ -26,7 +38,7 @@ export async function openAs(browser, name, options) {
     /** Opens a room by its number, whether it is listed or not. */
     async asksFor(roomId) {
       await rooms.getByRole('spinbutton', { name: 'Room' }).fill(`${roomId}`);
-      await rooms.getByRole('button', { name: 'Open' }).click();
+      await rooms.getByRole('button', { name: 'Join' }).click();
     },
     async goesTo(roomId) {
       await this.asksFor(roomId);
@@ -56,7 +68,7 @@ export async function openAs(browser, name, options) {
     },
     canWrite: () => page.locator('[data-role=input]:read-write').waitFor(),
     /** Returns the listed messages, from top to bottom. */
-    contents: () => part('messages').locator('.bubble').allInnerTexts(),
+    contents: () => part('messages').locator('.content').allInnerTexts(),
     /** Saves what the window shows. */
     isPictured: kind => page.screenshot({ path: `${variable('SCREENSHOTS')}${kind}.png` }),
   };

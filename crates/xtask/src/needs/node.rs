@@ -1,4 +1,4 @@
-//! Node.js with the packages of the JavaScript client tests.
+//! Node.js, with the packages of the JavaScript tests and of the TypeScript client.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ pub(crate) const NEED: Need = Need {
     packages: &["nodejs", "npm"],
 };
 
-/// Installs the packages that `clients/package-lock.json` pins and returns the program
-/// `node`.
-pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
+/// Installs the packages that `package-lock.json` pins in each of these folders, and returns the
+/// program `node`.
+pub(crate) fn prepare(folders: &[&Path]) -> Result<PathBuf, Error> {
     let (Some(node), Some(npm)) = (find_program("node"), find_program("npm")) else {
         return Err(
             "the tests need Node.js and npm for JavaScript clients: install them (Debian's \
@@ -24,17 +24,24 @@ pub(crate) fn prepare(clients: &Path) -> Result<PathBuf, Error> {
                 .into(),
         );
     };
-    // npm writes this file last: after an interrupted installation it is missing.
-    let installed = modified(&clients.join("node_modules/.package-lock.json"));
-    if installed.is_none() || installed < modified(&clients.join("package-lock.json")) {
-        step("npm ci");
-        run(Command::new(npm)
-            .arg("ci")
-            .current_dir(clients)
-            .stdin(Stdio::null()))?;
+    for folder in folders {
+        install(&npm, folder)?;
     }
     step(&format!("node {}", node.display()));
     Ok(node)
+}
+
+fn install(npm: &Path, folder: &Path) -> Result<(), Error> {
+    // npm writes this file last: after an interrupted installation it is missing.
+    let installed = modified(&folder.join("node_modules/.package-lock.json"));
+    if installed.is_some() && installed >= modified(&folder.join("package-lock.json")) {
+        return Ok(());
+    }
+    step(&format!("npm ci in {}", folder.display()));
+    run(Command::new(npm)
+        .arg("ci")
+        .current_dir(folder)
+        .stdin(Stdio::null()))
 }
 
 fn modified(file: &Path) -> Option<SystemTime> {
