@@ -52,9 +52,9 @@ const totals = { snapshots: 0, contradictions: 0, stored: 0, struck: 0, offline:
 const found = [];
 let tab = await browser.openTab(served.origin);
 
-// Chromium keeps idle connections, and would use those that died silently while the machine slept: a real one
-// closes them as the network changes. So the last tab uses WebSocket alone.
-const transportsOf = closed => closed < tabs ? ['polling', 'websocket'] : ['websocket'];
+// With long-polling, Chromium would use idle connections that died silently while the machine slept: a real
+// machine closes them as its network changes. So the last tab uses the client's own transports.
+const transportsOf = closed => closed < tabs ? ['polling', 'websocket'] : undefined;
 const startPage = saved => tab.scene.start({
   name: 'page', user: ada, url: pageProxy.url, seed: seed + totals.closed, saved,
   transports: transportsOf(totals.closed),

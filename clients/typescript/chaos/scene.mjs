@@ -36,14 +36,14 @@ function state() {
 
 const scene = {
   /** Opens the client. `saved` is the outbox of the tab that was closed. */
-  async start({ name, user, url, seed, saved, transports = ['websocket'] }) {
+  async start({ name, user, url, seed, saved, transports }) {
     judge = new Judge();
     accepted = limit = 0;
     const open = ({ outbox }) => createClient({
       url,
       token: () => token(user),
       storage: new Tab(indexedDbStorage(name), outbox),
-      socket: { forceNew: true, transports },
+      socket: { forceNew: true, ...(transports && { transports }) },
       onError: error => error instanceof Offline || judge.convict('an error without a caller', name, error?.stack ?? error),
     });
     const take = () => accepted < limit && (accepted += 1) > 0;

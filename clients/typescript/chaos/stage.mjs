@@ -65,7 +65,7 @@ export class Stage {
       const options = {
         url: proxy.url,
         token: () => token(user.id, user.name, tokenSeconds),
-        socket: { forceNew: true, transports: ['websocket'], ...socket },
+        socket: { forceNew: true, ...socket },
         storage: tab || undefined,
         // The storage of a closed tab does not answer.
         onError: error => tab?.isClosed || judge.convict('an error without a caller', name, error?.stack ?? error),

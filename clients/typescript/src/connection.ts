@@ -121,6 +121,9 @@ export function createConnection(
       identify(readToken(token));
       cancelTimer = timers.after(DEADLINE, lost, true);
       const next = io(options.url, {
+        // Long-polling first could wait for a pooled connection that broke while the machine slept.
+        transports: ['websocket', 'polling'],
+        tryAllTransports: true,
         ...options.socket,
         auth: { token },
         autoConnect: false,

@@ -35,7 +35,7 @@ export interface ClientOptions {
   token: (reason: 'connect' | 'renew') => string | Promise<string>;
   /** Keeps messages that are not stored yet across a closed tab or a restart. */
   storage?: OutboxStorage;
-  /** Options for socket.io-client, such as `transports` or `path`. */
+  /** Options for socket.io-client, such as `path` or `transports`: a WebSocket, or else long-polling. */
   socket?: Partial<ManagerOptions & SocketOptions>;
   /** Receives errors that no caller awaits, such as those of a storage. Default: `console.error`. */
   onError?: (error: unknown) => void;

@@ -19,9 +19,12 @@ export function watchWakeUps(timers: Timers, check: () => void): () => void {
   const shown = () => global.document?.visibilityState === 'visible' && check();
   // Neither a worker nor Node has a document. Node has no events of the network, and Chromium fires none in
   // workers, where only `onLine` changes.
-  global.addEventListener?.('online', network);
-  global.addEventListener?.('offline', network);
-  global.document?.addEventListener('visibilitychange', shown);
+  const listen = (how: 'addEventListener' | 'removeEventListener') => {
+    global[how]?.('online', network);
+    global[how]?.('offline', network);
+    global.document?.[how]('visibilitychange', shown);
+  };
+  listen('addEventListener');
 
   let last = Date.now();
   let cancel: () => void;
@@ -36,8 +39,6 @@ export function watchWakeUps(timers: Timers, check: () => void): () => void {
 
   return () => {
     cancel();
-    global.removeEventListener?.('online', network);
-    global.removeEventListener?.('offline', network);
-    global.document?.removeEventListener('visibilitychange', shown);
+    listen('removeEventListener');
   };
 }
