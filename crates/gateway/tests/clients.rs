@@ -34,12 +34,12 @@ mod typescript;
 mod webhooks;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use chat_test_support::ChildProcess;
+use chat_test_support::{ChildProcess, run};
 use serde_json::json;
 
 use support::{Database, Gateway, command, now, sign, token};
@@ -252,6 +252,25 @@ fn with_tokens(mut command: Command) -> Command {
 /// Returns the program that `cargo xtask test` provides in this environment variable.
 fn provided(variable: &str) -> OsString {
     env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set: run `cargo xtask test`"))
+}
+
+/// Runs Node.js with these arguments in the folder that `cargo xtask test` provides in a variable.
+/// Shows its output if it fails.
+fn node_succeeds(folder: &str, arguments: &[impl AsRef<OsStr>]) {
+    // The unit tests of the TypeScript client compute for half a minute, beside other tests.
+    let deadline = Duration::from_secs(300);
+    let mut node = Command::new(provided("TEST_NODE"));
+    node.current_dir(provided(folder))
+        .env("NO_COLOR", "1")
+        .args(arguments);
+    let output = run(&mut node, deadline).unwrap();
+    assert!(
+        output.status.success(),
+        "{node:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
 }
 
 /// Returns a command that runs a script which drives a browser.

@@ -3,16 +3,14 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use chat_test_support::run;
-
-use super::{DEADLINE, provided};
+use super::node_succeeds;
 
 #[test]
 fn the_demo_page_is_built_from_its_sources() {
     let built = tempfile::tempdir().unwrap();
-    succeeds(&[OsStr::new("build.mjs"), built.path().as_os_str()]);
+    let arguments = [OsStr::new("build.mjs"), built.path().as_os_str()];
+    node_succeeds("TEST_DEMO_PAGE", &arguments);
     let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/demo");
     let names = |folder: &Path| {
         let entries = fs::read_dir(folder).unwrap();
@@ -34,21 +32,8 @@ fn the_demo_page_is_built_from_its_sources() {
 
 #[test]
 fn the_demo_page_type_checks() {
-    succeeds(&["node_modules/typescript/bin/tsc", "--noEmit"].map(OsStr::new));
-}
-
-/// Runs Node.js with these arguments in the folder of the page. Shows its output if it fails.
-fn succeeds(arguments: &[&OsStr]) {
-    let mut node = Command::new(provided("TEST_NODE"));
-    node.current_dir(provided("TEST_DEMO_PAGE"))
-        .env("NO_COLOR", "1")
-        .args(arguments);
-    let output = run(&mut node, DEADLINE).unwrap();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
+    node_succeeds(
+        "TEST_DEMO_PAGE",
+        &["node_modules/typescript/bin/tsc", "--noEmit"],
     );
 }
