@@ -63,7 +63,8 @@ fn copy_pages(sources: &Path) -> Result<(), Error> {
             if let Some(folder) = copy.parent() {
                 fs::create_dir_all(folder)?;
             }
-            fs::copy(workspace().join(&path), copy)?;
+            // A folder has no copy.
+            fs::copy(workspace().join(&path), copy).map_err(|error| format!("{path}: {error}"))?;
         }
     }
     Ok(())
@@ -94,7 +95,7 @@ fn in_book(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::with_files;
+    use super::{copy_pages, with_files};
 
     #[test]
     fn links_out_of_the_folder_lead_to_copies() {
@@ -103,5 +104,12 @@ mod tests {
         let expected = "[a](a.md) [it](files/README.txt), [that](files/deploy/x.yml)";
         assert_eq!(page, expected);
         assert_eq!(linked, ["README.md", "deploy/x.yml"]);
+    }
+
+    #[test]
+    fn everything_that_pages_link_to_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        copy_pages(&folder.path().join("book")).unwrap();
+        assert!(folder.path().join("book/files/deploy").is_dir());
     }
 }
