@@ -197,7 +197,7 @@ mod tests {
         let older = Command::new("dpkg")
             .args(["--compare-versions", "1.2.3~rc.1", "lt", "1.2.3"])
             .status();
-        // Elsewhere than on Debian there is no dpkg to ask.
+        // Only Debian has dpkg to ask.
         if let Ok(status) = older {
             assert!(status.success());
         }
